@@ -1,0 +1,39 @@
+// ReLU: y = max(x, 0);  dx = dy where y > 0, else 0.
+
+struct Params {
+    count: u32, // elements
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+
+@group(0) @binding(1) var<storage, read> x: array<f32>;        // [N, H, W, C]
+@group(0) @binding(2) var<storage, read_write> y: array<f32>;  // [N, H, W, C]
+
+@compute @workgroup_size(256)
+fn forward(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let i = flat_element(group, groups, local);
+    if (i < params.count) {
+        // Unlike max(), the comparison lets a NaN through, so that it is noticed.
+        y[i] = select(x[i], 0.0, x[i] < 0.0);
+    }
+}
+
+@group(0) @binding(1) var<storage, read> out: array<f32>;       // [N, H, W, C], the forward's y
+@group(0) @binding(2) var<storage, read> dy: array<f32>;        // [N, H, W, C]
+@group(0) @binding(3) var<storage, read_write> dx: array<f32>;  // [N, H, W, C]
+
+@compute @workgroup_size(256)
+fn grad_input(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let i = flat_element(group, groups, local);
+    if (i < params.count) {
+        dx[i] = select(0.0, dy[i], out[i] > 0.0);
+    }
+}

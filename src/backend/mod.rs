@@ -1,0 +1,96 @@
+//! Executes plans: natively on the CPU, or through wgpu on a GPU. Callers hold a `dyn Backend`.
+pub mod cpu;
+
+use crate::graph::TensorId;
+use crate::plan::{Limits, Plan};
+use anyhow::Result;
+
+/// Names a plan that a backend holds ready.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PlanId(pub(crate) usize);
+
+/// A device that runs plans of one graph.
+///
+/// Inputs and states live as long as the backend and are shared by its plans; they start as
+/// zeros. Pool buffers are shared between plans too: only one plan runs at a time, and the values
+/// of a plan are gone once another one ran.
+pub trait Backend {
+    /// The device's name for people.
+    fn device(&self) -> &str;
+
+    /// What a plan for this device must respect.
+    fn limits(&self) -> Limits;
+
+    /// Bytes that a plan may take, where the device tells.
+    ///
+    /// # Errors
+    /// When asking fails.
+    fn memory(&self) -> Result<Option<u64>>;
+
+    /// Allocates what the plan needs and makes it ready to run. Compile the largest plan first:
+    /// the smaller ones then need no pool buffers of their own.
+    ///
+    /// # Errors
+    /// When memory or a kernel's compilation fails.
+    fn compile(&mut self, plan: Plan) -> Result<PlanId>;
+
+    /// Runs a plan, or queues it behind at most one other run.
+    ///
+    /// # Errors
+    /// When the device is lost.
+    fn run(&mut self, plan: PlanId) -> Result<()>;
+
+    /// Overwrites an input or a state of a compiled plan; runs that were queued before see the old bytes.
+    ///
+    /// # Errors
+    /// When no compiled plan has the tensor or its size differs.
+    fn write(&mut self, tensor: TensorId, bytes: &[u8]) -> Result<()>;
+
+    /// Waits for everything queued and returns the bytes of an input or a state.
+    ///
+    /// # Errors
+    /// When no compiled plan has the tensor or the device is lost.
+    fn read(&mut self, tensor: TensorId) -> Result<Vec<u8>>;
+
+    /// Waits and returns the bytes of a value that the plan keeps, from that plan's latest run.
+    ///
+    /// # Errors
+    /// When the plan does not have the tensor or the device is lost.
+    fn read_value(&mut self, plan: PlanId, tensor: TensorId) -> Result<Vec<u8>>;
+
+    /// Waits for everything queued.
+    ///
+    /// # Errors
+    /// When the device is lost.
+    fn wait(&mut self) -> Result<()>;
+}
+
+/// Which pool buffer plays which slot of a plan.
+struct Assignment {
+    /// For each slot the number of its buffer.
+    slots: Vec<usize>,
+    /// Sizes of the buffers to append to the pool.
+    new: Vec<usize>,
+}
+
+/// Gives every slot a buffer of its own out of `pool`: the smallest that is large enough, or a new one.
+fn assign(slots: &[usize], pool: &[usize]) -> Assignment {
+    let mut order: Vec<usize> = (0..slots.len()).collect();
+    order.sort_by_key(|&slot| std::cmp::Reverse(slots[slot]));
+    let mut free: Vec<usize> = (0..pool.len()).collect();
+    let mut assignment = Assignment {
+        slots: vec![0; slots.len()],
+        new: Vec::new(),
+    };
+    for slot in order {
+        let fitting = (0..free.len()).filter(|&k| pool[free[k]] >= slots[slot]);
+        assignment.slots[slot] = match fitting.min_by_key(|&k| pool[free[k]]) {
+            Some(k) => free.swap_remove(k),
+            None => {
+                assignment.new.push(slots[slot]);
+                pool.len() + assignment.new.len() - 1
+            }
+        };
+    }
+    assignment
+}

@@ -1,0 +1,143 @@
+//! Shapes, element types and the descriptions of tensors. No bytes live here.
+use std::fmt;
+
+/// Dense dimensions `[n, h, w, c]`, channels innermost; lower ranks are padded with ones.
+///
+/// A convolution's weight uses the same four numbers as `[k_h, k_w, c_in, c_out]`.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Shape(pub [usize; 4]);
+
+impl Shape {
+    /// `c` numbers, one per channel: `[1, 1, 1, c]`.
+    pub const fn channels(c: usize) -> Shape {
+        Shape([1, 1, 1, c])
+    }
+
+    /// `n` numbers, one per example: `[n, 1, 1, 1]`.
+    pub const fn examples(n: usize) -> Shape {
+        Shape([n, 1, 1, 1])
+    }
+
+    /// Number of elements.
+    pub fn len(self) -> usize {
+        self.0.iter().product()
+    }
+
+    /// Whether there is no element at all.
+    pub fn is_empty(self) -> bool {
+        self.len() == 0
+    }
+
+    /// The leading dimension, along which dispatches are cut.
+    pub fn n(self) -> usize {
+        self.0[0]
+    }
+
+    /// The innermost dimension.
+    pub fn c(self) -> usize {
+        self.0[3]
+    }
+
+    /// Number of rows of `c` elements: `n·h·w`.
+    pub fn rows(self) -> usize {
+        self.0[0] * self.0[1] * self.0[2]
+    }
+
+    /// The same shape with another leading dimension.
+    pub fn with_n(self, n: usize) -> Shape {
+        let [_, h, w, c] = self.0;
+        Shape([n, h, w, c])
+    }
+}
+
+impl fmt::Display for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let [n, h, w, c] = self.0;
+        write!(f, "{n}×{h}×{w}×{c}")
+    }
+}
+
+/// What an element is. Arithmetic is always done in f32.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum DType {
+    /// IEEE single precision.
+    F32,
+    /// Grey levels of images.
+    U8,
+    /// Labels, indices and counters.
+    U32,
+}
+
+impl DType {
+    /// Bytes per element.
+    pub fn size(self) -> usize {
+        match self {
+            DType::F32 | DType::U32 => 4,
+            DType::U8 => 1,
+        }
+    }
+}
+
+impl fmt::Display for DType {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(match self {
+            DType::F32 => "f32",
+            DType::U8 => "u8",
+            DType::U32 => "u32",
+        })
+    }
+}
+
+/// Everything about a tensor but its bytes and its name.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct TensorDesc {
+    /// Dimensions.
+    pub shape: Shape,
+    /// Element type.
+    pub dtype: DType,
+}
+
+impl TensorDesc {
+    /// A single-precision tensor.
+    pub const fn f32(shape: Shape) -> TensorDesc {
+        TensorDesc {
+            shape,
+            dtype: DType::F32,
+        }
+    }
+
+    /// A tensor of labels, indices or counters.
+    pub const fn u32(shape: Shape) -> TensorDesc {
+        TensorDesc {
+            shape,
+            dtype: DType::U32,
+        }
+    }
+
+    /// A tensor of grey levels.
+    pub const fn u8(shape: Shape) -> TensorDesc {
+        TensorDesc {
+            shape,
+            dtype: DType::U8,
+        }
+    }
+
+    /// Size in bytes.
+    pub fn bytes(self) -> usize {
+        self.shape.len() * self.dtype.size()
+    }
+
+    /// The same tensor with another leading dimension.
+    pub fn with_n(self, n: usize) -> TensorDesc {
+        TensorDesc {
+            shape: self.shape.with_n(n),
+            ..self
+        }
+    }
+}
+
+impl fmt::Display for TensorDesc {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "{}[{}]", self.dtype, self.shape)
+    }
+}

@@ -1,0 +1,65 @@
+//! The sum of two tensors: residual connections, and gradients of a tensor with two readers.
+use super::{Batched, Launch, OpDef, Shader, View, ViewMut, arity};
+use crate::graph::{Graph, Node, TensorDesc, TensorId};
+use anyhow::{Result, ensure};
+use rayon::prelude::*;
+
+/// Elements per task on the CPU: 64 KiB per tensor.
+const BLOCK: usize = 16_384;
+
+/// `[a, b] → [a + b]`.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Add;
+
+impl Graph {
+    /// `a + b`.
+    ///
+    /// # Errors
+    /// When the shapes differ.
+    pub fn add(&mut self, a: TensorId, b: TensorId) -> Result<TensorId> {
+        self.push1(Add, &[a, b])
+    }
+}
+
+impl OpDef for Add {
+    fn name(&self) -> &'static str {
+        "add"
+    }
+
+    fn infer(&self, inputs: &[TensorDesc]) -> Result<Vec<TensorDesc>> {
+        let [a, b] = arity(inputs)?;
+        ensure!(a == b, "{a} and {b} differ");
+        Ok(vec![a])
+    }
+
+    fn backward(
+        &self,
+        _: &mut Graph,
+        _: &Node,
+        dy: &[Option<TensorId>],
+    ) -> Result<Vec<Option<TensorId>>> {
+        Ok(vec![dy[0], dy[0]])
+    }
+
+    fn run_cpu(&self, inputs: &[View], outputs: &mut [ViewMut]) {
+        let (a, b) = (inputs[0].f32(), inputs[1].f32());
+        let blocks = a.par_chunks(BLOCK).zip(b.par_chunks(BLOCK));
+        outputs[0]
+            .f32()
+            .par_chunks_mut(BLOCK)
+            .zip(blocks)
+            .for_each(|(y, (a, b))| {
+                for ((y, a), b) in y.iter_mut().zip(a).zip(b) {
+                    *y = a + b;
+                }
+            });
+    }
+
+    fn launch(&self, inputs: &[TensorDesc], _: &[TensorDesc]) -> Launch {
+        Launch::elements(Shader::Plain("add"), "forward", inputs[0].shape.len(), &[])
+    }
+
+    fn batched(&self, inputs: &[TensorDesc], _: &[TensorDesc]) -> Option<Batched> {
+        Batched::images(inputs[0].shape.n(), &[1, 1], &[1])
+    }
+}

@@ -1,0 +1,107 @@
+//! ReLU and its gradient: `y = max(x, 0)`, `dx = dy` where `y > 0`, else 0 (also at exactly 0).
+use super::{Batched, Launch, OpDef, Shader, View, ViewMut, arity};
+use crate::graph::{Graph, Node, TensorDesc, TensorId};
+use anyhow::{Result, ensure};
+use rayon::prelude::*;
+
+const SHADER: Shader = Shader::Plain("relu");
+
+/// Elements per task on the CPU: 64 KiB per tensor.
+const BLOCK: usize = 16_384;
+
+/// `[x] → [y]`.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Relu;
+
+/// `[y, dy] → [dx]`: reads the output, which the next layer keeps alive anyway.
+#[derive(Clone, PartialEq, Debug)]
+pub struct ReluGrad;
+
+impl Graph {
+    /// `max(x, 0)`.
+    ///
+    /// # Errors
+    /// Never for an f32 tensor.
+    pub fn relu(&mut self, x: TensorId) -> Result<TensorId> {
+        self.push1(Relu, &[x])
+    }
+}
+
+impl OpDef for Relu {
+    fn name(&self) -> &'static str {
+        "relu"
+    }
+
+    fn infer(&self, inputs: &[TensorDesc]) -> Result<Vec<TensorDesc>> {
+        let [x] = arity(inputs)?;
+        Ok(vec![x])
+    }
+
+    fn backward(
+        &self,
+        g: &mut Graph,
+        node: &Node,
+        dy: &[Option<TensorId>],
+    ) -> Result<Vec<Option<TensorId>>> {
+        let Some(dy) = dy[0] else {
+            return Ok(vec![None]);
+        };
+        Ok(vec![Some(g.push1(ReluGrad, &[node.outputs[0], dy])?)])
+    }
+
+    fn run_cpu(&self, inputs: &[View], outputs: &mut [ViewMut]) {
+        let x = inputs[0].f32();
+        outputs[0]
+            .f32()
+            .par_chunks_mut(BLOCK)
+            .zip(x.par_chunks(BLOCK))
+            .for_each(|(y, x)| {
+                for (y, x) in y.iter_mut().zip(x) {
+                    // Unlike `max`, the comparison lets a NaN through, so that it is noticed.
+                    *y = if *x < 0.0 { 0.0 } else { *x };
+                }
+            });
+    }
+
+    fn launch(&self, inputs: &[TensorDesc], _: &[TensorDesc]) -> Launch {
+        Launch::elements(SHADER, "forward", inputs[0].shape.len(), &[])
+    }
+
+    fn batched(&self, inputs: &[TensorDesc], _: &[TensorDesc]) -> Option<Batched> {
+        Batched::images(inputs[0].shape.n(), &[1], &[1])
+    }
+}
+
+impl OpDef for ReluGrad {
+    fn name(&self) -> &'static str {
+        "relu_grad"
+    }
+
+    fn infer(&self, inputs: &[TensorDesc]) -> Result<Vec<TensorDesc>> {
+        let [y, dy] = arity(inputs)?;
+        ensure!(y == dy, "output {y} and gradient {dy} differ");
+        Ok(vec![dy])
+    }
+
+    fn run_cpu(&self, inputs: &[View], outputs: &mut [ViewMut]) {
+        let (y, dy) = (inputs[0].f32(), inputs[1].f32());
+        let blocks = y.par_chunks(BLOCK).zip(dy.par_chunks(BLOCK));
+        outputs[0]
+            .f32()
+            .par_chunks_mut(BLOCK)
+            .zip(blocks)
+            .for_each(|(dx, (y, dy))| {
+                for ((dx, y), dy) in dx.iter_mut().zip(y).zip(dy) {
+                    *dx = if *y > 0.0 { *dy } else { 0.0 };
+                }
+            });
+    }
+
+    fn launch(&self, inputs: &[TensorDesc], _: &[TensorDesc]) -> Launch {
+        Launch::elements(SHADER, "grad_input", inputs[0].shape.len(), &[])
+    }
+
+    fn batched(&self, inputs: &[TensorDesc], _: &[TensorDesc]) -> Option<Batched> {
+        Batched::images(inputs[0].shape.n(), &[1, 1], &[1])
+    }
+}

@@ -1,0 +1,79 @@
+//! A GPU dispatch as plain data. Nothing here knows wgpu.
+
+/// The most workgroups per dimension that WebGPU guarantees.
+const MAX_GROUPS: u32 = 65_535;
+
+/// Which WGSL module a kernel comes from.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Shader {
+    /// `shaders/<name>.wgsl` as it stands, after `shaders/common.wgsl`.
+    Plain(&'static str),
+}
+
+/// One compute pipeline: a module and an entry point of it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Kernel {
+    /// The module.
+    pub shader: Shader,
+    /// The entry point.
+    pub entry: &'static str,
+}
+
+/// One dispatch: which kernel, with which geometry, over how many workgroups.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Launch {
+    /// The pipeline.
+    pub kernel: Kernel,
+    /// The kernel's uniform block, 32-bit words in the order of its struct; f32 as bits.
+    pub params: Vec<u32>,
+    /// Workgroups in x, y and z.
+    pub groups: [u32; 3],
+}
+
+impl Launch {
+    /// A dispatch of `groups` workgroups along one axis, folded into two where there are more than
+    /// 65,535: the kernel recovers its number as `wg.y * num_workgroups.x + wg.x` and guards.
+    pub fn new(shader: Shader, entry: &'static str, params: Vec<u32>, groups: usize) -> Launch {
+        let groups = u32::try_from(groups).expect("fewer than 2^32 workgroups");
+        let x = groups.clamp(1, MAX_GROUPS);
+        let kernel = Kernel { shader, entry };
+        Launch {
+            kernel,
+            params,
+            groups: [x, groups.div_ceil(x).max(1), 1],
+        }
+    }
+
+    /// The dispatch of an element-wise kernel with 256 invocations per workgroup, one element each.
+    /// The first parameter is the number of elements; `params` follow it.
+    pub fn elements(shader: Shader, entry: &'static str, count: usize, params: &[u32]) -> Launch {
+        let mut all = vec![u32::try_from(count).expect("fewer than 2^32 elements")];
+        all.extend_from_slice(params);
+        Launch::new(shader, entry, all, count.div_ceil(256))
+    }
+}
+
+impl Shader {
+    /// The module's WGSL source.
+    pub fn wgsl(self) -> String {
+        match self {
+            Shader::Plain(name) => {
+                format!(
+                    "{}\n{}",
+                    include_str!("../../shaders/common.wgsl"),
+                    plain(name)
+                )
+            }
+        }
+    }
+}
+
+fn plain(name: &str) -> &'static str {
+    match name {
+        "add" => include_str!("../../shaders/add.wgsl"),
+        "fill" => include_str!("../../shaders/fill.wgsl"),
+        "relu" => include_str!("../../shaders/relu.wgsl"),
+        "sum" => include_str!("../../shaders/sum.wgsl"),
+        _ => unreachable!("no shader file {name}.wgsl"),
+    }
+}
