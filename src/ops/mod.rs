@@ -2,6 +2,7 @@
 //! the [`Op`] enum is what the planner, the printer and the backends hold.
 mod add;
 mod fill;
+mod gather;
 mod relu;
 mod shader;
 mod sum;
@@ -10,6 +11,7 @@ mod window;
 
 pub use add::Add;
 pub use fill::Fill;
+pub use gather::{GatherImages, GatherLabels, resize_taps};
 pub use relu::{Relu, ReluGrad};
 pub use shader::{Kernel, Launch, Shader};
 pub use sum::SumPartials;
@@ -107,7 +109,15 @@ macro_rules! ops {
     };
 }
 
-ops!(Add, Fill, Relu, ReluGrad, SumPartials,);
+ops!(
+    Add,
+    Fill,
+    GatherImages,
+    GatherLabels,
+    Relu,
+    ReluGrad,
+    SumPartials,
+);
 
 /// Destructures the inputs of an op or says how many it takes.
 pub(crate) fn arity<const N: usize>(inputs: &[TensorDesc]) -> Result<[TensorDesc; N]> {

@@ -72,6 +72,7 @@ fn plain(name: &str) -> &'static str {
     match name {
         "add" => include_str!("../../shaders/add.wgsl"),
         "fill" => include_str!("../../shaders/fill.wgsl"),
+        "gather" => include_str!("../../shaders/gather.wgsl"),
         "relu" => include_str!("../../shaders/relu.wgsl"),
         "sum" => include_str!("../../shaders/sum.wgsl"),
         _ => unreachable!("no shader file {name}.wgsl"),
