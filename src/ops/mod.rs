@@ -1,7 +1,9 @@
 //! Every op of the graph, one family per file. [`OpDef`] is the checklist of what an op must say;
 //! the [`Op`] enum is what the planner, the printer and the backends hold.
 mod add;
+mod conv2d;
 mod fill;
+mod linear;
 mod relu;
 mod shader;
 mod sum;
@@ -9,9 +11,10 @@ mod view;
 mod window;
 
 pub use add::Add;
+pub use conv2d::{Conv2d, Conv2dGradBias, Conv2dGradInput, Conv2dGradWeight};
 pub use fill::Fill;
 pub use relu::{Relu, ReluGrad};
-pub use shader::{Kernel, Launch, Shader};
+pub use shader::{ConvPass, Kernel, Launch, Shader};
 pub use sum::SumPartials;
 pub use view::{View, ViewMut};
 pub use window::Window;
@@ -107,7 +110,17 @@ macro_rules! ops {
     };
 }
 
-ops!(Add, Fill, Relu, ReluGrad, SumPartials,);
+ops!(
+    Add,
+    Conv2d,
+    Conv2dGradBias,
+    Conv2dGradInput,
+    Conv2dGradWeight,
+    Fill,
+    Relu,
+    ReluGrad,
+    SumPartials,
+);
 
 /// Destructures the inputs of an op or says how many it takes.
 pub(crate) fn arity<const N: usize>(inputs: &[TensorDesc]) -> Result<[TensorDesc; N]> {
