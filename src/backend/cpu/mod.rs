@@ -69,6 +69,10 @@ impl Backend for Cpu {
         host::available_memory().map(Some)
     }
 
+    fn memory_used(&self) -> Result<u64> {
+        host::process_memory()
+    }
+
     fn compile(&mut self, plan: Plan) -> Result<PlanId> {
         for (&tensor, &bytes) in &plan.owned {
             self.owned
