@@ -1,16 +1,24 @@
 //! Every op of the graph, one family per file. [`OpDef`] is the checklist of what an op must say;
 //! the [`Op`] enum is what the planner, the printer and the backends hold.
+mod adamw;
 mod add;
+mod cross_entropy;
 mod fill;
+mod record;
 mod relu;
+mod sgd;
 mod shader;
 mod sum;
 mod view;
 mod window;
 
+pub use adamw::{AdamW, AdamWCorrection};
 pub use add::Add;
+pub use cross_entropy::{CrossEntropy, CrossEntropyGrad};
 pub use fill::Fill;
+pub use record::{RECORD_CAPACITY, Record, RecordStates};
 pub use relu::{Relu, ReluGrad};
+pub use sgd::Sgd;
 pub use shader::{Kernel, Launch, Shader};
 pub use sum::SumPartials;
 pub use view::{View, ViewMut};
@@ -107,7 +115,19 @@ macro_rules! ops {
     };
 }
 
-ops!(Add, Fill, Relu, ReluGrad, SumPartials,);
+ops!(
+    AdamW,
+    AdamWCorrection,
+    Add,
+    CrossEntropy,
+    CrossEntropyGrad,
+    Fill,
+    Record,
+    Relu,
+    ReluGrad,
+    Sgd,
+    SumPartials,
+);
 
 /// Destructures the inputs of an op or says how many it takes.
 pub(crate) fn arity<const N: usize>(inputs: &[TensorDesc]) -> Result<[TensorDesc; N]> {

@@ -70,9 +70,13 @@ impl Shader {
 
 fn plain(name: &str) -> &'static str {
     match name {
+        "adamw" => include_str!("../../shaders/adamw.wgsl"),
         "add" => include_str!("../../shaders/add.wgsl"),
+        "cross_entropy" => include_str!("../../shaders/cross_entropy.wgsl"),
         "fill" => include_str!("../../shaders/fill.wgsl"),
+        "record" => include_str!("../../shaders/record.wgsl"),
         "relu" => include_str!("../../shaders/relu.wgsl"),
+        "sgd" => include_str!("../../shaders/sgd.wgsl"),
         "sum" => include_str!("../../shaders/sum.wgsl"),
         _ => unreachable!("no shader file {name}.wgsl"),
     }
