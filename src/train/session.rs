@@ -340,7 +340,7 @@ fn batch_sizes(count: usize, batch: usize, limit: Option<usize>) -> BTreeSet<usi
     if count >= batch && limit > 0 {
         sizes.insert(batch);
     }
-    if count % batch > 0 && limit > count / batch {
+    if !count.is_multiple_of(batch) && limit > count / batch {
         sizes.insert(count % batch);
     }
     sizes
