@@ -18,6 +18,7 @@
 //! 7. Every op has a CPU kernel, a GPU kernel, a golden from PyTorch, a finite-difference check away
 //!    from kinks, and a CPU-against-GPU check.
 pub mod backend;
+pub mod cli;
 pub mod graph;
 pub mod ops;
 pub mod plan;
