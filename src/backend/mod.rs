@@ -1,9 +1,16 @@
 //! Executes plans: natively on the CPU, or through wgpu on a GPU. Callers hold a `dyn Backend`.
+#![allow(unsafe_code)]
+
 pub mod cpu;
+pub mod gpu;
+mod select;
+
+pub use select::{Choice, open};
 
 use crate::graph::TensorId;
 use crate::plan::{Limits, Plan};
 use anyhow::Result;
+use std::collections::BTreeMap;
 
 /// Names a plan that a backend holds ready.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -26,6 +33,12 @@ pub trait Backend {
     /// # Errors
     /// When asking fails.
     fn memory(&self) -> Result<Option<u64>>;
+
+    /// Bytes in use now: of the whole process on the CPU, of the device's buffers on a GPU.
+    ///
+    /// # Errors
+    /// When asking the system fails.
+    fn memory_used(&self) -> Result<u64>;
 
     /// Allocates what the plan needs and makes it ready to run. Compile the largest plan first:
     /// the smaller ones then need no pool buffers of their own.
@@ -93,4 +106,17 @@ fn assign(slots: &[usize], pool: &[usize]) -> Assignment {
         };
     }
     assignment
+}
+
+/// Bytes that a backend allocates for these plans of one graph, compiled in this order.
+pub fn memory_needed<'p>(plans: impl IntoIterator<Item = &'p Plan>) -> u64 {
+    let mut pool: Vec<usize> = Vec::new();
+    let mut owned = BTreeMap::new();
+    for plan in plans {
+        let new = assign(&plan.slots, &pool).new;
+        pool.extend(new);
+        owned.extend(&plan.owned);
+    }
+    let bytes = pool.into_iter().chain(owned.into_values().copied());
+    bytes.map(|b| b as u64).sum()
 }

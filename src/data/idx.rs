@@ -1,93 +1,100 @@
-//! The IDX format of MNIST and Fashion-MNIST: big-endian magic and counts, then plain bytes.
-//! Format: <http://yann.lecun.com/exdb/mnist/>. Nothing here opens a file or names one.
-use anyhow::{Result, bail, ensure};
+//! The IDX files of the MNIST family: a magic number, big-endian dimensions, then bytes.
+use anyhow::{Context, Result, bail, ensure};
+use flate2::read::GzDecoder;
+use std::fs;
+use std::io::{ErrorKind, Read};
+use std::path::Path;
 
-/// Height and width of an image.
-pub const SIZE: usize = 28;
+/// Three dimensions of unsigned bytes.
+const IMAGES: u32 = 0x0000_0803;
 
-/// Labels are below this.
-pub const CLASSES: usize = 10;
+/// One dimension of unsigned bytes.
+const LABELS: u32 = 0x0000_0801;
 
-const IMAGES: u32 = 0x0803;
-const LABELS: u32 = 0x0801;
+/// The side of MNIST's images.
+const SIZE: usize = 28;
 
-/// The grey levels of an image file, one image after another, row by row.
-///
-/// # Errors
-/// When the magic, the size of the images or the length of the file is wrong.
-pub fn images(bytes: &[u8]) -> Result<Vec<u8>> {
-    match (word(bytes, 0), bytes.len()) {
-        (Some(IMAGES), 16..) => {}
-        (Some(LABELS), _) => bail!("it holds labels where images should be: is it mislabelled?"),
-        (magic, _) => bail!(
-            "it is not an IDX image file: {}",
-            wrong_magic(magic, IMAGES)
+/// The decompressed bytes of a file, which is gzip where its name says so.
+pub fn read(path: &Path) -> Result<Vec<u8>> {
+    let bytes = fs::read(path).with_context(|| format!("reading {}", path.display()))?;
+    if path.extension().is_none_or(|e| e != "gz") {
+        return Ok(bytes);
+    }
+    unzip(&bytes).with_context(|| match bytes.starts_with(&[0x1f, 0x8b]) {
+        true => format!(
+            "{} is damaged or truncated: fetch it again by `resnet fetch`",
+            path.display()
+        ),
+        false => format!(
+            "{} is not a gzip file: fetch it again by `resnet fetch`",
+            path.display()
+        ),
+    })
+}
+
+/// Decompresses a gzip file, checking its own checksum.
+pub fn unzip(bytes: &[u8]) -> Result<Vec<u8>> {
+    let mut plain = Vec::new();
+    match GzDecoder::new(bytes).read_to_end(&mut plain) {
+        Ok(_) => Ok(plain),
+        Err(e) if e.kind() == ErrorKind::UnexpectedEof => bail!("the file ends too early"),
+        Err(e) => Err(e.into()),
+    }
+}
+
+/// Side and grey levels of a file of square images.
+pub fn images(path: &Path, bytes: Vec<u8>) -> Result<(usize, Vec<u8>)> {
+    let [count, h, w] = dimensions(path, &bytes, IMAGES)?;
+    ensure!(
+        h == SIZE && w == SIZE,
+        "{} has images of {h}×{w}, but this program takes {SIZE}×{SIZE}",
+        path.display()
+    );
+    ensure!(count > 0, "{} has no images", path.display());
+    Ok((h, payload(path, bytes, 16, count * h * w)?))
+}
+
+/// The classes of a file of labels.
+pub fn labels(path: &Path, bytes: &[u8]) -> Result<Vec<u8>> {
+    let [count] = dimensions(path, bytes, LABELS)?;
+    payload(path, bytes.to_vec(), 8, count)
+}
+
+/// The dimensions behind the magic number that this kind of file has.
+fn dimensions<const N: usize>(path: &Path, bytes: &[u8], magic: u32) -> Result<[usize; N]> {
+    let shown = path.display();
+    let word = |at: usize| -> Result<u32> {
+        let word = bytes
+            .get(4 * at..4 * at + 4)
+            .with_context(|| format!("{shown} is truncated: it has only {} bytes", bytes.len()))?;
+        Ok(u32::from_be_bytes(word.try_into()?))
+    };
+    match word(0)? {
+        found if found == magic => {}
+        LABELS => bail!("{shown} holds labels where images are expected: were the files mixed up?"),
+        IMAGES => bail!("{shown} holds images where labels are expected: were the files mixed up?"),
+        found => bail!(
+            "{shown} is not an IDX file of bytes: it begins with {found:#010x}, not {magic:#010x}"
         ),
     }
-    let [count, h, w] = [4, 8, 12].map(|at| word(bytes, at).map_or(0, |n| n as usize));
+    let mut dimensions = [0; N];
+    for (i, d) in dimensions.iter_mut().enumerate() {
+        *d = word(i + 1)? as usize;
+    }
+    Ok(dimensions)
+}
+
+/// What follows the header, which must be exactly what its dimensions say.
+fn payload(path: &Path, mut bytes: Vec<u8>, header: usize, want: usize) -> Result<Vec<u8>> {
+    let found = bytes.len() - header;
+    let shown = path.display();
     ensure!(
-        (h, w) == (SIZE, SIZE),
-        "its images are {h}×{w}, but only {SIZE}×{SIZE} can be used"
-    );
-    let pixels = &bytes[16..];
-    check_length(count, SIZE * SIZE, "images", pixels)?;
-    Ok(pixels.to_vec())
-}
-
-/// The class numbers of a label file.
-///
-/// # Errors
-/// When the magic or the length of the file is wrong, or a label is over 9.
-pub fn labels(bytes: &[u8]) -> Result<Vec<u32>> {
-    match (word(bytes, 0), bytes.len()) {
-        (Some(LABELS), 8..) => {}
-        (Some(IMAGES), _) => bail!("it holds images where labels should be: is it mislabelled?"),
-        (magic, _) => bail!(
-            "it is not an IDX label file: {}",
-            wrong_magic(magic, LABELS)
-        ),
-    }
-    let count = word(bytes, 4).map_or(0, |n| n as usize);
-    let labels = &bytes[8..];
-    check_length(count, 1, "labels", labels)?;
-    if let Some(i) = labels.iter().position(|&l| usize::from(l) >= CLASSES) {
-        bail!(
-            "label {i} (counted from 0) is {}, but classes are 0 to {}",
-            labels[i],
-            CLASSES - 1
-        );
-    }
-    Ok(labels.iter().map(|&l| u32::from(l)).collect())
-}
-
-/// The big-endian word at a position, if the file is that long.
-fn word(bytes: &[u8], at: usize) -> Option<u32> {
-    let word = bytes.get(at..)?.first_chunk()?;
-    Some(u32::from_be_bytes(*word))
-}
-
-fn wrong_magic(magic: Option<u32>, want: u32) -> String {
-    match magic {
-        Some(magic) if magic != want => {
-            format!("it starts with {magic:#010x} instead of {want:#010x}")
-        }
-        _ => "its header is cut short".to_string(),
-    }
-}
-
-fn check_length(count: usize, each: usize, what: &str, data: &[u8]) -> Result<()> {
-    ensure!(count > 0, "its header promises no {what} at all");
-    // In u64, so that an absurd count in the header cannot overflow.
-    let want = count as u64 * each as u64;
-    let have = data.len() as u64;
-    ensure!(
-        have >= want,
-        "it is truncated: its header promises {count} {what} ({want} bytes), but {have} bytes follow"
+        found >= want,
+        "{shown} is truncated: {found} of {want} bytes follow its header"
     );
     ensure!(
-        have == want,
-        "{} bytes follow after the {count} {what} that its header promises",
-        have - want
+        found == want,
+        "{shown} has more bytes than its header says: {found} instead of {want}"
     );
-    Ok(())
+    Ok(bytes.split_off(header))
 }

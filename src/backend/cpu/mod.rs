@@ -1,5 +1,6 @@
 //! The native backend: runs a plan's dispatches one after another, each on all threads.
 mod buffer;
+pub mod gemm;
 pub mod host;
 
 use super::{Assignment, Backend, PlanId};
@@ -66,6 +67,10 @@ impl Backend for Cpu {
 
     fn memory(&self) -> Result<Option<u64>> {
         host::available_memory().map(Some)
+    }
+
+    fn memory_used(&self) -> Result<u64> {
+        host::process_memory()
     }
 
     fn compile(&mut self, plan: Plan) -> Result<PlanId> {
