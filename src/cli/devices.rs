@@ -1,93 +1,102 @@
-//! `resnet devices`: what there is to compute on, and what it offers.
+//! `resnet devices`: what can train here.
+use crate::backend::cpu::host;
 use crate::backend::gpu::{AdapterReport, adapters};
-use crate::backend::{Backend, cpu::Cpu};
+use crate::report::mib;
 use anyhow::Result;
-use serde_json::json;
-use std::io::Write;
+use serde::Serialize;
+use std::io::{Write, stdout};
 
-/// Lists the devices that --device takes.
+const EXAMPLES: &str = "Examples:
+  resnet devices
+  resnet train --device 0        the first adapter of the list
+  resnet train --device radeon   the adapter with this in its name";
+
+/// Arguments of `resnet devices`.
 #[derive(clap::Args)]
+#[command(before_help = EXAMPLES)]
 pub struct Args {
-    /// Prints one JSON object instead of text.
+    /// One JSON object instead of text.
     #[arg(long)]
     json: bool,
 }
 
-/// Prints the native CPU backend and every adapter, numbered as `--device` takes them.
+#[derive(Serialize)]
+struct Report {
+    cpu: CpuReport,
+    adapters: Vec<AdapterReport>,
+}
+
+#[derive(Serialize)]
+struct CpuReport {
+    name: String,
+    threads: usize,
+    available_memory: u64,
+}
+
+/// Lists the CPU and every adapter.
 ///
 /// # Errors
-/// When the system does not tell its memory, or stdout is closed.
+/// When the system does not tell about itself.
 pub fn run(args: Args) -> Result<()> {
-    let cpu = Cpu::new()?;
-    let (name, memory) = (cpu.device(), cpu.memory()?);
-    let adapters = adapters();
-    let mut out = std::io::stdout().lock();
+    let cpu = CpuReport {
+        name: host::processor()?,
+        threads: std::thread::available_parallelism()?.get(),
+        available_memory: host::available_memory()?,
+    };
+    let report = Report {
+        cpu,
+        adapters: adapters(),
+    };
+    let mut out = stdout().lock();
     if args.json {
-        let all = json!({ "cpu": { "name": name, "memory": memory }, "adapters": adapters });
-        writeln!(out, "{all}")?;
+        writeln!(out, "{}", serde_json::to_string_pretty(&report)?)?;
         return Ok(());
     }
-    writeln!(out, "cpu  {name}")?;
+    let Report { cpu, adapters } = report;
+    writeln!(out, "cpu  {}", cpu.name)?;
     writeln!(
         out,
-        "     native backend, memory available {}",
-        bytes(memory)
+        "     {} threads, {} free",
+        cpu.threads,
+        mib(cpu.available_memory)
     )?;
-    for (number, adapter) in adapters.iter().enumerate() {
-        writeln!(out, "{}", text(number, adapter))?;
-    }
-    if adapters.is_empty() {
+    for (i, a) in adapters.iter().enumerate() {
+        let memory = a.memory.map_or("not told by the driver".to_string(), mib);
+        let software = if a.is_software() {
+            ", a software adapter"
+        } else {
+            ""
+        };
+        let has = |wanted| {
+            let names = a
+                .features
+                .iter()
+                .filter(|(_, has)| **has == wanted)
+                .map(|(name, _)| *name);
+            names.collect::<Vec<_>>().join(", ")
+        };
+        writeln!(out, "{i:<3}  {}", a.name)?;
         writeln!(
             out,
-            "no GPU adapter; on Debian and Ubuntu drivers come by `sudo apt-get install mesa-vulkan-drivers libvulkan1`"
+            "     {} through {}, {}{software}",
+            a.kind, a.backend, a.driver
         )?;
+        writeln!(
+            out,
+            "     memory {memory}, largest binding {}, largest buffer {}",
+            mib(a.max_storage_buffer_binding_size),
+            mib(a.max_buffer_size)
+        )?;
+        writeln!(
+            out,
+            "     {} bytes of workgroup memory, {} invocations per workgroup",
+            a.max_compute_workgroup_storage_size, a.max_compute_invocations_per_workgroup
+        )?;
+        writeln!(out, "     has: {}", has(true))?;
+        writeln!(out, "     has not: {}", has(false))?;
+    }
+    if adapters.is_empty() {
+        writeln!(out, "no GPU adapter found")?;
     }
     Ok(())
-}
-
-fn text(number: usize, a: &AdapterReport) -> String {
-    let kind = if a.is_software() {
-        "software (runs on the CPU)"
-    } else {
-        &a.kind
-    };
-    let with = |has: bool| {
-        let names = a.features.iter().filter(|(_, present)| **present == has);
-        let names: Vec<&str> = names.map(|(name, _)| *name).collect();
-        if names.is_empty() {
-            "none".to_string()
-        } else {
-            names.join(", ")
-        }
-    };
-    format!(
-        "{number:<4} {}\n     {}, {kind}, driver {}\n     memory {}, binding at most {}, buffer at most {}\n     \
-         workgroups of at most {} invocations and {} of memory\n     features: {}; missing: {}",
-        a.name,
-        a.backend,
-        a.driver,
-        bytes(a.memory),
-        bytes(Some(a.max_storage_buffer_binding_size)),
-        bytes(Some(a.max_buffer_size)),
-        a.max_compute_invocations_per_workgroup,
-        bytes(Some(a.max_compute_workgroup_storage_size.into())),
-        with(true),
-        with(false),
-    )
-}
-
-/// A size in the largest binary unit that leaves at least one of it.
-fn bytes(size: Option<u64>) -> String {
-    let Some(size) = size else {
-        return "unknown".to_string();
-    };
-    let (mut value, mut unit) = (size as f64, "B");
-    for larger in ["KiB", "MiB", "GiB", "TiB"] {
-        if value < 1024.0 {
-            break;
-        }
-        (value, unit) = (value / 1024.0, larger);
-    }
-    let text = format!("{value:.1}");
-    format!("{} {unit}", text.strip_suffix(".0").unwrap_or(&text))
 }
