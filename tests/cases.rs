@@ -2,7 +2,7 @@
 //! What is asked of them is in the neighbouring files. A new op is a new row of `all`.
 use anyhow::Result;
 use resnet::graph::{DType, Graph, Kind, Shape, TensorDesc, TensorId, backward};
-use resnet::ops::{AdamW, AdamWCorrection, BatchNorm, Fill, Sgd, SumPartials, Window};
+use resnet::ops::{AdamW, AdamWCorrection, BatchNorm, Fill, Sgd, SumPartials, Window, resize_taps};
 
 /// A graph, with its backward pass where it has one, and what its inputs and states hold.
 #[derive(Default)]
@@ -161,6 +161,7 @@ pub fn all() -> Vec<Case> {
     cases.extend(pools());
     cases.extend(losses());
     cases.extend(optimisers());
+    cases.extend(gathers());
     cases.push(network());
     cases
 }
@@ -440,6 +441,33 @@ fn optimisers() -> Vec<Case> {
         sgd("sgd, momentum", 0.9, false, 0.1),
         sgd("sgd, nesterov", 0.9, true, 0.1),
         adamw,
+    ]
+}
+
+/// Batches of 5 out of 6 images; one index lies beyond the data set and takes its last entry.
+fn gathers() -> Vec<Case> {
+    let images = |name, from: usize, to: usize, channels| {
+        plain(name, move |c| {
+            let images = c.below("images", [6, from, from, channels], DType::U8, 256);
+            let indices = c.below("indices", [5, 1, 1, 1], DType::U32, 7);
+            let (table, t) = resize_taps(from, to);
+            let taps = c.g.state("taps", TensorDesc::u32(Shape([to, 1, 1, t])));
+            c.data.push((taps, bytemuck::cast_slice(&table).to_vec()));
+            c.g.gather_images(images, indices, taps, to)?;
+            Ok(())
+        })
+    };
+    vec![
+        images("gather_images, enlarged", 7, 16, 1),
+        images("gather_images, shrunk", 9, 4, 1),
+        images("gather_images, size kept", 8, 8, 1),
+        images("gather_images in colour", 5, 12, 3),
+        plain("gather_labels", |c| {
+            let labels = c.below("labels", [6, 1, 1, 1], DType::U32, 10);
+            let indices = c.below("indices", [300, 1, 1, 1], DType::U32, 7);
+            c.g.gather_labels(labels, indices)?;
+            Ok(())
+        }),
     ]
 }
 

@@ -5,5 +5,6 @@ mod device;
 mod gradients;
 mod graph;
 mod parity;
+mod resize;
 mod shaders;
 mod training;
