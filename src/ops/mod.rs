@@ -1,7 +1,10 @@
 //! Every op of the graph, one family per file. [`OpDef`] is the checklist of what an op must say;
 //! the [`Op`] enum is what the planner, the printer and the backends hold.
 mod add;
+mod batch_norm;
 mod fill;
+mod global_avg_pool;
+mod max_pool;
 mod relu;
 mod shader;
 mod sum;
@@ -9,7 +12,13 @@ mod view;
 mod window;
 
 pub use add::Add;
+pub use batch_norm::{
+    BatchNorm, BatchNormApply, BatchNormGradInput, BatchNormGradPartials, BatchNormGradSum,
+    BatchNormMoments, BatchNormPartials, BatchNormRunning,
+};
 pub use fill::Fill;
+pub use global_avg_pool::{GlobalAvgPool, GlobalAvgPoolGrad};
+pub use max_pool::{MaxPool, MaxPoolGrad};
 pub use relu::{Relu, ReluGrad};
 pub use shader::{Kernel, Launch, Shader};
 pub use sum::SumPartials;
@@ -107,7 +116,24 @@ macro_rules! ops {
     };
 }
 
-ops!(Add, Fill, Relu, ReluGrad, SumPartials,);
+ops!(
+    Add,
+    BatchNormApply,
+    BatchNormGradInput,
+    BatchNormGradPartials,
+    BatchNormGradSum,
+    BatchNormMoments,
+    BatchNormPartials,
+    BatchNormRunning,
+    Fill,
+    GlobalAvgPool,
+    GlobalAvgPoolGrad,
+    MaxPool,
+    MaxPoolGrad,
+    Relu,
+    ReluGrad,
+    SumPartials,
+);
 
 /// Destructures the inputs of an op or says how many it takes.
 pub(crate) fn arity<const N: usize>(inputs: &[TensorDesc]) -> Result<[TensorDesc; N]> {

@@ -71,7 +71,10 @@ impl Shader {
 fn plain(name: &str) -> &'static str {
     match name {
         "add" => include_str!("../../shaders/add.wgsl"),
+        "batch_norm" => include_str!("../../shaders/batch_norm.wgsl"),
         "fill" => include_str!("../../shaders/fill.wgsl"),
+        "global_avg_pool" => include_str!("../../shaders/global_avg_pool.wgsl"),
+        "max_pool" => include_str!("../../shaders/max_pool.wgsl"),
         "relu" => include_str!("../../shaders/relu.wgsl"),
         "sum" => include_str!("../../shaders/sum.wgsl"),
         _ => unreachable!("no shader file {name}.wgsl"),

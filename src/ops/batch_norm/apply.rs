@@ -1,0 +1,109 @@
+//! The normalisation itself, the same for training and evaluation.
+use super::{
+    BatchNormGradInput, BatchNormGradPartials, BatchNormGradSum, MAX_BLOCKS, SHADER, per_channel,
+};
+use crate::graph::{Graph, Node, TensorDesc, TensorId};
+use crate::ops::{Batched, Launch, OpDef, View, ViewMut, arity};
+use anyhow::Result;
+use rayon::prelude::*;
+
+/// Elements per task on the CPU: 64 KiB per tensor.
+const BLOCK: usize = 16_384;
+
+/// `[x, mean, var, gamma, beta] → [y]`: `y = (x − mean)·gamma/√(var + eps) + beta`.
+///
+/// With `training` the mean and the variance are functions of `x`, and the gradient that this op
+/// gives for `x` is the total one, the path through both included; they get none of their own.
+#[derive(Clone, PartialEq, Debug)]
+pub struct BatchNormApply {
+    /// Added to the variance.
+    pub eps: f32,
+    /// Whether the moments are those of `x`.
+    pub training: bool,
+}
+
+impl OpDef for BatchNormApply {
+    fn name(&self) -> &'static str {
+        "batch_norm"
+    }
+
+    fn infer(&self, inputs: &[TensorDesc]) -> Result<Vec<TensorDesc>> {
+        let [x, mean, var, gamma, beta] = arity(inputs)?;
+        per_channel(x, &[mean, var, gamma, beta])?;
+        Ok(vec![x])
+    }
+
+    fn backward(
+        &self,
+        g: &mut Graph,
+        node: &Node,
+        dy: &[Option<TensorId>],
+    ) -> Result<Vec<Option<TensorId>>> {
+        let ([x, mean, var, gamma, _], Some(dy)) =
+            (<[TensorId; 5]>::try_from(&node.inputs[..])?, dy[0])
+        else {
+            return Ok(vec![None; 5]);
+        };
+        let BatchNormApply { eps, training } = *self;
+        let shape = g.shape(x);
+        let images_per_block = shape.n().div_ceil(MAX_BLOCKS);
+        let partials = BatchNormGradPartials {
+            eps,
+            images_per_block,
+        };
+        let partials = g.push1(partials, &[x, dy, mean, var])?;
+        let sums = g.push(BatchNormGradSum, &[partials])?;
+        let (dbeta, dgamma) = (sums[0], sums[1]);
+        let grad_input = BatchNormGradInput {
+            eps,
+            training,
+            count: shape.rows(),
+        };
+        let dx = g.push1(grad_input, &[x, dy, mean, var, gamma, dbeta, dgamma])?;
+        Ok(vec![Some(dx), None, None, Some(dgamma), Some(dbeta)])
+    }
+
+    fn run_cpu(&self, inputs: &[View], outputs: &mut [ViewMut]) {
+        let [x, mean, var, gamma, beta] = inputs else {
+            unreachable!("five inputs")
+        };
+        let (x, c) = (x.f32(), x.shape().c());
+        let (mean, beta) = (mean.f32(), beta.f32());
+        let scale: Vec<f32> = var
+            .f32()
+            .iter()
+            .zip(gamma.f32())
+            .map(|(var, gamma)| gamma / (var + self.eps).sqrt())
+            .collect();
+        let block = BLOCK.next_multiple_of(c);
+        outputs[0]
+            .f32()
+            .par_chunks_mut(block)
+            .zip(x.par_chunks(block))
+            .for_each(|(y, x)| {
+                for (y, x) in y.chunks_exact_mut(c).zip(x.chunks_exact(c)) {
+                    for ch in 0..c {
+                        y[ch] = (x[ch] - mean[ch]) * scale[ch] + beta[ch];
+                    }
+                }
+            });
+    }
+
+    fn launch(&self, inputs: &[TensorDesc], _: &[TensorDesc]) -> Launch {
+        let x = inputs[0].shape;
+        Launch::elements(
+            SHADER,
+            "forward",
+            x.len(),
+            &[x.c() as u32, self.eps.to_bits()],
+        )
+    }
+
+    fn batched(&self, inputs: &[TensorDesc], _: &[TensorDesc]) -> Option<Batched> {
+        Batched::images(inputs[0].shape.n(), &[1, 0, 0, 0, 0], &[1])
+    }
+
+    fn flops(&self, _: &[TensorDesc], outputs: &[TensorDesc]) -> u64 {
+        3 * outputs[0].shape.len() as u64
+    }
+}

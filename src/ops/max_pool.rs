@@ -1,0 +1,211 @@
+//! Max-pooling and its gradient, for any window: padding never wins, of equals the first in row-major
+//! order does, and a NaN beats all, as in PyTorch.
+use super::{Batched, Launch, OpDef, Shader, View, ViewMut, Window, arity};
+use crate::graph::{Graph, Node, Shape, TensorDesc, TensorId};
+use anyhow::{Result, ensure};
+use rayon::prelude::*;
+
+const SHADER: Shader = Shader::Plain("max_pool");
+
+/// `[x] → [y, indices]`: the largest value of each window, and where it is, as `h·W + w` in its plane
+/// of `x` (u32).
+#[derive(Clone, PartialEq, Debug)]
+pub struct MaxPool {
+    /// The window.
+    pub window: Window,
+}
+
+/// `[indices, dy] → [dx]`: every pixel of `x` gathers the gradients of the windows that it won.
+#[derive(Clone, PartialEq, Debug)]
+pub struct MaxPoolGrad {
+    /// The window.
+    pub window: Window,
+    /// Dimensions of the forward's input.
+    pub x: Shape,
+}
+
+impl Graph {
+    /// The maxima of the windows of `x`.
+    ///
+    /// # Errors
+    /// When the window does not fit, or its padding is more than half of it.
+    pub fn max_pool(&mut self, x: TensorId, window: Window) -> Result<TensorId> {
+        Ok(self.push(MaxPool { window }, &[x])?[0])
+    }
+}
+
+impl OpDef for MaxPool {
+    fn name(&self) -> &'static str {
+        "max_pool"
+    }
+
+    fn infer(&self, inputs: &[TensorDesc]) -> Result<Vec<TensorDesc>> {
+        let [x] = arity(inputs)?;
+        ensure!(
+            2 * self.window.pad <= self.window.kernel,
+            "some windows would see padding only"
+        );
+        let Shape([n, h, w, c]) = x.shape;
+        let y = Shape([n, self.window.out(h)?, self.window.out(w)?, c]);
+        Ok(vec![TensorDesc::f32(y), TensorDesc::u32(y)])
+    }
+
+    fn backward(
+        &self,
+        g: &mut Graph,
+        node: &Node,
+        dy: &[Option<TensorId>],
+    ) -> Result<Vec<Option<TensorId>>> {
+        let Some(dy) = dy[0] else {
+            return Ok(vec![None]);
+        };
+        let grad = MaxPoolGrad {
+            window: self.window,
+            x: g.shape(node.inputs[0]),
+        };
+        Ok(vec![Some(g.push1(grad, &[node.outputs[1], dy])?)])
+    }
+
+    fn run_cpu(&self, inputs: &[View], outputs: &mut [ViewMut]) {
+        let Shape([_, h, w, c]) = inputs[0].shape();
+        let [y, indices] = outputs else {
+            unreachable!("two outputs")
+        };
+        let Shape([_, h_out, w_out, _]) = y.shape();
+        let images = inputs[0].f32().par_chunks(h * w * c);
+        let results = y
+            .f32()
+            .par_chunks_mut(h_out * w_out * c)
+            .zip(indices.u32().par_chunks_mut(h_out * w_out * c));
+        images.zip(results).for_each(|(x, (y, indices))| {
+            let pixels = y.chunks_exact_mut(c).zip(indices.chunks_exact_mut(c));
+            for (o, (y, indices)) in pixels.enumerate() {
+                y.fill(f32::NEG_INFINITY);
+                let mut first = true;
+                for (i, j) in self.taps(o / w_out, o % w_out, h, w) {
+                    let pixel = i * w + j;
+                    let x = &x[pixel * c..(pixel + 1) * c];
+                    for ((y, index), &x) in y.iter_mut().zip(&mut *indices).zip(x) {
+                        if first || x > *y || (x.is_nan() && !y.is_nan()) {
+                            (*y, *index) = (x, pixel as u32);
+                        }
+                    }
+                    first = false;
+                }
+            }
+        });
+    }
+
+    fn launch(&self, inputs: &[TensorDesc], outputs: &[TensorDesc]) -> Launch {
+        let y = outputs[0].shape;
+        Launch::elements(
+            SHADER,
+            "forward",
+            y.len(),
+            &geometry(self.window, inputs[0].shape, y),
+        )
+    }
+
+    fn batched(&self, inputs: &[TensorDesc], _: &[TensorDesc]) -> Option<Batched> {
+        Batched::images(inputs[0].shape.n(), &[1], &[1, 1])
+    }
+
+    fn flops(&self, _: &[TensorDesc], outputs: &[TensorDesc]) -> u64 {
+        (outputs[0].shape.len() * self.window.kernel * self.window.kernel) as u64
+    }
+}
+
+impl MaxPool {
+    /// The pixels under the window of one output pixel, in row-major order.
+    fn taps(&self, p: usize, q: usize, h: usize, w: usize) -> impl Iterator<Item = (usize, usize)> {
+        let window = self.window;
+        let rows = (0..window.kernel).filter_map(move |k| window.tap(p, k, h));
+        rows.flat_map(move |i| {
+            (0..window.kernel).filter_map(move |k| Some((i, window.tap(q, k, w)?)))
+        })
+    }
+}
+
+impl MaxPoolGrad {
+    /// The windows along one axis that contain position `i`.
+    fn windows(&self, i: usize, out: usize) -> std::ops::Range<usize> {
+        let Window {
+            kernel,
+            stride,
+            pad,
+        } = self.window;
+        let first = (i + pad + 1).saturating_sub(kernel).div_ceil(stride);
+        first..((i + pad) / stride + 1).min(out)
+    }
+}
+
+impl OpDef for MaxPoolGrad {
+    fn name(&self) -> &'static str {
+        "max_pool_grad"
+    }
+
+    fn infer(&self, inputs: &[TensorDesc]) -> Result<Vec<TensorDesc>> {
+        let [indices, dy] = arity(inputs)?;
+        ensure!(
+            indices.shape == dy.shape,
+            "indices {indices} and gradient {dy} differ"
+        );
+        Ok(vec![TensorDesc::f32(self.x)])
+    }
+
+    fn run_cpu(&self, inputs: &[View], outputs: &mut [ViewMut]) {
+        let Shape([_, h, w, c]) = self.x;
+        let Shape([_, h_out, w_out, _]) = inputs[1].shape();
+        let (indices, dy) = (inputs[0].u32(), inputs[1].f32());
+        let image = h_out * w_out * c;
+        let gradients = indices.par_chunks(image).zip(dy.par_chunks(image));
+        outputs[0]
+            .f32()
+            .par_chunks_mut(h * w * c)
+            .zip(gradients)
+            .for_each(|(dx, (indices, dy))| {
+                for (pixel, dx) in dx.chunks_exact_mut(c).enumerate() {
+                    dx.fill(0.0);
+                    for p in self.windows(pixel / w, h_out) {
+                        for q in self.windows(pixel % w, w_out) {
+                            let o = (p * w_out + q) * c;
+                            let won = indices[o..o + c].iter().zip(&dy[o..o + c]);
+                            for (dx, (&index, dy)) in dx.iter_mut().zip(won) {
+                                *dx += if index == pixel as u32 { *dy } else { 0.0 };
+                            }
+                        }
+                    }
+                }
+            });
+    }
+
+    fn launch(&self, inputs: &[TensorDesc], outputs: &[TensorDesc]) -> Launch {
+        let (dx, dy) = (outputs[0].shape, inputs[1].shape);
+        Launch::elements(
+            SHADER,
+            "grad_input",
+            dx.len(),
+            &geometry(self.window, dx, dy),
+        )
+    }
+
+    fn batched(&self, inputs: &[TensorDesc], _: &[TensorDesc]) -> Option<Batched> {
+        Batched::images(inputs[0].shape.n(), &[1, 1], &[1])
+    }
+}
+
+/// The kernels' parameters after the number of elements.
+fn geometry(window: Window, x: Shape, y: Shape) -> [u32; 8] {
+    let (Shape([_, h, w, c]), Shape([_, h_out, w_out, _])) = (x, y);
+    [
+        h,
+        w,
+        c,
+        h_out,
+        w_out,
+        window.kernel,
+        window.stride,
+        window.pad,
+    ]
+    .map(|p| p as u32)
+}
