@@ -2,8 +2,10 @@
 //! the [`Op`] enum is what the planner, the printer and the backends hold.
 mod add;
 mod batch_norm;
+mod conv2d;
 mod fill;
 mod global_avg_pool;
+mod linear;
 mod max_pool;
 mod relu;
 mod shader;
@@ -16,11 +18,12 @@ pub use batch_norm::{
     BatchNorm, BatchNormApply, BatchNormGradInput, BatchNormGradPartials, BatchNormGradSum,
     BatchNormMoments, BatchNormPartials, BatchNormRunning,
 };
+pub use conv2d::{Conv2d, Conv2dGradBias, Conv2dGradInput, Conv2dGradWeight};
 pub use fill::Fill;
 pub use global_avg_pool::{GlobalAvgPool, GlobalAvgPoolGrad};
 pub use max_pool::{MaxPool, MaxPoolGrad};
 pub use relu::{Relu, ReluGrad};
-pub use shader::{Kernel, Launch, Shader};
+pub use shader::{ConvPass, Kernel, Launch, Shader};
 pub use sum::SumPartials;
 pub use view::{View, ViewMut};
 pub use window::Window;
@@ -125,6 +128,10 @@ ops!(
     BatchNormMoments,
     BatchNormPartials,
     BatchNormRunning,
+    Conv2d,
+    Conv2dGradBias,
+    Conv2dGradInput,
+    Conv2dGradWeight,
     Fill,
     GlobalAvgPool,
     GlobalAvgPoolGrad,

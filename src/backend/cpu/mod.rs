@@ -1,5 +1,6 @@
 //! The native backend: runs a plan's dispatches one after another, each on all threads.
 mod buffer;
+pub mod gemm;
 pub mod host;
 
 use super::{Assignment, Backend, PlanId};
