@@ -1,0 +1,369 @@
+//! The graph of a case: its given tensors as inputs and states, the op, and its backward pass seeded
+//! with the case's `dy`.
+use super::attrs::Attrs;
+use crate::graph::{self, Gradients, Graph, Shape, TensorDesc, TensorId};
+use crate::ops::{AdamW, AdamWCorrection, BatchNorm, Fill, Op, Sgd};
+use crate::verify::{
+    golden::{OpEntry, Tensors},
+    layout::Layout,
+    replay::{Read, Run, Stage},
+};
+use anyhow::{Context, Result, bail, ensure};
+
+/// Appends a case to the graph.
+///
+/// # Errors
+/// When the op or an attribute is not known, or a tensor is missing or does not fit.
+pub fn stages(
+    g: &mut Graph,
+    entry: &OpEntry,
+    tensors: &Tensors,
+    number: usize,
+) -> Result<Vec<Stage>> {
+    let start = g.nodes().len();
+    let mut case = Build {
+        g,
+        entry,
+        tensors,
+        number,
+        start,
+        run: Run::default(),
+    };
+    let runs = match entry.op.as_str() {
+        "conv2d" => case.conv2d(),
+        "batch_norm" => case.batch_norm(),
+        "relu" => case.relu(),
+        "max_pool" => case.max_pool(),
+        "global_avg_pool" => case.global_avg_pool(),
+        "linear" => case.linear(),
+        "cross_entropy" => case.cross_entropy(),
+        "sgd" => case.sgd(),
+        "adamw" => case.adamw(),
+        op => bail!("the op {op} is not known"),
+    }?;
+    let nodes = start..g.nodes().len();
+    Ok(vec![Stage { nodes, runs }])
+}
+
+/// A case while its graph grows.
+struct Build<'a> {
+    g: &'a mut Graph,
+    entry: &'a OpEntry,
+    tensors: &'a Tensors<'a>,
+    number: usize,
+    /// The case's first node.
+    start: usize,
+    /// The case's first run.
+    run: Run,
+}
+
+impl Build<'_> {
+    fn conv2d(mut self) -> Result<Vec<Run>> {
+        let window = self.attrs(&["kernel", "stride", "pad"])?.window(Some(1))?;
+        let (x, w, b) = self.weighted()?;
+        let y = self.g.conv2d(x, w, b, window)?;
+        self.finish_weighted(x, w, b, y)
+    }
+
+    fn linear(mut self) -> Result<Vec<Run>> {
+        self.attrs(&[])?;
+        let (x, w, b) = self.weighted()?;
+        let b = b.context("the op linear needs the input b")?;
+        let y = self.g.linear(x, w, b)?;
+        self.finish_weighted(x, w, Some(b), y)
+    }
+
+    fn weighted(&mut self) -> Result<(TensorId, TensorId, Option<TensorId>)> {
+        let x = self.input("x", Layout::Activation)?;
+        let w = self.input("w", Layout::Weight)?;
+        let b = match self.given("b") {
+            true => Some(self.input("b", Layout::Activation)?),
+            false => None,
+        };
+        Ok((x, w, b))
+    }
+
+    fn finish_weighted(
+        mut self,
+        x: TensorId,
+        w: TensorId,
+        b: Option<TensorId>,
+        y: TensorId,
+    ) -> Result<Vec<Run>> {
+        self.read("y", y, Layout::Activation);
+        let grads = self.backward(y)?;
+        self.read_grad(&grads, "dx", x, Layout::Activation);
+        self.read_grad(&grads, "dw", w, Layout::Weight);
+        if let Some(b) = b {
+            self.read_grad(&grads, "db", b, Layout::Activation);
+        }
+        Ok(vec![self.run])
+    }
+
+    fn relu(mut self) -> Result<Vec<Run>> {
+        self.attrs(&[])?;
+        let x = self.input("x", Layout::Activation)?;
+        let y = self.g.relu(x)?;
+        self.finish(x, y)
+    }
+
+    fn max_pool(mut self) -> Result<Vec<Run>> {
+        let window = self.attrs(&["kernel", "stride", "pad"])?.window(None)?;
+        let x = self.input("x", Layout::Activation)?;
+        let y = self.g.max_pool(x, window)?;
+        let node = self.g.nodes().last().context("the pooling made a node")?;
+        self.read("indices", node.outputs[1], Layout::Activation);
+        self.finish(x, y)
+    }
+
+    fn global_avg_pool(mut self) -> Result<Vec<Run>> {
+        self.attrs(&[])?;
+        let x = self.input("x", Layout::Activation)?;
+        let y = self.g.global_avg_pool(x)?;
+        self.finish(x, y)
+    }
+
+    fn finish(mut self, x: TensorId, y: TensorId) -> Result<Vec<Run>> {
+        self.read("y", y, Layout::Activation);
+        let grads = self.backward(y)?;
+        self.read_grad(&grads, "dx", x, Layout::Activation);
+        Ok(vec![self.run])
+    }
+
+    fn batch_norm(mut self) -> Result<Vec<Run>> {
+        let attrs = self.attrs(&["eps", "momentum", "training"])?;
+        let training = attrs.flag("training")?;
+        let eps = attrs.number_or("eps", 1e-5)? as f32;
+        let momentum = attrs.number_or("momentum", 0.1)? as f32;
+        let x = self.input("x", Layout::Activation)?;
+        let bn = BatchNorm {
+            gamma: self.state("gamma", Layout::Activation)?,
+            beta: self.state("beta", Layout::Activation)?,
+            running_mean: self.state("running_mean", Layout::Activation)?,
+            running_var: self.state("running_var", Layout::Activation)?,
+        };
+        let y = match training {
+            true => self.g.batch_norm_train(x, &bn, eps, momentum)?,
+            false => self.g.batch_norm_eval(x, &bn, eps)?,
+        };
+        self.read("y", y, Layout::Activation);
+        let grads = self.backward(y)?;
+        self.read_grad(&grads, "dx", x, Layout::Activation);
+        self.read_grad(&grads, "dgamma", bn.gamma, Layout::Activation);
+        self.read_grad(&grads, "dbeta", bn.beta, Layout::Activation);
+        if !training {
+            return Ok(vec![self.run]);
+        }
+        self.read("running_mean_1", bn.running_mean, Layout::Activation);
+        self.read("running_var_1", bn.running_var, Layout::Activation);
+        let mut second = self.tensors.f32(&self.full("x"))?;
+        second.data.iter_mut().for_each(|x| *x = *x * 0.5 + 0.25);
+        let second = Layout::Activation.to_ours(&second)?;
+        let second = Run {
+            writes: vec![(x, bytes(&second))],
+            reads: vec![
+                Read::new("running_mean_2", bn.running_mean, Layout::Activation),
+                Read::new("running_var_2", bn.running_var, Layout::Activation),
+            ],
+        };
+        Ok(vec![self.run, second])
+    }
+
+    fn cross_entropy(mut self) -> Result<Vec<Run>> {
+        let attrs = self.attrs(&["label_smoothing"])?;
+        let smoothing = attrs.number_or("label_smoothing", 0.0)? as f32;
+        let logits = self.input("logits", Layout::Activation)?;
+        let values = self.tensors.u32(&self.full("labels"))?;
+        let classes = self.g.shape(logits).c();
+        ensure!(
+            values.data.iter().all(|&label| (label as usize) < classes),
+            "a label is not less than the {classes} classes"
+        );
+        let desc = TensorDesc::u32(Layout::Examples.shape(&values.shape)?);
+        let labels = self.g.input(&self.unique("labels"), desc);
+        self.run.writes.push((labels, bytes(&values.data)));
+        let [losses, correct] = self.g.cross_entropy(logits, labels, smoothing)?;
+
+        // The log is shared by all cases; from cursor 0 the mean goes to its first slot.
+        let log = self.g.record(losses, correct)?;
+        self.run.writes.push((log.cursor, bytes(&[0_u32])));
+        self.read("loss", log.loss, Layout::First);
+
+        let shape = self.g.shape(losses);
+        let value = 1.0 / shape.len() as f32;
+        let seed = self.g.push1(Fill { value, shape }, &[])?;
+        let nodes = self.start..self.g.nodes().len();
+        let grads = graph::backward(self.g, nodes, &[(losses, seed)])?;
+        self.read_grad(&grads, "dlogits", logits, Layout::Activation);
+        Ok(vec![self.run])
+    }
+
+    fn sgd(mut self) -> Result<Vec<Run>> {
+        let attrs = self.attrs(&["lr", "momentum", "nesterov", "weight_decay"])?;
+        let op = Sgd {
+            momentum: attrs.number_or("momentum", 0.0)? as f32,
+            nesterov: attrs.flag("nesterov")?,
+            weight_decay: attrs.number_or("weight_decay", 0.0)? as f32,
+        };
+        let lr = attrs.number("lr")? as f32;
+        let lr = self.scalar("lr", lr);
+        let (p, g, gradients) = self.parameters()?;
+        let mut states = vec![p];
+        let mut at_end = Vec::new();
+        if op.momentum > 0.0 {
+            let m = self.zeros("momentum_buffer", p);
+            states.push(m);
+            at_end.push(Read::new("state_momentum_buffer", m, Layout::Flat));
+        }
+        self.g.push_update(op, &[g, lr], &states)?;
+        Ok(self.steps(p, g, &gradients, at_end))
+    }
+
+    fn adamw(mut self) -> Result<Vec<Run>> {
+        let attrs = self.attrs(&["lr", "betas", "eps", "weight_decay"])?;
+        let [beta1, beta2] = attrs.pair("betas")?;
+        let op = AdamW {
+            beta1,
+            beta2,
+            eps: attrs.number_or("eps", 1e-8)? as f32,
+            weight_decay: attrs.number_or("weight_decay", 0.01)? as f32,
+        };
+        let lr = attrs.number("lr")? as f32;
+        let lr = self.scalar("lr", lr);
+        let (p, g, gradients) = self.parameters()?;
+        let m = self.zeros("exp_avg", p);
+        let v = self.zeros("exp_avg_sq", p);
+        let desc = TensorDesc::f32(Shape::channels(2));
+        let correction = self.g.state(&self.unique("correction"), desc);
+        self.run.writes.push((correction, bytes(&[0.0_f32; 2])));
+        let advance = AdamWCorrection { beta1, beta2 };
+        self.g.push_update(advance, &[], &[correction])?;
+        self.g
+            .push_update(Op::from(op), &[g, lr, correction], &[p, m, v])?;
+        let at_end = vec![
+            Read::new("state_exp_avg", m, Layout::Flat),
+            Read::new("state_exp_avg_sq", v, Layout::Flat),
+        ];
+        Ok(self.steps(p, g, &gradients, at_end))
+    }
+
+    /// The parameters, their gradient's input, and the gradients of all steps one after another.
+    fn parameters(&mut self) -> Result<(TensorId, TensorId, Vec<f32>)> {
+        let p = self.state("p", Layout::Flat)?;
+        let desc = self.g.desc(p);
+        let g = self.g.input(&self.unique("g"), desc);
+        let gradients = self.tensors.f32(&self.full("g"))?.data;
+        ensure!(
+            gradients.len() % desc.shape.len() == 0,
+            "g is not a whole number of gradients of p"
+        );
+        Ok((p, g, gradients))
+    }
+
+    /// One run per step on the same states, the parameters `p_1`, `p_2`, … read after each.
+    fn steps(self, p: TensorId, g: TensorId, gradients: &[f32], at_end: Vec<Read>) -> Vec<Run> {
+        let size = self.g.shape(p).len();
+        let mut first_writes = self.run.writes;
+        let mut runs: Vec<Run> = gradients
+            .chunks_exact(size)
+            .enumerate()
+            .map(|(step, gradient)| {
+                let mut writes = std::mem::take(&mut first_writes);
+                writes.push((g, bytes(gradient)));
+                let reads = vec![Read::new(format!("p_{}", step + 1), p, Layout::Flat)];
+                Run { writes, reads }
+            })
+            .collect();
+        if let Some(last) = runs.last_mut() {
+            last.reads.extend(at_end);
+        }
+        runs
+    }
+
+    fn attrs(&self, known: &[&str]) -> Result<Attrs<'_>> {
+        Attrs::new(&self.entry.attrs, known)
+    }
+
+    fn given(&self, name: &str) -> bool {
+        self.entry.inputs.iter().any(|input| input == name)
+    }
+
+    /// The name of a given tensor in the file.
+    fn full(&self, name: &str) -> String {
+        format!("{}/{name}", self.entry.case)
+    }
+
+    /// A name in the graph that no other case has.
+    fn unique(&self, name: &str) -> String {
+        format!("{}/{}/{name}", self.number, self.entry.case)
+    }
+
+    /// A given f32 tensor as an input of the graph.
+    fn input(&mut self, name: &str, layout: Layout) -> Result<TensorId> {
+        let (desc, bytes) = self.load(name, layout)?;
+        let id = self.g.input(&self.unique(name), desc);
+        self.run.writes.push((id, bytes));
+        Ok(id)
+    }
+
+    /// A given f32 tensor as a state of the graph.
+    fn state(&mut self, name: &str, layout: Layout) -> Result<TensorId> {
+        let (desc, bytes) = self.load(name, layout)?;
+        let id = self.g.state(&self.unique(name), desc);
+        self.run.writes.push((id, bytes));
+        Ok(id)
+    }
+
+    fn load(&self, name: &str, layout: Layout) -> Result<(TensorDesc, Vec<u8>)> {
+        let full = self.full(name);
+        let values = self.tensors.f32(&full)?;
+        let shape = layout.shape(&values.shape).context(full)?;
+        Ok((TensorDesc::f32(shape), bytes(&layout.to_ours(&values)?)))
+    }
+
+    /// An input of one number.
+    fn scalar(&mut self, name: &str, value: f32) -> TensorId {
+        let desc = TensorDesc::f32(Shape::channels(1));
+        let id = self.g.input(&self.unique(name), desc);
+        self.run.writes.push((id, bytes(&[value])));
+        id
+    }
+
+    /// A state of zeros, shaped like another tensor.
+    fn zeros(&mut self, name: &str, like: TensorId) -> TensorId {
+        let desc = self.g.desc(like);
+        let id = self.g.state(&self.unique(name), desc);
+        self.run.writes.push((id, vec![0; desc.bytes()]));
+        id
+    }
+
+    /// The gradients from the given `dy` of `y` on; none where the case has no `dy`.
+    fn backward(&mut self, y: TensorId) -> Result<Gradients> {
+        if !self.given("dy") {
+            return Ok(Gradients::new());
+        }
+        let dy = self.input("dy", Layout::Activation)?;
+        let (got, want) = (self.g.desc(dy), self.g.desc(y));
+        ensure!(got == want, "dy is {got}, but y is {want}");
+        let nodes = self.start..self.g.nodes().len();
+        graph::backward(self.g, nodes, &[(y, dy)])
+    }
+
+    /// Reads a result after the first run, if the case wants it.
+    fn read(&mut self, name: &str, tensor: TensorId, layout: Layout) {
+        if self.entry.wants.contains_key(name) {
+            self.run.reads.push(Read::new(name, tensor, layout));
+        }
+    }
+
+    /// Reads the gradient of `tensor`, if there is one and the case wants it.
+    fn read_grad(&mut self, grads: &Gradients, name: &str, tensor: TensorId, layout: Layout) {
+        if let Some(&grad) = grads.get(&tensor) {
+            self.read(name, grad, layout);
+        }
+    }
+}
+
+fn bytes<T: bytemuck::NoUninit>(values: &[T]) -> Vec<u8> {
+    bytemuck::cast_slice(values).to_vec()
+}
