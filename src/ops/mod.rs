@@ -1,28 +1,36 @@
 //! Every op of the graph, one family per file. [`OpDef`] is the checklist of what an op must say;
 //! the [`Op`] enum is what the planner, the printer and the backends hold.
+mod adamw;
 mod add;
 mod batch_norm;
 mod conv2d;
+mod cross_entropy;
 mod fill;
 mod global_avg_pool;
 mod linear;
 mod max_pool;
+mod record;
 mod relu;
+mod sgd;
 mod shader;
 mod sum;
 mod view;
 mod window;
 
+pub use adamw::{AdamW, AdamWCorrection};
 pub use add::Add;
 pub use batch_norm::{
     BatchNorm, BatchNormApply, BatchNormGradInput, BatchNormGradPartials, BatchNormGradSum,
     BatchNormMoments, BatchNormPartials, BatchNormRunning,
 };
 pub use conv2d::{Conv2d, Conv2dGradBias, Conv2dGradInput, Conv2dGradWeight};
+pub use cross_entropy::{CrossEntropy, CrossEntropyGrad};
 pub use fill::Fill;
 pub use global_avg_pool::{GlobalAvgPool, GlobalAvgPoolGrad};
 pub use max_pool::{MaxPool, MaxPoolGrad};
+pub use record::{RECORD_CAPACITY, Record, RecordStates};
 pub use relu::{Relu, ReluGrad};
+pub use sgd::Sgd;
 pub use shader::{ConvPass, Kernel, Launch, Shader};
 pub use sum::SumPartials;
 pub use view::{View, ViewMut};
@@ -120,6 +128,8 @@ macro_rules! ops {
 }
 
 ops!(
+    AdamW,
+    AdamWCorrection,
     Add,
     BatchNormApply,
     BatchNormGradInput,
@@ -132,13 +142,17 @@ ops!(
     Conv2dGradBias,
     Conv2dGradInput,
     Conv2dGradWeight,
+    CrossEntropy,
+    CrossEntropyGrad,
     Fill,
     GlobalAvgPool,
     GlobalAvgPoolGrad,
     MaxPool,
     MaxPoolGrad,
+    Record,
     Relu,
     ReluGrad,
+    Sgd,
     SumPartials,
 );
 

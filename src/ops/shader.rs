@@ -122,13 +122,17 @@ fn conv2d(pass: ConvPass, vec4: bool) -> String {
 
 fn plain(name: &str) -> &'static str {
     match name {
+        "adamw" => include_str!("../../shaders/adamw.wgsl"),
         "add" => include_str!("../../shaders/add.wgsl"),
         "batch_norm" => include_str!("../../shaders/batch_norm.wgsl"),
         "conv2d_bias" => include_str!("../../shaders/conv2d_bias.wgsl"),
         "fill" => include_str!("../../shaders/fill.wgsl"),
         "global_avg_pool" => include_str!("../../shaders/global_avg_pool.wgsl"),
         "max_pool" => include_str!("../../shaders/max_pool.wgsl"),
+        "cross_entropy" => include_str!("../../shaders/cross_entropy.wgsl"),
+        "record" => include_str!("../../shaders/record.wgsl"),
         "relu" => include_str!("../../shaders/relu.wgsl"),
+        "sgd" => include_str!("../../shaders/sgd.wgsl"),
         "sum" => include_str!("../../shaders/sum.wgsl"),
         _ => unreachable!("no shader file {name}.wgsl"),
     }

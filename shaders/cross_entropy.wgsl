@@ -1,0 +1,83 @@
+// Softmax cross-entropy of each example, by log-sum-exp around the largest logit:
+//   s_c = logits_c - max;  target_c = (1 - a) * [c == label] + a / C
+//   loss = log(sum_c exp(s_c)) - sum_c target_c * s_c;  correct = [first largest == label]
+//   dlogits_c = (exp(s_c) / sum exp(s) - target_c) * dloss
+// One invocation per example: classes are few.
+
+struct Params {
+    examples: u32,
+    classes: u32,
+    label_smoothing: f32, // a
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> logits: array<f32>;         // [N, 1, 1, C]
+@group(0) @binding(2) var<storage, read> labels: array<u32>;         // [N, 1, 1, 1]
+@group(0) @binding(3) var<storage, read_write> losses: array<f32>;   // [N, 1, 1, 1]
+@group(0) @binding(4) var<storage, read_write> correct: array<u32>;  // [N, 1, 1, 1]
+
+/// Class of the first of the largest logits of the row that starts at `row`.
+/// A NaN elsewhere than in front is passed over here and reaches the loss through the exponentials.
+fn first_largest(row: u32) -> u32 {
+    var largest = 0u;
+    for (var c = 1u; c < params.classes; c++) {
+        if (logits[row + c] > logits[row + largest]) {
+            largest = c;
+        }
+    }
+    return largest;
+}
+
+@compute @workgroup_size(256)
+fn forward(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let n = flat_element(group, groups, local);
+    if (n >= params.examples) {
+        return;
+    }
+    let row = n * params.classes;
+    let label = labels[n];
+    let largest = first_largest(row);
+    let max = logits[row + largest];
+    var sum = 0.0;
+    var shifted = 0.0;
+    for (var c = 0u; c < params.classes; c++) {
+        let s = logits[row + c] - max;
+        sum += exp(s);
+        shifted += s;
+    }
+    let a = params.label_smoothing;
+    losses[n] = log(sum) - (1.0 - a) * (logits[row + label] - max) - a / f32(params.classes) * shifted;
+    correct[n] = select(0u, 1u, largest == label);
+}
+
+@group(0) @binding(3) var<storage, read> dlosses: array<f32>;        // [N, 1, 1, 1]
+@group(0) @binding(4) var<storage, read_write> dlogits: array<f32>;  // [N, 1, 1, C]
+
+@compute @workgroup_size(256)
+fn grad_input(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let n = flat_element(group, groups, local);
+    if (n >= params.examples) {
+        return;
+    }
+    let row = n * params.classes;
+    let label = labels[n];
+    let dloss = dlosses[n];
+    let max = logits[row + first_largest(row)];
+    var sum = 0.0;
+    for (var c = 0u; c < params.classes; c++) {
+        sum += exp(logits[row + c] - max);
+    }
+    let a = params.label_smoothing;
+    for (var c = 0u; c < params.classes; c++) {
+        let target_c = select(0.0, 1.0 - a, c == label) + a / f32(params.classes);
+        dlogits[row + c] = (exp(logits[row + c] - max) / sum - target_c) * dloss;
+    }
+}

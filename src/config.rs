@@ -1,0 +1,293 @@
+//! The settings of a training run: defaults, then a TOML file, then the environment, then flags.
+use anyhow::{Context, Result, bail, ensure};
+use serde::{Deserialize, Serialize};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The resolved settings, written into the run's folder.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(default)]
+pub struct TrainConfig {
+    /// Passes over the training images.
+    pub epochs: usize,
+    /// Learning rate.
+    pub lr: f32,
+    /// Examples per step.
+    pub batch_size: usize,
+    /// Side to which the images are resized.
+    pub image_size: usize,
+    /// Decides the initial values and the order of the examples.
+    pub seed: u64,
+    /// `auto`, `cpu`, `gpu`, the number of an adapter or a part of its name.
+    pub device: String,
+    /// Folder of the data set, or `sample`; searched for when absent.
+    pub data: Option<String>,
+    /// Folder of the run; the first free `runs/NNN` when absent.
+    pub out: Option<PathBuf>,
+    /// The most batches per epoch and per test.
+    pub limit_batches: Option<usize>,
+    /// Whether every epoch has an order of its own, instead of the file's.
+    pub shuffle: bool,
+    /// Momentum of the gradient descent.
+    pub momentum: f32,
+    /// Nesterov's momentum instead of the classic one.
+    pub nesterov: bool,
+    /// Weight decay, added to the gradients.
+    pub weight_decay: f32,
+}
+
+impl Default for TrainConfig {
+    /// The chapter's settings (d2l.ai, section 7.6).
+    fn default() -> TrainConfig {
+        TrainConfig {
+            epochs: 10,
+            lr: 0.05,
+            batch_size: 256,
+            image_size: 96,
+            seed: 0,
+            device: "auto".to_string(),
+            data: None,
+            out: None,
+            limit_batches: None,
+            shuffle: true,
+            momentum: 0.0,
+            nesterov: false,
+            weight_decay: 0.0,
+        }
+    }
+}
+
+/// Settings that a file or the command line gives; the others stay as they are.
+#[derive(Clone, PartialEq, Debug, Default, Deserialize, clap::Args)]
+#[serde(default)]
+pub struct Overrides {
+    /// Passes over the training images [default: 10].
+    #[arg(long, env = "RESNET_EPOCHS")]
+    pub epochs: Option<usize>,
+    /// Learning rate [default: 0.05].
+    #[arg(long, env = "RESNET_LR", allow_negative_numbers = true)]
+    pub lr: Option<f32>,
+    /// Examples per step [default: 256].
+    #[arg(long, env = "RESNET_BATCH_SIZE")]
+    pub batch_size: Option<usize>,
+    /// Side to which the images are resized [default: 96].
+    #[arg(long, env = "RESNET_IMAGE_SIZE")]
+    pub image_size: Option<usize>,
+    /// Decides the initial values and the order of the examples [default: 0].
+    #[arg(long, env = "RESNET_SEED")]
+    pub seed: Option<u64>,
+    /// Device: auto, cpu, gpu, the number of an adapter or a part of its name [default: auto].
+    #[arg(long, env = "RESNET_DEVICE")]
+    pub device: Option<String>,
+    /// Folder of the data set, or `sample` for the 2,500 images inside this program
+    /// [default: where the Debian package or `resnet fetch` put it].
+    #[arg(long, env = "RESNET_DATA")]
+    pub data: Option<String>,
+    /// Folder of the run, which must not exist yet [default: the first free runs/NNN].
+    #[arg(long, env = "RESNET_OUT")]
+    pub out: Option<PathBuf>,
+    /// The most batches per epoch and per test.
+    #[arg(long, env = "RESNET_LIMIT_BATCHES")]
+    pub limit_batches: Option<usize>,
+    /// Takes the examples in the order of the file.
+    #[arg(long = "no-shuffle", env = "RESNET_NO_SHUFFLE", value_parser = no_shuffle,
+        num_args = 0, default_missing_value = "true")]
+    pub shuffle: Option<bool>,
+    /// Momentum of the gradient descent [default: 0].
+    #[arg(long, env = "RESNET_MOMENTUM", allow_negative_numbers = true)]
+    pub momentum: Option<f32>,
+    /// Nesterov's momentum instead of the classic one.
+    #[arg(long, env = "RESNET_NESTEROV", num_args = 0, default_missing_value = "true")]
+    pub nesterov: Option<bool>,
+    /// Weight decay, added to the gradients [default: 0].
+    #[arg(long, env = "RESNET_WEIGHT_DECAY", allow_negative_numbers = true)]
+    pub weight_decay: Option<f32>,
+}
+
+/// `--no-shuffle` says the opposite of the setting it stands for.
+fn no_shuffle(text: &str) -> Result<bool, std::str::ParseBoolError> {
+    text.parse::<bool>().map(|no| !no)
+}
+
+/// Every key of a file, in the order of [`TrainConfig`].
+const KEYS: [&str; 13] = [
+    "epochs",
+    "lr",
+    "batch_size",
+    "image_size",
+    "seed",
+    "device",
+    "data",
+    "out",
+    "limit_batches",
+    "shuffle",
+    "momentum",
+    "nesterov",
+    "weight_decay",
+];
+
+/// The settings of a new run: defaults, then `file`, then `flags` (into which the environment went).
+///
+/// # Errors
+/// When the file cannot be read, has an unknown key or a wrong value, or a value is out of range.
+pub fn resolve(file: Option<&Path>, flags: &Overrides) -> Result<TrainConfig> {
+    let mut config = TrainConfig::default();
+    if let Some(path) = file {
+        read(path)?.apply(&mut config);
+    }
+    flags.apply(&mut config);
+    config.check()?;
+    Ok(config)
+}
+
+/// Reads a file of settings.
+fn read(path: &Path) -> Result<Overrides> {
+    let text = fs::read_to_string(path)
+        .with_context(|| format!("--config {}: the file cannot be read", path.display()))?;
+    let table: toml::Table = text.parse().with_context(|| format!("{}", path.display()))?;
+    for key in table.keys() {
+        if !KEYS.contains(&key.as_str()) {
+            let near = |known: &&&str| (strsim::jaro_winkler(key, known) * 1e6) as u64;
+            let nearest = KEYS.iter().max_by_key(near).expect("there are keys");
+            bail!("{}: unknown key `{key}`; did you mean `{nearest}`?", path.display());
+        }
+    }
+    toml::from_str(&text).with_context(|| format!("{}", path.display()))
+}
+
+impl Overrides {
+    fn apply(&self, config: &mut TrainConfig) {
+        fn set<T: Clone>(to: &mut T, from: &Option<T>) {
+            if let Some(value) = from {
+                *to = value.clone();
+            }
+        }
+        set(&mut config.epochs, &self.epochs);
+        set(&mut config.lr, &self.lr);
+        set(&mut config.batch_size, &self.batch_size);
+        set(&mut config.image_size, &self.image_size);
+        set(&mut config.seed, &self.seed);
+        set(&mut config.device, &self.device);
+        set(&mut config.shuffle, &self.shuffle);
+        set(&mut config.momentum, &self.momentum);
+        set(&mut config.nesterov, &self.nesterov);
+        set(&mut config.weight_decay, &self.weight_decay);
+        config.data = self.data.clone().or(config.data.take());
+        config.out = self.out.clone().or(config.out.take());
+        config.limit_batches = self.limit_batches.or(config.limit_batches);
+    }
+
+    /// The settings of a resumed run: its own, with a new number of epochs, learning rate, device or
+    /// place of the data. Everything else decides the bits of what was already done.
+    ///
+    /// # Errors
+    /// When another setting differs from the run's, or a value is out of range.
+    pub fn resume(&self, run: TrainConfig) -> Result<TrainConfig> {
+        let mut config = run.clone();
+        self.apply(&mut config);
+        config.check()?;
+        let free = TrainConfig {
+            epochs: config.epochs,
+            lr: config.lr,
+            device: config.device.clone(),
+            data: config.data.clone(),
+            ..run.clone()
+        };
+        ensure!(
+            config == free,
+            "a resumed run keeps its settings: only --epochs, --lr, --device and --data may change. \
+             To start a new run from its weights, take --init with a weights.safetensors of the run"
+        );
+        Ok(config)
+    }
+}
+
+impl TrainConfig {
+    fn check(&self) -> Result<()> {
+        let in_range = |name: &str, value: f32, range: &str, right: bool| {
+            ensure!(right, "--{name} {value}: must be {range}");
+            Ok(())
+        };
+        let at_least = |name: &str, value: usize, least: usize, why: &str| {
+            ensure!(value >= least, "--{name} {value}: must be at least {least}{why}");
+            Ok(())
+        };
+        at_least("epochs", self.epochs, 1, "")?;
+        at_least("batch-size", self.batch_size, 2, ", since BatchNorm takes the spread of a batch")?;
+        at_least("image-size", self.image_size, 1, "")?;
+        at_least("limit-batches", self.limit_batches.unwrap_or(1), 1, "")?;
+        let (lr, decay) = (self.lr, self.weight_decay);
+        in_range("lr", lr, "a positive number", lr > 0.0 && lr.is_finite())?;
+        in_range("momentum", self.momentum, "from 0 to below 1", (0.0..1.0).contains(&self.momentum))?;
+        in_range("weight-decay", decay, "zero or more", decay >= 0.0 && decay.is_finite())?;
+        ensure!(!self.nesterov || self.momentum > 0.0, "--nesterov needs a --momentum above 0");
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(text: &str) -> tempfile::NamedTempFile {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), text).unwrap();
+        file
+    }
+
+    #[test]
+    fn the_chapters_file_says_the_defaults() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs/d2l.toml");
+        assert_eq!(resolve(Some(&path), &Overrides::default()).unwrap(), TrainConfig::default());
+    }
+
+    #[test]
+    fn every_key_is_known_to_files() {
+        let all = toml::Table::try_from(TrainConfig {
+            data: Some(String::new()),
+            out: Some(PathBuf::new()),
+            limit_batches: Some(1),
+            ..TrainConfig::default()
+        });
+        let mut keys: Vec<String> = all.unwrap().keys().cloned().collect();
+        let mut known = KEYS.to_vec();
+        (keys.sort(), known.sort());
+        assert_eq!(keys, known);
+    }
+
+    #[test]
+    fn flags_beat_the_file_and_the_file_the_defaults() {
+        let file = file("lr = 0.1\nepochs = 3\nshuffle = false\n");
+        let flags = Overrides { lr: Some(0.2), ..Overrides::default() };
+        let config = resolve(Some(file.path()), &flags).unwrap();
+        assert_eq!((config.lr, config.epochs, config.shuffle), (0.2, 3, false));
+        assert_eq!(config.batch_size, 256);
+    }
+
+    #[test]
+    fn an_unknown_key_names_the_nearest() {
+        let error = resolve(Some(file("momentun = 0.9").path()), &Overrides::default()).unwrap_err();
+        assert!(format!("{error:#}").contains("`momentum`"), "{error:#}");
+    }
+
+    #[test]
+    fn wrong_values_are_named() {
+        let says = |text: &str, word: &str| {
+            let error = resolve(Some(file(text).path()), &Overrides::default()).unwrap_err();
+            assert!(format!("{error:#}").contains(word), "{error:#}");
+        };
+        says("epochs = \"ten\"", "epochs");
+        says("lr = -0.1", "--lr -0.1");
+        says("momentum = 1.0", "--momentum 1");
+        says("batch_size = 1", "--batch-size 1");
+        says("limit_batches = 0", "--limit-batches 0");
+    }
+
+    #[test]
+    fn a_resumed_run_keeps_what_decides_its_bits() {
+        let more = Overrides { epochs: Some(20), ..Overrides::default() };
+        assert_eq!(more.resume(TrainConfig::default()).unwrap().epochs, 20);
+        let other = Overrides { seed: Some(1), ..Overrides::default() };
+        assert!(other.resume(TrainConfig::default()).is_err());
+    }
+}

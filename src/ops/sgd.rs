@@ -1,0 +1,91 @@
+//! Stochastic gradient descent with momentum, Nesterov's variant and weight decay.
+use super::{Launch, OpDef, Shader, View, ViewMut, arity};
+use crate::graph::{Shape, TensorDesc};
+use anyhow::{Result, ensure};
+use rayon::prelude::*;
+
+const SHADER: Shader = Shader::Plain("sgd");
+
+/// Elements per task on the CPU: 64 KiB per tensor.
+const BLOCK: usize = 16_384;
+
+/// `[g, lr: 1×1×1×1]`, states `[p]`, or `[p, m]` where `momentum > 0`; `g`, `p` and `m` have one shape.
+///
+/// ```text
+/// d = g + weight_decay·p
+/// m = momentum·m + d
+/// p = p − lr·(nesterov ? d + momentum·m : m)      without momentum: p = p − lr·d
+/// ```
+/// See <https://docs.pytorch.org/docs/stable/generated/torch.optim.SGD.html>. There the first `m`
+/// is `d` itself; a buffer of zeros gives the same, as there is no dampening.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Sgd {
+    /// Share of the last step that is kept, from 0 to less than 1.
+    pub momentum: f32,
+    /// Whether the step looks ahead along the momentum. Without momentum it has no effect.
+    pub nesterov: bool,
+    /// Factor of the parameters that is added to their gradient.
+    pub weight_decay: f32,
+}
+
+impl OpDef for Sgd {
+    fn name(&self) -> &'static str {
+        "sgd"
+    }
+
+    fn infer(&self, inputs: &[TensorDesc]) -> Result<Vec<TensorDesc>> {
+        let [g, lr] = arity(inputs)?;
+        ensure!(g == TensorDesc::f32(g.shape), "gradient {g} is not f32");
+        ensure!(
+            lr == TensorDesc::f32(Shape::channels(1)),
+            "learning rate {lr} is not one f32"
+        );
+        let states = if self.momentum > 0.0 { 2 } else { 1 };
+        Ok(vec![g; states])
+    }
+
+    fn run_cpu(&self, inputs: &[View], outputs: &mut [ViewMut]) {
+        let (g, lr) = (inputs[0].f32(), inputs[1].f32()[0]);
+        let &Sgd {
+            momentum,
+            nesterov,
+            weight_decay,
+        } = self;
+        match outputs {
+            [p] => {
+                let blocks = p.f32().par_chunks_mut(BLOCK).zip(g.par_chunks(BLOCK));
+                blocks.for_each(|(p, g)| {
+                    for (p, g) in p.iter_mut().zip(g) {
+                        *p -= lr * (g + weight_decay * *p);
+                    }
+                });
+            }
+            [p, m] => {
+                let states = p.f32().par_chunks_mut(BLOCK);
+                let states = states.zip(m.f32().par_chunks_mut(BLOCK));
+                states.zip(g.par_chunks(BLOCK)).for_each(|((p, m), g)| {
+                    for ((p, m), g) in p.iter_mut().zip(m).zip(g) {
+                        let d = g + weight_decay * *p;
+                        *m = momentum * *m + d;
+                        *p -= lr * if nesterov { d + momentum * *m } else { *m };
+                    }
+                });
+            }
+            _ => unreachable!("one or two states are inferred"),
+        }
+    }
+
+    fn launch(&self, inputs: &[TensorDesc], outputs: &[TensorDesc]) -> Launch {
+        let entry = if outputs.len() == 2 {
+            "step_momentum"
+        } else {
+            "step"
+        };
+        let params = [
+            self.momentum.to_bits(),
+            u32::from(self.nesterov),
+            self.weight_decay.to_bits(),
+        ];
+        Launch::elements(SHADER, entry, inputs[0].shape.len(), &params)
+    }
+}
