@@ -176,6 +176,13 @@ pub struct Array<T> {
     pub data: Vec<T>,
 }
 
+impl NetworkEntry {
+    /// The case's name: the file's, without its ending.
+    pub fn name(&self) -> &str {
+        self.file.strip_suffix(".safetensors").unwrap_or(&self.file)
+    }
+}
+
 impl Set {
     /// The set inside this program. Networks whose file was left out of it are not in it.
     ///

@@ -14,6 +14,8 @@ pub enum Layout {
     Examples,
     /// Any dimensions, taken as one row of numbers: what an optimiser sees.
     Flat,
+    /// One number, the first of ours: an entry of a log.
+    First,
 }
 
 impl Layout {
@@ -34,6 +36,7 @@ impl Layout {
             (Layout::Weight, &[out, c_in]) => Shape([1, 1, c_in, out]),
             (Layout::Weight, &[out, c_in, k_h, k_w]) => Shape([k_h, k_w, c_in, out]),
             (Layout::Examples, &[n]) => Shape::examples(n),
+            (Layout::First, [] | [1]) => Shape::channels(1),
             (Layout::Flat, dims) => Shape::channels(dims.iter().product()),
             _ => bail!("the dimensions {torch:?} are too few or too many"),
         })
@@ -49,7 +52,7 @@ impl Layout {
             // [n, c, h, w] seen as rows of positions, one per channel.
             Layout::Activation => permute(&torch.data, [a, d, b, c], [0, 2, 3, 1]),
             Layout::Weight => permute(&torch.data, [d, c, a, b], [2, 3, 1, 0]),
-            Layout::Examples | Layout::Flat => torch.data.clone(),
+            Layout::Examples | Layout::Flat | Layout::First => torch.data.clone(),
         })
     }
 
@@ -59,6 +62,7 @@ impl Layout {
             Layout::Activation => permute(data, shape.0, [0, 3, 1, 2]),
             Layout::Weight => permute(data, shape.0, [3, 2, 0, 1]),
             Layout::Examples | Layout::Flat => data.to_vec(),
+            Layout::First => data[..1].to_vec(),
         }
     }
 }

@@ -19,7 +19,7 @@ pub struct OpCase<'a> {
 }
 
 impl<'a> OpCase<'a> {
-    /// Appends the case to the graph; `number` keeps its tensors apart from those of other cases.
+    /// Appends the case to the graph.
     ///
     /// # Errors
     /// When the op or an attribute is not known, or a tensor is missing or does not fit.
@@ -27,10 +27,9 @@ impl<'a> OpCase<'a> {
         g: &mut Graph,
         set: &'a Set,
         entry: &'a OpEntry,
-        number: usize,
     ) -> Result<OpCase<'a>> {
         let tensors = set.tensors(&entry.file)?;
-        let stages = build::stages(g, entry, &tensors, number)?;
+        let stages = build::stages(g, entry, &tensors)?;
         let reads = || stages.iter().flat_map(|s| &s.runs).flat_map(|r| &r.reads);
         for name in entry.wants.keys() {
             ensure!(

@@ -14,11 +14,14 @@ pub struct Stage {
     pub runs: Vec<Run>,
 }
 
+/// An input or a state, and its bytes.
+pub type Write = (TensorId, Vec<u8>);
+
 /// One run of a plan.
 #[derive(Default)]
 pub struct Run {
     /// Inputs and states to overwrite before.
-    pub writes: Vec<(TensorId, Vec<u8>)>,
+    pub writes: Vec<Write>,
     /// Results to read after.
     pub reads: Vec<Read>,
 }
@@ -107,8 +110,9 @@ pub fn play(g: &Graph, backend: &mut dyn Backend, stages: &[Stage]) -> Result<Ou
                     Kind::Input | Kind::State => backend.read(read.tensor)?,
                 };
                 let desc = g.desc(read.tensor);
+                let first = read.layout == Layout::First;
                 let output = Output {
-                    shape: desc.shape,
+                    shape: if first { Shape::channels(1) } else { desc.shape },
                     dtype: desc.dtype,
                     layout: read.layout,
                     bytes,
@@ -118,6 +122,11 @@ pub fn play(g: &Graph, backend: &mut dyn Backend, stages: &[Stage]) -> Result<Ou
         }
     }
     Ok(outputs)
+}
+
+/// The bytes of some elements.
+pub fn bytes<T: bytemuck::NoUninit>(values: &[T]) -> Vec<u8> {
+    bytemuck::cast_slice(values).to_vec()
 }
 
 fn widen<T: bytemuck::AnyBitPattern + bytemuck::NoUninit + Into<f64>>(bytes: &[u8]) -> Vec<f64> {

@@ -3,7 +3,7 @@ use super::{
     golden::{Array, Set},
     judge::{Case, Check, Rule},
     layout::Layout,
-    replay::{self, Read, Run, Stage},
+    replay::{self, Read, Run, Stage, bytes},
 };
 use crate::backend::Backend;
 use crate::graph::{Graph, Shape, TensorDesc};
@@ -33,10 +33,7 @@ pub fn build(g: &mut Graph, set: &Set) -> Result<Vec<Resize>> {
         .with_context(|| format!("{file} has no tensor images_…"))?;
     let source = tensors.u8(source)?;
     let [count, from] = square(&source).with_context(|| format!("the images of {file}"))?;
-    let images = g.state(
-        "resize/images",
-        TensorDesc::u8(Shape([count, from, from, 1])),
-    );
+    let images = g.state("images", TensorDesc::u8(Shape([count, from, from, 1])));
     let sizes = names.iter().filter(|name| name.starts_with("out_"));
     sizes
         .map(|name| {
@@ -49,16 +46,15 @@ pub fn build(g: &mut Graph, set: &Set) -> Result<Vec<Resize>> {
             let nodes = g.nodes().len();
             let (table, t) = resize_taps(from, to);
             let indices = g.input(
-                &format!("resize/{name}/indices"),
+                &format!("{name}/indices"),
                 TensorDesc::u32(Shape::examples(n)),
             );
             let taps = g.input(
-                &format!("resize/{name}/taps"),
+                &format!("{name}/taps"),
                 TensorDesc::u32(Shape([to, 1, 1, t])),
             );
             let x = g.gather_images(images, indices, taps, to)?;
             let numbers: Vec<u32> = (0..n as u32).collect();
-            let bytes = |words: &[u32]| bytemuck::cast_slice(words).to_vec();
             let run = Run {
                 writes: vec![
                     (images, source.data.clone()),

@@ -6,7 +6,7 @@ use crate::ops::{AdamW, AdamWCorrection, BatchNorm, Fill, Op, Sgd};
 use crate::verify::{
     golden::{OpEntry, Tensors},
     layout::Layout,
-    replay::{Read, Run, Stage},
+    replay::{Read, Run, Stage, bytes},
 };
 use anyhow::{Context, Result, bail, ensure};
 
@@ -18,14 +18,12 @@ pub fn stages(
     g: &mut Graph,
     entry: &OpEntry,
     tensors: &Tensors,
-    number: usize,
 ) -> Result<Vec<Stage>> {
     let start = g.nodes().len();
-    let mut case = Build {
+    let case = Build {
         g,
         entry,
         tensors,
-        number,
         start,
         run: Run::default(),
     };
@@ -50,7 +48,6 @@ struct Build<'a> {
     g: &'a mut Graph,
     entry: &'a OpEntry,
     tensors: &'a Tensors<'a>,
-    number: usize,
     /// The case's first node.
     start: usize,
     /// The case's first run.
@@ -180,11 +177,11 @@ impl Build<'_> {
             "a label is not less than the {classes} classes"
         );
         let desc = TensorDesc::u32(Layout::Examples.shape(&values.shape)?);
-        let labels = self.g.input(&self.unique("labels"), desc);
+        let labels = self.g.input("labels", desc);
         self.run.writes.push((labels, bytes(&values.data)));
         let [losses, correct] = self.g.cross_entropy(logits, labels, smoothing)?;
 
-        // The log is shared by all cases; from cursor 0 the mean goes to its first slot.
+        // From cursor 0 the mean goes to the first slot of the log.
         let log = self.g.record(losses, correct)?;
         self.run.writes.push((log.cursor, bytes(&[0_u32])));
         self.read("loss", log.loss, Layout::First);
@@ -234,7 +231,7 @@ impl Build<'_> {
         let m = self.zeros("exp_avg", p);
         let v = self.zeros("exp_avg_sq", p);
         let desc = TensorDesc::f32(Shape::channels(2));
-        let correction = self.g.state(&self.unique("correction"), desc);
+        let correction = self.g.state("correction", desc);
         self.run.writes.push((correction, bytes(&[0.0_f32; 2])));
         let advance = AdamWCorrection { beta1, beta2 };
         self.g.push_update(advance, &[], &[correction])?;
@@ -251,7 +248,7 @@ impl Build<'_> {
     fn parameters(&mut self) -> Result<(TensorId, TensorId, Vec<f32>)> {
         let p = self.state("p", Layout::Flat)?;
         let desc = self.g.desc(p);
-        let g = self.g.input(&self.unique("g"), desc);
+        let g = self.g.input("g", desc);
         let gradients = self.tensors.f32(&self.full("g"))?.data;
         ensure!(
             gradients.len() % desc.shape.len() == 0,
@@ -293,15 +290,10 @@ impl Build<'_> {
         format!("{}/{name}", self.entry.case)
     }
 
-    /// A name in the graph that no other case has.
-    fn unique(&self, name: &str) -> String {
-        format!("{}/{}/{name}", self.number, self.entry.case)
-    }
-
     /// A given f32 tensor as an input of the graph.
     fn input(&mut self, name: &str, layout: Layout) -> Result<TensorId> {
         let (desc, bytes) = self.load(name, layout)?;
-        let id = self.g.input(&self.unique(name), desc);
+        let id = self.g.input(name, desc);
         self.run.writes.push((id, bytes));
         Ok(id)
     }
@@ -309,7 +301,7 @@ impl Build<'_> {
     /// A given f32 tensor as a state of the graph.
     fn state(&mut self, name: &str, layout: Layout) -> Result<TensorId> {
         let (desc, bytes) = self.load(name, layout)?;
-        let id = self.g.state(&self.unique(name), desc);
+        let id = self.g.state(name, desc);
         self.run.writes.push((id, bytes));
         Ok(id)
     }
@@ -324,7 +316,7 @@ impl Build<'_> {
     /// An input of one number.
     fn scalar(&mut self, name: &str, value: f32) -> TensorId {
         let desc = TensorDesc::f32(Shape::channels(1));
-        let id = self.g.input(&self.unique(name), desc);
+        let id = self.g.input(name, desc);
         self.run.writes.push((id, bytes(&[value])));
         id
     }
@@ -332,7 +324,7 @@ impl Build<'_> {
     /// A state of zeros, shaped like another tensor.
     fn zeros(&mut self, name: &str, like: TensorId) -> TensorId {
         let desc = self.g.desc(like);
-        let id = self.g.state(&self.unique(name), desc);
+        let id = self.g.state(name, desc);
         self.run.writes.push((id, vec![0; desc.bytes()]));
         id
     }
@@ -362,8 +354,4 @@ impl Build<'_> {
             self.read(name, grad, layout);
         }
     }
-}
-
-fn bytes<T: bytemuck::NoUninit>(values: &[T]) -> Vec<u8> {
-    bytemuck::cast_slice(values).to_vec()
 }
