@@ -97,7 +97,12 @@ pub struct Overrides {
     #[arg(long, env = "RESNET_MOMENTUM", allow_negative_numbers = true)]
     pub momentum: Option<f32>,
     /// Nesterov's momentum instead of the classic one.
-    #[arg(long, env = "RESNET_NESTEROV", num_args = 0, default_missing_value = "true")]
+    #[arg(
+        long,
+        env = "RESNET_NESTEROV",
+        num_args = 0,
+        default_missing_value = "true"
+    )]
     pub nesterov: Option<bool>,
     /// Weight decay, added to the gradients [default: 0].
     #[arg(long, env = "RESNET_WEIGHT_DECAY", allow_negative_numbers = true)]
@@ -144,12 +149,17 @@ pub fn resolve(file: Option<&Path>, flags: &Overrides) -> Result<TrainConfig> {
 fn read(path: &Path) -> Result<Overrides> {
     let text = fs::read_to_string(path)
         .with_context(|| format!("--config {}: the file cannot be read", path.display()))?;
-    let table: toml::Table = text.parse().with_context(|| format!("{}", path.display()))?;
+    let table: toml::Table = text
+        .parse()
+        .with_context(|| format!("{}", path.display()))?;
     for key in table.keys() {
         if !KEYS.contains(&key.as_str()) {
             let near = |known: &&&str| (strsim::jaro_winkler(key, known) * 1e6) as u64;
             let nearest = KEYS.iter().max_by_key(near).expect("there are keys");
-            bail!("{}: unknown key `{key}`; did you mean `{nearest}`?", path.display());
+            bail!(
+                "{}: unknown key `{key}`; did you mean `{nearest}`?",
+                path.display()
+            );
         }
     }
     toml::from_str(&text).with_context(|| format!("{}", path.display()))
@@ -209,18 +219,39 @@ impl TrainConfig {
             Ok(())
         };
         let at_least = |name: &str, value: usize, least: usize, why: &str| {
-            ensure!(value >= least, "--{name} {value}: must be at least {least}{why}");
+            ensure!(
+                value >= least,
+                "--{name} {value}: must be at least {least}{why}"
+            );
             Ok(())
         };
         at_least("epochs", self.epochs, 1, "")?;
-        at_least("batch-size", self.batch_size, 2, ", since BatchNorm takes the spread of a batch")?;
+        at_least(
+            "batch-size",
+            self.batch_size,
+            2,
+            ", since BatchNorm takes the spread of a batch",
+        )?;
         at_least("image-size", self.image_size, 1, "")?;
         at_least("limit-batches", self.limit_batches.unwrap_or(1), 1, "")?;
         let (lr, decay) = (self.lr, self.weight_decay);
         in_range("lr", lr, "a positive number", lr > 0.0 && lr.is_finite())?;
-        in_range("momentum", self.momentum, "from 0 to below 1", (0.0..1.0).contains(&self.momentum))?;
-        in_range("weight-decay", decay, "zero or more", decay >= 0.0 && decay.is_finite())?;
-        ensure!(!self.nesterov || self.momentum > 0.0, "--nesterov needs a --momentum above 0");
+        in_range(
+            "momentum",
+            self.momentum,
+            "from 0 to below 1",
+            (0.0..1.0).contains(&self.momentum),
+        )?;
+        in_range(
+            "weight-decay",
+            decay,
+            "zero or more",
+            decay >= 0.0 && decay.is_finite(),
+        )?;
+        ensure!(
+            !self.nesterov || self.momentum > 0.0,
+            "--nesterov needs a --momentum above 0"
+        );
         Ok(())
     }
 }
@@ -238,7 +269,10 @@ mod tests {
     #[test]
     fn the_chapters_file_says_the_defaults() {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs/d2l.toml");
-        assert_eq!(resolve(Some(&path), &Overrides::default()).unwrap(), TrainConfig::default());
+        assert_eq!(
+            resolve(Some(&path), &Overrides::default()).unwrap(),
+            TrainConfig::default()
+        );
     }
 
     #[test]
@@ -258,7 +292,10 @@ mod tests {
     #[test]
     fn flags_beat_the_file_and_the_file_the_defaults() {
         let file = file("lr = 0.1\nepochs = 3\nshuffle = false\n");
-        let flags = Overrides { lr: Some(0.2), ..Overrides::default() };
+        let flags = Overrides {
+            lr: Some(0.2),
+            ..Overrides::default()
+        };
         let config = resolve(Some(file.path()), &flags).unwrap();
         assert_eq!((config.lr, config.epochs, config.shuffle), (0.2, 3, false));
         assert_eq!(config.batch_size, 256);
@@ -266,7 +303,8 @@ mod tests {
 
     #[test]
     fn an_unknown_key_names_the_nearest() {
-        let error = resolve(Some(file("momentun = 0.9").path()), &Overrides::default()).unwrap_err();
+        let error =
+            resolve(Some(file("momentun = 0.9").path()), &Overrides::default()).unwrap_err();
         assert!(format!("{error:#}").contains("`momentum`"), "{error:#}");
     }
 
@@ -285,9 +323,15 @@ mod tests {
 
     #[test]
     fn a_resumed_run_keeps_what_decides_its_bits() {
-        let more = Overrides { epochs: Some(20), ..Overrides::default() };
+        let more = Overrides {
+            epochs: Some(20),
+            ..Overrides::default()
+        };
         assert_eq!(more.resume(TrainConfig::default()).unwrap().epochs, 20);
-        let other = Overrides { seed: Some(1), ..Overrides::default() };
+        let other = Overrides {
+            seed: Some(1),
+            ..Overrides::default()
+        };
         assert!(other.resume(TrainConfig::default()).is_err());
     }
 }

@@ -18,6 +18,14 @@
 //! 7. Every op has a CPU kernel, a GPU kernel, a golden from PyTorch, a finite-difference check away
 //!    from kinks, and a CPU-against-GPU check.
 pub mod backend;
+pub mod bench;
+pub mod cli;
+pub mod config;
+pub mod data;
+pub mod files;
 pub mod graph;
+pub mod model;
 pub mod ops;
 pub mod plan;
+pub mod report;
+pub mod train;

@@ -1,2 +1,7 @@
-//! The command line of `resnet`.
-fn main() {}
+//! Parses the command line, runs the command, prints an error once.
+use clap::Parser;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    resnet::cli::run(resnet::cli::Cli::parse())
+}

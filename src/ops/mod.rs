@@ -6,6 +6,7 @@ mod batch_norm;
 mod conv2d;
 mod cross_entropy;
 mod fill;
+mod gather;
 mod global_avg_pool;
 mod linear;
 mod max_pool;
@@ -26,6 +27,7 @@ pub use batch_norm::{
 pub use conv2d::{Conv2d, Conv2dGradBias, Conv2dGradInput, Conv2dGradWeight};
 pub use cross_entropy::{CrossEntropy, CrossEntropyGrad};
 pub use fill::Fill;
+pub use gather::{GatherImages, GatherLabels, resize_taps};
 pub use global_avg_pool::{GlobalAvgPool, GlobalAvgPoolGrad};
 pub use max_pool::{MaxPool, MaxPoolGrad};
 pub use record::{RECORD_CAPACITY, Record, RecordStates};
@@ -145,6 +147,8 @@ ops!(
     CrossEntropy,
     CrossEntropyGrad,
     Fill,
+    GatherImages,
+    GatherLabels,
     GlobalAvgPool,
     GlobalAvgPoolGrad,
     MaxPool,

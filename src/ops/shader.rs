@@ -127,6 +127,7 @@ fn plain(name: &str) -> &'static str {
         "batch_norm" => include_str!("../../shaders/batch_norm.wgsl"),
         "conv2d_bias" => include_str!("../../shaders/conv2d_bias.wgsl"),
         "fill" => include_str!("../../shaders/fill.wgsl"),
+        "gather" => include_str!("../../shaders/gather.wgsl"),
         "global_avg_pool" => include_str!("../../shaders/global_avg_pool.wgsl"),
         "max_pool" => include_str!("../../shaders/max_pool.wgsl"),
         "cross_entropy" => include_str!("../../shaders/cross_entropy.wgsl"),

@@ -1,0 +1,109 @@
+//! `resnet fetch`: downloads Fashion-MNIST into the cache, and shows what is in a data set.
+use crate::data::{self, Images, MIRROR};
+use anyhow::{Context, Result};
+use image::{GrayImage, Luma};
+use indicatif::{ProgressBar, ProgressStyle};
+use std::io::{Cursor, Write, stdout};
+use std::path::{Path, PathBuf};
+
+const EXAMPLES: &str = "Examples:
+  resnet fetch                         into the user's cache, where `train` looks
+  resnet fetch --preview images.png    a sheet with ten images of every class";
+
+/// Images of each class on the sheet.
+const PER_CLASS: usize = 10;
+
+/// Pixels between the images of the sheet.
+const GAP: usize = 2;
+
+/// Arguments of `resnet fetch`.
+#[derive(clap::Args)]
+#[command(before_help = EXAMPLES)]
+pub struct Args {
+    /// Folder on a server that has the four files.
+    #[arg(long, default_value = MIRROR)]
+    url: String,
+    /// Folder to put the files into [default: the user's cache].
+    #[arg(long, value_name = "DIR")]
+    into: Option<PathBuf>,
+    /// Writes a sheet of images as PNG, from what --data names, and downloads nothing.
+    #[arg(long, value_name = "FILE")]
+    preview: Option<PathBuf>,
+    /// Data set of the sheet: a folder, or `sample` [default: where `train` looks].
+    #[arg(long, requires = "preview")]
+    data: Option<String>,
+}
+
+/// Downloads, or draws the sheet.
+///
+/// # Errors
+/// When the network, the data or the disk fails.
+pub fn run(args: Args) -> Result<()> {
+    if let Some(file) = args.preview {
+        return preview(args.data.as_deref(), &file);
+    }
+    let folder = match args.into {
+        Some(folder) => folder,
+        None => data::cache_folder()?,
+    };
+    let bar = ProgressBar::no_length();
+    let style = ProgressStyle::with_template("{msg} {wide_bar} {bytes}/{total_bytes}");
+    bar.set_style(style.context("the progress bar")?);
+    data::fetch(&args.url, &folder, |name, done, all| {
+        if bar.message() != name {
+            bar.set_message(name.to_string());
+        }
+        if let Some(all) = all {
+            bar.set_length(all);
+        }
+        bar.set_position(done);
+    })?;
+    bar.finish_and_clear();
+    writeln!(stdout(), "Fashion-MNIST is in {}", folder.display())?;
+    Ok(())
+}
+
+fn preview(data: Option<&str>, file: &Path) -> Result<()> {
+    let data = data::load(data)?;
+    for note in &data.notes {
+        eprintln!("{note}");
+    }
+    let sheet = sheet(&data.train, data.classes.len());
+    let mut png = Cursor::new(Vec::new());
+    sheet
+        .write_to(&mut png, image::ImageFormat::Png)
+        .context("encoding the sheet")?;
+    crate::files::replace(file, png.get_ref())?;
+    writeln!(
+        stdout(),
+        "{} shows from top to bottom: {}",
+        file.display(),
+        data.classes.join(", ")
+    )?;
+    Ok(())
+}
+
+/// A row of images for every class.
+fn sheet(images: &Images, classes: usize) -> GrayImage {
+    let cell = images.size + GAP;
+    let side = |cells: usize| (cells * cell + GAP) as u32;
+    let mut sheet = GrayImage::from_pixel(side(PER_CLASS), side(classes), Luma([255]));
+    let mut drawn = vec![0; classes];
+    for (image, &label) in images
+        .pixels
+        .chunks_exact(images.size * images.size)
+        .zip(&images.labels)
+    {
+        let (row, column) = (label as usize, drawn[label as usize]);
+        if column == PER_CLASS {
+            continue;
+        }
+        drawn[row] += 1;
+        for (i, &grey) in image.iter().enumerate() {
+            let x = GAP + column * cell + i % images.size;
+            let y = GAP + row * cell + i / images.size;
+            sheet.put_pixel(x as u32, y as u32, Luma([grey]));
+        }
+    }
+    sheet
+}

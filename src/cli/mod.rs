@@ -1,0 +1,65 @@
+//! The commands: arguments and printing, one file each. The work is done elsewhere.
+mod bench;
+mod devices;
+mod eval;
+mod fetch;
+mod shapes;
+mod train;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// Exit code after Ctrl-C.
+const INTERRUPTED: u8 = 130;
+
+/// Trains ResNets on any GPU through WGSL compute shaders, and on the CPU where there is none.
+#[derive(Parser)]
+#[command(name = "resnet", version, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Trains a ResNet-18 on Fashion-MNIST.
+    Train(Box<train::Args>),
+    /// Evaluates a run or a file of weights on the test images.
+    Eval(eval::Args),
+    /// Prints the output size of every layer; nothing is executed.
+    Shapes(shapes::Args),
+    /// Lists the devices that can train.
+    Devices(devices::Args),
+    /// Measures training and inference on synthetic images.
+    Bench(bench::Args),
+    /// Downloads Fashion-MNIST.
+    Fetch(fetch::Args),
+}
+
+/// How a command that did not fail ended.
+#[derive(PartialEq, Eq)]
+enum Status {
+    Done,
+    Interrupted,
+}
+
+/// Runs the command; prints its error, if any, to stderr.
+pub fn run(cli: Cli) -> ExitCode {
+    let done = |()| Status::Done;
+    let result = match cli.command {
+        Command::Train(args) => train::run(*args),
+        Command::Eval(args) => eval::run(args).map(done),
+        Command::Shapes(args) => shapes::run(args).map(done),
+        Command::Devices(args) => devices::run(args).map(done),
+        Command::Bench(args) => bench::run(args).map(done),
+        Command::Fetch(args) => fetch::run(args).map(done),
+    };
+    match result {
+        Ok(Status::Done) => ExitCode::SUCCESS,
+        Ok(Status::Interrupted) => ExitCode::from(INTERRUPTED),
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

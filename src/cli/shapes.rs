@@ -1,0 +1,115 @@
+//! `resnet shapes`: output sizes as the chapter prints them, or the whole table.
+use crate::model::{self, Arch, Order, Row};
+use crate::report::mib;
+use anyhow::{Result, ensure};
+use serde::Serialize;
+use std::io::{Write, stdout};
+
+const EXAMPLES: &str = "Examples:
+  resnet shapes                      the chapter's lines, at 224×224
+  resnet shapes --image-size 96      at the size that `train` uses
+  resnet shapes --table              every layer with parameters and multiply-adds";
+
+/// Arguments of `resnet shapes`.
+#[derive(clap::Args)]
+#[command(before_help = EXAMPLES)]
+pub struct Args {
+    /// Side of the images in pixels.
+    #[arg(long, default_value_t = 224)]
+    image_size: usize,
+    /// Order of the dimensions.
+    #[arg(long, value_enum, default_value_t = Order::Nchw)]
+    layout: Order,
+    /// Every layer, with kernel, parameters, multiply-adds and the memory of its output.
+    #[arg(long)]
+    table: bool,
+    /// The same as data.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Report {
+    layers: Vec<Row>,
+    params: usize,
+    macs: usize,
+    activation_bytes: usize,
+}
+
+/// Prints the shapes.
+///
+/// # Errors
+/// When the images are too small for the network.
+pub fn run(args: Args) -> Result<()> {
+    let Args {
+        image_size,
+        layout,
+        table,
+        json,
+    } = args;
+    ensure!(image_size > 0, "--image-size must be at least 1");
+    let rows = model::table(&Arch::resnet18_d2l(1, 10), 1, image_size, layout)?;
+    let (params, macs) = (
+        rows.iter().map(|r| r.params).sum(),
+        rows.iter().map(|r| r.macs).sum(),
+    );
+    let activation_bytes = rows.iter().map(|r| r.activation_bytes).sum();
+    let rows = if table { rows } else { model::summary(rows) };
+    let mut out = stdout().lock();
+    if json {
+        let report = Report {
+            layers: rows,
+            params,
+            macs,
+            activation_bytes,
+        };
+        writeln!(out, "{}", serde_json::to_string_pretty(&report)?)?;
+        return Ok(());
+    }
+    if !table {
+        for row in &rows {
+            writeln!(
+                out,
+                "{:10} {:16} {}",
+                row.name,
+                row.kind,
+                tuple(&row.output)
+            )?;
+        }
+        return Ok(());
+    }
+    writeln!(
+        out,
+        "{:24} {:16} {:>18} {:>6} {:>12} {:>15} {:>12}",
+        "layer", "kind", "output", "kernel", "parameters", "multiply-adds", "memory"
+    )?;
+    for row in &rows {
+        let kernel = row.kernel.map_or(String::new(), |k| format!("{k}×{k}"));
+        writeln!(
+            out,
+            "{:24} {:16} {:>18} {kernel:>6} {:>12} {:>15} {:>12}",
+            row.name,
+            row.kind,
+            tuple(&row.output),
+            row.params,
+            row.macs,
+            mib(row.activation_bytes as u64)
+        )?;
+    }
+    writeln!(
+        out,
+        "{:24} {:16} {:>18} {:>6} {params:>12} {macs:>15} {:>12}",
+        "total",
+        "",
+        "",
+        "",
+        mib(activation_bytes as u64)
+    )?;
+    Ok(())
+}
+
+/// Dimensions as Python prints a tuple.
+fn tuple(dimensions: &[usize]) -> String {
+    let numbers: Vec<String> = dimensions.iter().map(usize::to_string).collect();
+    format!("({})", numbers.join(", "))
+}

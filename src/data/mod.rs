@@ -1,0 +1,398 @@
+//! Fashion-MNIST: where it is looked for, how its files are checked, and the order of its examples.
+mod fetch;
+mod idx;
+mod sampler;
+
+pub use fetch::{MIRROR, fetch};
+pub use sampler::Sampler;
+
+use anyhow::{Context, Result, bail, ensure};
+use etcetera::BaseStrategy;
+use sha2::{Digest, Sha256};
+use std::path::{Path, PathBuf};
+
+/// The classes in the order of their labels, under the chapter's names.
+const CLASSES: [&str; 10] = [
+    "t-shirt",
+    "trouser",
+    "pullover",
+    "dress",
+    "coat",
+    "sandal",
+    "shirt",
+    "sneaker",
+    "bag",
+    "ankle boot",
+];
+
+/// Where Debian's package puts the files.
+const DEBIAN: &str = "/usr/share/datasets/fashion-mnist";
+
+/// The name of a data set that lies inside this program.
+const SAMPLE: &str = "sample";
+
+/// A set of labelled square images, as bytes in memory.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Images {
+    /// Number of images.
+    pub count: usize,
+    /// Side in pixels.
+    pub size: usize,
+    /// Channels per pixel.
+    pub channels: usize,
+    /// Grey levels `[count, size, size, channels]`.
+    pub pixels: Vec<u8>,
+    /// Class of each image.
+    pub labels: Vec<u32>,
+}
+
+/// Images to train on and others to test on.
+#[derive(Clone, Debug)]
+pub struct Dataset {
+    /// What it is and where it was found.
+    pub name: String,
+    /// Training images.
+    pub train: Images,
+    /// Test images.
+    pub test: Images,
+    /// Names of the classes in the order of the labels.
+    pub classes: Vec<String>,
+    /// What the user should know about these files, a line each.
+    pub notes: Vec<String>,
+}
+
+/// One of the four files, without the ending `.gz`.
+struct Known {
+    name: &'static str,
+    /// SHA-256 of the decompressed bytes: compressors differ, the images do not.
+    sha256: &'static str,
+}
+
+/// Training images and labels, test images and labels.
+const FILES: [Known; 4] = [
+    Known {
+        name: "train-images-idx3-ubyte",
+        sha256: "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+    },
+    Known {
+        name: "train-labels-idx1-ubyte",
+        sha256: "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
+    },
+    Known {
+        name: "t10k-images-idx3-ubyte",
+        sha256: "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+    },
+    Known {
+        name: "t10k-labels-idx1-ubyte",
+        sha256: "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
+    },
+];
+
+impl Known {
+    fn matches(&self, bytes: &[u8]) -> bool {
+        let digest = Sha256::digest(bytes);
+        digest
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect::<String>()
+            == self.sha256
+    }
+}
+
+/// Loads what `--data` asks for: `sample`, a folder, or by default the first of Debian's folder and
+/// the cache that has the files.
+///
+/// # Errors
+/// When there is no data, or a file is not what its name says.
+pub fn load(choice: Option<&str>) -> Result<Dataset> {
+    match choice {
+        Some(SAMPLE) => sample(),
+        Some(folder) => load_folder(Path::new(folder), false),
+        None => {
+            let cache = cache_folder()?;
+            for folder in [Path::new(DEBIAN), &cache] {
+                if find(folder, FILES[0].name).is_some() {
+                    return load_folder(folder, true);
+                }
+            }
+            bail!(
+                "Fashion-MNIST is neither in {DEBIAN} nor in {}. {ADVICE}",
+                cache.display()
+            )
+        }
+    }
+}
+
+const ADVICE: &str = "Get it by `resnet fetch`, or on Debian and Ubuntu by `sudo apt-get install \
+dataset-fashion-mnist`; or name its folder by --data DIR; or take the 2,500 images inside this program \
+by --data sample";
+
+/// Where `resnet fetch` puts the files.
+///
+/// # Errors
+/// When the user has no home folder.
+pub fn cache_folder() -> Result<PathBuf> {
+    let base = etcetera::choose_base_strategy().context("looking for the cache folder")?;
+    Ok(base.cache_dir().join("resnet").join("fashion-mnist"))
+}
+
+/// The slice of the data set inside this program.
+fn sample() -> Result<Dataset> {
+    let part = |images: &[u8], labels: &[u8]| -> Result<Images> {
+        let images = (Path::new("the sample's images"), idx::unzip(images)?);
+        let labels = (Path::new("the sample's labels"), idx::unzip(labels)?);
+        pair(images, labels)
+    };
+    Ok(Dataset {
+        name: "Fashion-MNIST sample".to_string(),
+        train: part(
+            include_bytes!("sample/train-images-idx3-ubyte.gz"),
+            include_bytes!("sample/train-labels-idx1-ubyte.gz"),
+        )?,
+        test: part(
+            include_bytes!("sample/t10k-images-idx3-ubyte.gz"),
+            include_bytes!("sample/t10k-labels-idx1-ubyte.gz"),
+        )?,
+        classes: CLASSES.map(str::to_string).to_vec(),
+        notes: vec!["the sample has 2,000 training images: expect no good accuracy".to_string()],
+    })
+}
+
+/// Reads the four files of a folder. In the places where only Fashion-MNIST belongs, files must be
+/// `genuine`; a folder that the user names may hold another set of the same form.
+fn load_folder(folder: &Path, genuine: bool) -> Result<Dataset> {
+    let shown = folder.display();
+    ensure!(
+        folder.exists(),
+        "the data folder {shown} does not exist. {ADVICE}"
+    );
+    ensure!(folder.is_dir(), "--data {shown} is not a folder. {ADVICE}");
+    let mut notes = Vec::new();
+    let mut files = Vec::new();
+    for known in &FILES {
+        let path = find(folder, known.name)
+            .with_context(|| format!("{shown} has no file {}.gz. {ADVICE}", known.name))?;
+        let bytes = idx::read(&path)?;
+        if !known.matches(&bytes) {
+            let differs = format!("{} is not the file of Fashion-MNIST", path.display());
+            ensure!(
+                !genuine,
+                "{differs} (its SHA-256 differs): remove it and run `resnet fetch`, or install the \
+                 package dataset-fashion-mnist again"
+            );
+            notes.push(format!(
+                "{differs}; taking it as another data set of the same form"
+            ));
+        }
+        files.push((path, bytes));
+    }
+    let [train_images, train_labels, test_images, test_labels] =
+        <[_; 4]>::try_from(files).expect("four known files");
+    let part = |images: (PathBuf, Vec<u8>), labels: (PathBuf, Vec<u8>)| {
+        pair((&images.0, images.1), (&labels.0, labels.1))
+    };
+    let genuine = notes.is_empty();
+    Ok(Dataset {
+        name: if genuine {
+            format!("Fashion-MNIST in {shown}")
+        } else {
+            shown.to_string()
+        },
+        train: part(train_images, train_labels)?,
+        test: part(test_images, test_labels)?,
+        classes: match genuine {
+            true => CLASSES.map(str::to_string).to_vec(),
+            false => (0..CLASSES.len()).map(|class| class.to_string()).collect(),
+        },
+        notes,
+    })
+}
+
+/// The file of this name, compressed or not.
+fn find(folder: &Path, name: &str) -> Option<PathBuf> {
+    [format!("{name}.gz"), name.to_string()]
+        .map(|n| folder.join(n))
+        .into_iter()
+        .find(|p| p.exists())
+}
+
+/// Images with their labels, each from a file of this name and these bytes.
+fn pair(images: (&Path, Vec<u8>), labels: (&Path, Vec<u8>)) -> Result<Images> {
+    let (size, pixels) = idx::images(images.0, images.1)?;
+    let of_labels = labels.0.display();
+    let labels = idx::labels(labels.0, &labels.1)?;
+    let count = pixels.len() / (size * size);
+    ensure!(
+        labels.len() == count,
+        "{} has {count} images, but {of_labels} has {} labels: the two do not belong together",
+        images.0.display(),
+        labels.len()
+    );
+    let wrong = labels
+        .iter()
+        .position(|&label| usize::from(label) >= CLASSES.len());
+    if let Some(at) = wrong {
+        bail!(
+            "label {at} in {of_labels} is {}, but there are only the classes 0 to 9",
+            labels[at]
+        );
+    }
+    Ok(Images {
+        count,
+        size,
+        channels: 1,
+        pixels,
+        labels: labels.into_iter().map(u32::from).collect(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use flate2::{Compression, write::GzEncoder};
+    use std::fs;
+    use std::io::Write;
+    use tempfile::TempDir;
+
+    /// A tiny set of the right form: `train` and `test` images of 28×28.
+    fn folder(train: u32, test: u32) -> TempDir {
+        let folder = TempDir::new().unwrap();
+        for (part, count) in [("train", train), ("t10k", test)] {
+            let pixels = vec![7; 784 * count as usize];
+            put(
+                &folder,
+                &format!("{part}-images-idx3-ubyte"),
+                0x803,
+                &[count, 28, 28],
+                &pixels,
+            );
+            let labels: Vec<u8> = (0..count).map(|i| (i % 10) as u8).collect();
+            put(
+                &folder,
+                &format!("{part}-labels-idx1-ubyte"),
+                0x801,
+                &[count],
+                &labels,
+            );
+        }
+        folder
+    }
+
+    fn put(folder: &TempDir, name: &str, magic: u32, dims: &[u32], bytes: &[u8]) {
+        let mut file = magic.to_be_bytes().to_vec();
+        dims.iter().for_each(|d| file.extend(d.to_be_bytes()));
+        file.extend(bytes);
+        let mut gz = GzEncoder::new(Vec::new(), Compression::fast());
+        gz.write_all(&file).unwrap();
+        fs::write(
+            folder.path().join(format!("{name}.gz")),
+            gz.finish().unwrap(),
+        )
+        .unwrap();
+    }
+
+    fn error(folder: &TempDir) -> String {
+        format!("{:#}", load(folder.path().to_str()).unwrap_err())
+    }
+
+    #[test]
+    fn another_set_of_the_same_form_is_taken_with_a_note() {
+        let data = load(folder(20, 10).path().to_str()).unwrap();
+        assert_eq!((data.train.count, data.test.count), (20, 10));
+        assert_eq!(data.notes.len(), 4);
+        assert_eq!(data.classes[9], "9");
+    }
+
+    #[test]
+    fn the_sample_is_inside() {
+        let data = load(Some(SAMPLE)).unwrap();
+        assert_eq!((data.train.count, data.test.count), (2000, 500));
+        assert_eq!(data.classes[9], "ankle boot");
+    }
+
+    #[test]
+    fn the_installed_files_are_genuine() {
+        if !Path::new(DEBIAN).exists() {
+            eprintln!("SKIPPED: {DEBIAN} is not installed");
+            return;
+        }
+        let data = load(None).unwrap();
+        assert_eq!((data.train.count, data.test.count), (60_000, 10_000));
+        assert!(data.notes.is_empty());
+        let sample = load(Some(SAMPLE)).unwrap();
+        assert_eq!(
+            sample.train.pixels,
+            data.train.pixels[..sample.train.pixels.len()]
+        );
+        assert_eq!(sample.test.labels, data.test.labels[..500]);
+    }
+
+    #[test]
+    fn wrong_files_are_named() {
+        let says = |spoil: &dyn Fn(&TempDir), words: &[&str]| {
+            let folder = folder(4, 2);
+            spoil(&folder);
+            let error = error(&folder);
+            for word in words {
+                assert!(error.contains(word), "should say {word:?}: {error}");
+            }
+        };
+        let images = "train-images-idx3-ubyte";
+        let labels = "train-labels-idx1-ubyte";
+        let gz = |name: &str| format!("{name}.gz");
+        says(
+            &|f| fs::remove_file(f.path().join(gz(images))).unwrap(),
+            &[images, "resnet fetch"],
+        );
+        says(
+            &|f| put(f, images, 0x801, &[4], &[0; 4]),
+            &[images, "labels"],
+        );
+        says(&|f| put(f, images, 0x777, &[4], &[0; 4]), &[images, "IDX"]);
+        says(
+            &|f| put(f, images, 0x803, &[4, 28, 28], &[0; 100]),
+            &[images, "truncated"],
+        );
+        says(
+            &|f| put(f, images, 0x803, &[4, 28, 28], &[0; 4000]),
+            &[images, "more bytes"],
+        );
+        says(
+            &|f| put(f, images, 0x803, &[4, 14, 14], &[0; 784]),
+            &[images, "14"],
+        );
+        says(
+            &|f| put(f, labels, 0x801, &[3], &[0; 3]),
+            &[images, labels, "4 images", "3 labels"],
+        );
+        says(
+            &|f| put(f, labels, 0x801, &[4], &[0, 1, 10, 2]),
+            &[labels, "10"],
+        );
+        says(
+            &|f| fs::write(f.path().join(gz(images)), b"plain text").unwrap(),
+            &[images, "gzip"],
+        );
+        says(
+            &|f| {
+                let path = f.path().join(gz(images));
+                let bytes = fs::read(&path).unwrap();
+                fs::write(path, &bytes[..bytes.len() / 2]).unwrap();
+            },
+            &[images, "truncated"],
+        );
+    }
+
+    #[test]
+    fn a_missing_folder_offers_what_there_is() {
+        let error = format!("{:#}", load(Some("/nonexistent")).unwrap_err());
+        for word in [
+            "/nonexistent",
+            "resnet fetch",
+            "dataset-fashion-mnist",
+            "--data sample",
+        ] {
+            assert!(error.contains(word), "{error}");
+        }
+    }
+}

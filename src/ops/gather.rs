@@ -1,0 +1,231 @@
+//! The batch, made on the device: images and labels gathered by index from the data set that stays
+//! there, images resized as PIL's bilinear filter does and scaled to 0..1.
+use super::{Batched, Launch, OpDef, Shader, View, ViewMut, arity};
+use crate::graph::{DType, Graph, Node, Shape, TensorDesc, TensorId};
+use anyhow::{Result, ensure};
+use rayon::prelude::*;
+
+const SHADER: Shader = Shader::Plain("gather");
+
+/// Fraction bits of the filter's coefficients, as in Pillow's `Resample.c` for 8-bit channels.
+const FRACTION_BITS: u32 = 22;
+
+/// `[images: u8 m×s×s×c, indices: u32 n×1×1×1, taps: u32 size×1×1×t] → [x: n×size×size×c]`, 0..1.
+///
+/// Bit for bit what `PIL.Image.resize((size, size), BILINEAR)` gives, divided by 255. `taps` is
+/// the table of [`resize_taps`] from `s` to `size`. Indices are expected below `m`; a larger one
+/// takes the last image.
+#[derive(Clone, PartialEq, Debug)]
+pub struct GatherImages {
+    /// Height and width of the result.
+    pub size: usize,
+}
+
+/// `[labels: u32 m×1×1×1, indices: u32 n×1×1×1] → [u32 n×1×1×1]`, with [`GatherImages`]' indices.
+#[derive(Clone, PartialEq, Debug)]
+pub struct GatherLabels;
+
+/// The filter that resizes an axis of `from` pixels to `to`, as words for a tensor
+/// `u32 [to, 1, 1, t]`, and `t`.
+///
+/// Each output pixel has a row: its first input pixel, its number of taps, and the taps'
+/// coefficients in 22-bit fixed point, filled up with zeros. The filter is the triangle of PIL's
+/// `BILINEAR` (`Resample.c`, `precompute_coeffs`), widened when it shrinks the image.
+pub fn resize_taps(from: usize, to: usize) -> (Vec<u32>, usize) {
+    assert!(from > 0 && to > 0, "an axis has pixels");
+    let scale = from as f64 / to as f64;
+    let radius = scale.max(1.0);
+    let rows: Vec<(u32, Vec<u32>)> = (0..to)
+        .map(|o| {
+            let center = (o as f64 + 0.5) * scale;
+            let first = (center - radius + 0.5).max(0.0) as usize;
+            let end = ((center + radius + 0.5) as usize).min(from);
+            let weight = |i| (1.0 - ((i as f64 - center + 0.5) / radius).abs()).max(0.0);
+            let total: f64 = (first..end).map(weight).sum();
+            let one = f64::from(1u32 << FRACTION_BITS);
+            let mut taps: Vec<u32> = (first..end)
+                .map(|i| (0.5 + weight(i) / total * one) as u32)
+                .collect();
+            // A tap of zero changes nothing; without it, keeping the size is one tap per pixel.
+            while taps.last() == Some(&0) {
+                taps.pop();
+            }
+            (first as u32, taps)
+        })
+        .collect();
+    let t = 2 + rows.iter().map(|(_, taps)| taps.len()).max().unwrap_or(0);
+    let mut table = Vec::with_capacity(to * t);
+    for (first, taps) in &rows {
+        table.extend([*first, taps.len() as u32]);
+        table.extend(taps);
+        table.resize(table.len() + t - 2 - taps.len(), 0);
+    }
+    (table, t)
+}
+
+impl Graph {
+    /// Gathers the images of a batch, resized to `size` and scaled to 0..1: see [`GatherImages`].
+    ///
+    /// # Errors
+    /// When a shape or an element type does not fit.
+    pub fn gather_images(
+        &mut self,
+        images: TensorId,
+        indices: TensorId,
+        taps: TensorId,
+        size: usize,
+    ) -> Result<TensorId> {
+        self.push1(GatherImages { size }, &[images, indices, taps])
+    }
+
+    /// Gathers the labels of a batch.
+    ///
+    /// # Errors
+    /// When a shape or an element type does not fit.
+    pub fn gather_labels(&mut self, labels: TensorId, indices: TensorId) -> Result<TensorId> {
+        self.push1(GatherLabels, &[labels, indices])
+    }
+}
+
+impl OpDef for GatherImages {
+    fn name(&self) -> &'static str {
+        "gather_images"
+    }
+
+    fn infer(&self, inputs: &[TensorDesc]) -> Result<Vec<TensorDesc>> {
+        let [images, indices, taps] = arity(inputs)?;
+        let Shape([m, h, w, c]) = images.shape;
+        ensure!(
+            images.dtype == DType::U8 && m > 0 && h > 0 && h == w,
+            "images are square and u8, not {images}"
+        );
+        ensure_examples("indices", indices)?;
+        let Shape([rows, one, also_one, t]) = taps.shape;
+        ensure!(
+            taps.dtype == DType::U32 && (rows, one, also_one) == (self.size, 1, 1) && t > 2,
+            "{taps} is no table of taps for {} pixels",
+            self.size
+        );
+        let x = Shape([indices.shape.n(), self.size, self.size, c]);
+        Ok(vec![TensorDesc::f32(x)])
+    }
+
+    fn backward(
+        &self,
+        _: &mut Graph,
+        _: &Node,
+        _: &[Option<TensorId>],
+    ) -> Result<Vec<Option<TensorId>>> {
+        Ok(vec![None, None, None])
+    }
+
+    fn run_cpu(&self, inputs: &[View], outputs: &mut [ViewMut]) {
+        let Shape([m, s, _, c]) = inputs[0].shape();
+        let (images, indices) = (inputs[0].bytes, inputs[1].u32());
+        let taps = Taps {
+            table: inputs[2].u32(),
+            t: inputs[2].shape().c(),
+        };
+        outputs[0]
+            .f32()
+            .par_chunks_exact_mut(self.size * self.size * c)
+            .zip(indices)
+            .for_each(|(x, &index)| {
+                let image = (index as usize).min(m - 1) * s * s * c;
+                resize(&images[image..][..s * s * c], s, c, taps, x, self.size);
+            });
+    }
+
+    fn launch(&self, inputs: &[TensorDesc], outputs: &[TensorDesc]) -> Launch {
+        let Shape([m, s, _, c]) = inputs[0].shape;
+        let t = inputs[2].shape.c();
+        let params = [m, s, self.size, c, t].map(|p| p as u32);
+        Launch::elements(SHADER, "forward_images", outputs[0].shape.len(), &params)
+    }
+
+    fn batched(&self, inputs: &[TensorDesc], _: &[TensorDesc]) -> Option<Batched> {
+        Batched::images(inputs[1].shape.n(), &[0, 1, 0], &[1])
+    }
+}
+
+impl OpDef for GatherLabels {
+    fn name(&self) -> &'static str {
+        "gather_labels"
+    }
+
+    fn infer(&self, inputs: &[TensorDesc]) -> Result<Vec<TensorDesc>> {
+        let [labels, indices] = arity(inputs)?;
+        ensure_examples("labels", labels)?;
+        ensure_examples("indices", indices)?;
+        Ok(vec![indices])
+    }
+
+    fn backward(
+        &self,
+        _: &mut Graph,
+        _: &Node,
+        _: &[Option<TensorId>],
+    ) -> Result<Vec<Option<TensorId>>> {
+        Ok(vec![None, None])
+    }
+
+    fn run_cpu(&self, inputs: &[View], outputs: &mut [ViewMut]) {
+        let (labels, indices) = (inputs[0].u32(), inputs[1].u32());
+        for (y, &index) in outputs[0].u32().iter_mut().zip(indices) {
+            *y = labels[(index as usize).min(labels.len() - 1)];
+        }
+    }
+
+    fn launch(&self, inputs: &[TensorDesc], outputs: &[TensorDesc]) -> Launch {
+        let m = inputs[0].shape.n() as u32;
+        Launch::elements(SHADER, "forward_labels", outputs[0].shape.len(), &[m])
+    }
+
+    fn batched(&self, inputs: &[TensorDesc], _: &[TensorDesc]) -> Option<Batched> {
+        Batched::images(inputs[1].shape.n(), &[0, 1], &[1])
+    }
+}
+
+/// Errs unless the tensor is at least one u32 per example.
+fn ensure_examples(what: &str, desc: TensorDesc) -> Result<()> {
+    ensure!(
+        desc == TensorDesc::u32(Shape::examples(desc.shape.n())) && !desc.shape.is_empty(),
+        "{what} are one u32 per example, not {desc}"
+    );
+    Ok(())
+}
+
+/// The table of [`resize_taps`].
+#[derive(Clone, Copy)]
+struct Taps<'a> {
+    table: &'a [u32],
+    t: usize,
+}
+
+impl Taps<'_> {
+    /// Output pixel `o` of an axis whose input pixels `pixel` tells, rounded to a grey level.
+    /// The coefficients are not negative and sum to one, so there is nothing to clip.
+    fn apply(self, o: usize, pixel: impl Fn(usize) -> u8) -> u8 {
+        let row = &self.table[o * self.t..][..self.t];
+        let (first, taps) = (row[0] as usize, &row[2..][..row[1] as usize]);
+        let sum: u32 = taps
+            .iter()
+            .enumerate()
+            .map(|(k, &tap)| u32::from(pixel(first + k)) * tap)
+            .sum();
+        ((sum + (1 << (FRACTION_BITS - 1))) >> FRACTION_BITS) as u8
+    }
+}
+
+/// One image `[s, s, c]` to `[size, size, c]` in 0..1: rows first, rounded to u8, then columns.
+fn resize(image: &[u8], s: usize, c: usize, taps: Taps, x: &mut [f32], size: usize) {
+    let mut wide = vec![0; s * size * c]; // [s, size, c]
+    for (i, wide) in wide.iter_mut().enumerate() {
+        let (h, w, channel) = (i / (size * c), i / c % size, i % c);
+        *wide = taps.apply(w, |w| image[(h * s + w) * c + channel]);
+    }
+    for (i, x) in x.iter_mut().enumerate() {
+        let (h, rest) = (i / (size * c), i % (size * c));
+        *x = f32::from(taps.apply(h, |h| wide[h * size * c + rest])) / 255.0;
+    }
+}

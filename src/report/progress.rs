@@ -1,0 +1,118 @@
+//! How far a run has come: what a checkpoint stores and what the tables and closing lines tell.
+use serde::{Deserialize, Serialize};
+
+/// Where a run stands. Together with the configuration, the weights and the optimiser's states it
+/// decides every bit of what follows.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+pub struct Progress {
+    /// The epoch at work, from 0; equals the length of the history.
+    pub epoch: usize,
+    /// Batches of this epoch that are done. The order of the examples follows from seed and epoch.
+    pub batch: usize,
+    /// Optimiser steps of the whole run.
+    pub step: u64,
+    /// What this epoch's steps measured so far.
+    pub sums: Sums,
+    /// Examples trained in the whole run.
+    pub examples: u64,
+    /// Seconds spent on training steps in the whole run.
+    pub seconds: f64,
+    /// The finished epochs.
+    pub history: Vec<EpochResult>,
+}
+
+/// What a step measured.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct StepResult {
+    /// Mean loss of the batch, before the update.
+    pub loss: f32,
+    /// Right answers among its examples.
+    pub correct: u32,
+}
+
+/// Sums over examples.
+#[derive(Clone, Copy, PartialEq, Debug, Default, Serialize, Deserialize)]
+pub struct Sums {
+    /// Sum of the examples' losses.
+    pub loss: f64,
+    /// Right answers.
+    pub correct: u64,
+    /// Examples.
+    pub examples: u64,
+}
+
+/// A finished epoch: a row of `metrics.csv`.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct EpochResult {
+    /// From 1.
+    pub epoch: usize,
+    /// Optimiser steps up to its end.
+    pub step: u64,
+    /// Mean loss over the epoch's examples, each before its step.
+    pub train_loss: f64,
+    /// Share of right answers among them.
+    pub train_acc: f64,
+    /// Mean loss on the test images after the epoch.
+    pub test_loss: f64,
+    /// Share of right answers on the test images after the epoch.
+    pub test_acc: f64,
+    /// Training examples per second of training steps, of the run up to here.
+    pub examples_per_second: f64,
+}
+
+impl Sums {
+    /// Adds a batch.
+    pub fn add(&mut self, result: StepResult, examples: usize) {
+        self.loss += f64::from(result.loss) * examples as f64;
+        self.correct += u64::from(result.correct);
+        self.examples += examples as u64;
+    }
+
+    /// Mean loss.
+    pub fn mean_loss(&self) -> f64 {
+        self.loss / self.examples as f64
+    }
+
+    /// Share of right answers.
+    pub fn accuracy(&self) -> f64 {
+        self.correct as f64 / self.examples as f64
+    }
+}
+
+impl Progress {
+    /// Training examples per second of training steps so far.
+    pub fn examples_per_second(&self) -> f64 {
+        if self.seconds > 0.0 {
+            self.examples as f64 / self.seconds
+        } else {
+            0.0
+        }
+    }
+
+    /// Ends the epoch at work with what the test measured.
+    pub fn finish_epoch(&mut self, test: &Sums) -> &EpochResult {
+        self.epoch += 1;
+        self.history.push(EpochResult {
+            epoch: self.epoch,
+            step: self.step,
+            train_loss: self.sums.mean_loss(),
+            train_acc: self.sums.accuracy(),
+            test_loss: test.mean_loss(),
+            test_acc: test.accuracy(),
+            examples_per_second: self.examples_per_second(),
+        });
+        self.batch = 0;
+        self.sums = Sums::default();
+        self.history.last().expect("just pushed")
+    }
+
+    /// The step after the epoch with the best test accuracy, the earliest of equals.
+    pub fn best_step(&self) -> Option<u64> {
+        let best = self
+            .history
+            .iter()
+            .rev()
+            .max_by(|a, b| a.test_acc.total_cmp(&b.test_acc));
+        best.map(|e| e.step)
+    }
+}

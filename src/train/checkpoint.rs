@@ -1,0 +1,289 @@
+//! Checkpoints on disk: weights as PyTorch reads them, and beside them what a resumed run needs
+//! to go on with the very same bits. A checkpoint exists whole or not at all.
+use crate::files::{sync_folder, write_synced};
+use crate::graph::TensorId;
+use crate::model::{Arch, Param};
+use crate::report::Progress;
+use crate::train::Session;
+use anyhow::{Context, Result, bail, ensure};
+use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The one metadata key, so that the file's bytes are reproducible.
+const KEY: &str = "resnet";
+const WEIGHTS: &str = "weights.safetensors";
+const STATE: &str = "state.safetensors";
+
+/// What an evaluation must know about a file of weights.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct WeightsInfo {
+    /// The network.
+    pub arch: Arch,
+    /// Side to which images are resized; bilinear, scaled to 0..1.
+    pub image_size: usize,
+    /// Names of the classes in the order of the logits.
+    pub classes: Vec<String>,
+}
+
+/// Writes a checkpoint into `run/checkpoints/step-N` and removes those that are neither the newest nor
+/// the best. Nothing of it is visible before all of it is on the disk.
+///
+/// # Errors
+/// When the device or the disk fails.
+pub fn save(
+    run: &Path,
+    session: &mut Session,
+    info: &WeightsInfo,
+    progress: &Progress,
+) -> Result<()> {
+    let params = session.params().to_vec();
+    let momenta = session.momenta().to_vec();
+    let weights = weights_file(session, &params, info, progress.step)?;
+    let state = state_file(session, &momenta, progress)?;
+
+    let folder = run.join("checkpoints");
+    fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
+    let new = tempfile::Builder::new()
+        .prefix(".new-")
+        .tempdir_in(&folder)?;
+    write_synced(&new.path().join(WEIGHTS), &weights)?;
+    write_synced(&new.path().join(STATE), &state)?;
+    sync_folder(new.path())?;
+
+    let target = folder.join(name(progress.step));
+    if target.exists() {
+        // The same step is saved again once its epoch has been evaluated: the older one makes way.
+        let old = tempfile::Builder::new()
+            .prefix(".old-")
+            .tempdir_in(&folder)?;
+        fs::rename(&target, old.path().join("checkpoint"))?;
+        fs::rename(new.keep(), &target)?;
+    } else {
+        fs::rename(new.keep(), &target)?;
+    }
+    sync_folder(&folder)?;
+    prune(&folder, progress)
+}
+
+/// The newest checkpoint of a run.
+///
+/// # Errors
+/// When the run has none.
+pub fn latest(run: &Path) -> Result<PathBuf> {
+    let folder = run.join("checkpoints");
+    let steps = steps(&folder)?;
+    let newest = steps.last().with_context(|| {
+        format!(
+            "{} has no checkpoint: its training was stopped before the first one",
+            run.display()
+        )
+    })?;
+    Ok(folder.join(name(*newest)))
+}
+
+/// The weights inside a checkpoint folder, a run folder, or the file itself.
+///
+/// # Errors
+/// When there is nothing of the kind.
+pub fn weights_of(path: &Path) -> Result<PathBuf> {
+    if path.is_file() {
+        return Ok(path.to_path_buf());
+    }
+    ensure!(path.exists(), "{} does not exist", path.display());
+    let inside = path.join(WEIGHTS);
+    Ok(if inside.exists() {
+        inside
+    } else {
+        latest(path)?.join(WEIGHTS)
+    })
+}
+
+/// Reads what a weights file tells about itself.
+///
+/// # Errors
+/// When the file cannot be read or was not written by this program.
+pub fn read_info(weights: &Path) -> Result<WeightsInfo> {
+    let bytes = read(weights)?;
+    metadata(weights, &bytes)?.with_context(|| {
+        format!(
+            "{} does not tell its architecture; it was not written by `resnet train` \
+             (start from such weights with `resnet train --init {}`)",
+            weights.display(),
+            weights.display()
+        )
+    })
+}
+
+/// Loads weights with PyTorch's names and layouts into the session.
+///
+/// # Errors
+/// When a tensor is missing, of another shape or type, or not of this network.
+pub fn load_weights(session: &mut Session, weights: &Path) -> Result<()> {
+    let bytes = read(weights)?;
+    let file = parse(weights, &bytes)?;
+    let params = session.params().to_vec();
+    let known = |n: &str| params.iter().any(|p| p.name == n) || n.ends_with("num_batches_tracked");
+    if let Some(stranger) = file.names().into_iter().filter(|n| !known(n)).min() {
+        bail!(
+            "{} has a tensor {stranger}, which this network does not have",
+            weights.display()
+        );
+    }
+    for p in &params {
+        let values = tensor(weights, &file, &p.name, &p.torch_shape())?;
+        session.write(p.tensor, &p.from_torch(&values))?;
+    }
+    Ok(())
+}
+
+/// Loads a checkpoint folder into the session and returns how far its run had come.
+///
+/// # Errors
+/// When a file is missing, damaged or of another network.
+pub fn load(session: &mut Session, checkpoint: &Path) -> Result<Progress> {
+    load_weights(session, &checkpoint.join(WEIGHTS))?;
+    let path = checkpoint.join(STATE);
+    let bytes = read(&path)?;
+    let file = parse(&path, &bytes)?;
+    for (name, state) in session.momenta().to_vec() {
+        let shape = session.shape(state).0;
+        session.write(state, &tensor(&path, &file, &name, &shape)?)?;
+    }
+    metadata(&path, &bytes)?
+        .with_context(|| format!("{} does not tell how far its run had come", path.display()))
+}
+
+fn weights_file(
+    session: &mut Session,
+    params: &[Param],
+    info: &WeightsInfo,
+    step: u64,
+) -> Result<Vec<u8>> {
+    let mut tensors: Vec<(String, Dtype, Vec<usize>, Vec<u8>)> = Vec::new();
+    for p in params {
+        let values = p.to_torch(&session.read(p.tensor)?);
+        tensors.push((
+            p.name.clone(),
+            Dtype::F32,
+            p.torch_shape(),
+            bytemuck::cast_slice(&values).to_vec(),
+        ));
+        if let Some(layer) = p.name.strip_suffix(".running_var") {
+            let tracked = (step as i64).to_le_bytes().to_vec();
+            tensors.push((
+                format!("{layer}.num_batches_tracked"),
+                Dtype::I64,
+                vec![],
+                tracked,
+            ));
+        }
+    }
+    serialize(&tensors, info)
+}
+
+fn state_file(
+    session: &mut Session,
+    momenta: &[(String, TensorId)],
+    progress: &Progress,
+) -> Result<Vec<u8>> {
+    let mut tensors = Vec::new();
+    for (name, state) in momenta {
+        let values = session.read(*state)?;
+        let shape = session.shape(*state).0.to_vec();
+        tensors.push((
+            name.clone(),
+            Dtype::F32,
+            shape,
+            bytemuck::cast_slice(&values).to_vec(),
+        ));
+    }
+    serialize(&tensors, progress)
+}
+
+fn serialize(
+    tensors: &[(String, Dtype, Vec<usize>, Vec<u8>)],
+    metadata: &impl Serialize,
+) -> Result<Vec<u8>> {
+    let metadata = HashMap::from([(KEY.to_string(), serde_json::to_string(metadata)?)]);
+    let views = tensors
+        .iter()
+        .map(|(name, dtype, shape, bytes)| {
+            Ok((
+                name.as_str(),
+                TensorView::new(*dtype, shape.clone(), bytes)?,
+            ))
+        })
+        .collect::<Result<Vec<_>>>()?;
+    Ok(safetensors::serialize(views, Some(metadata))?)
+}
+
+fn read(path: &Path) -> Result<Vec<u8>> {
+    fs::read(path).with_context(|| format!("reading {}", path.display()))
+}
+
+fn parse<'b>(path: &Path, bytes: &'b [u8]) -> Result<SafeTensors<'b>> {
+    SafeTensors::deserialize(bytes)
+        .with_context(|| format!("{} is not a whole safetensors file", path.display()))
+}
+
+fn metadata<T: DeserializeOwned>(path: &Path, bytes: &[u8]) -> Result<Option<T>> {
+    let (_, header) = SafeTensors::read_metadata(bytes)
+        .with_context(|| format!("{} is not a whole safetensors file", path.display()))?;
+    let Some(json) = header.metadata().as_ref().and_then(|m| m.get(KEY)) else {
+        return Ok(None);
+    };
+    let value = serde_json::from_str(json)
+        .with_context(|| format!("the metadata of {} are not this program's", path.display()))?;
+    Ok(Some(value))
+}
+
+fn tensor(path: &Path, file: &SafeTensors, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
+    let view = file.tensor(name).with_context(|| {
+        format!(
+            "{} has no tensor {name}, which this network needs",
+            path.display()
+        )
+    })?;
+    ensure!(
+        view.dtype() == Dtype::F32 && view.shape() == shape,
+        "{name} in {} is {:?} {:?}, but this network needs F32 {shape:?}",
+        path.display(),
+        view.dtype(),
+        view.shape()
+    );
+    Ok(bytemuck::pod_collect_to_vec(view.data()))
+}
+
+fn name(step: u64) -> String {
+    format!("step-{step:08}")
+}
+
+/// The steps of the complete checkpoints in a folder, ascending.
+fn steps(folder: &Path) -> Result<Vec<u64>> {
+    if !folder.exists() {
+        return Ok(Vec::new());
+    }
+    let mut steps = Vec::new();
+    for entry in fs::read_dir(folder).with_context(|| format!("reading {}", folder.display()))? {
+        let file_name = entry?.file_name();
+        let step = file_name.to_str().and_then(|n| n.strip_prefix("step-"));
+        if let Some(step) = step.and_then(|n| n.parse().ok()) {
+            steps.push(step);
+        }
+    }
+    steps.sort_unstable();
+    Ok(steps)
+}
+
+fn prune(folder: &Path, progress: &Progress) -> Result<()> {
+    for step in steps(folder)? {
+        if step != progress.step && Some(step) != progress.best_step() {
+            let old = folder.join(name(step));
+            fs::remove_dir_all(&old).with_context(|| format!("removing {}", old.display()))?;
+        }
+    }
+    Ok(())
+}

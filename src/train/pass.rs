@@ -1,0 +1,157 @@
+//! One training step and one evaluation step as ranges of nodes: data, network, loss, gradients, update.
+use crate::graph::{Gradients, Graph, Shape, TensorDesc, TensorId, backward};
+use crate::model::{Arch, Mode, Network, build};
+use crate::ops::{Fill, RecordStates, Sgd, resize_taps};
+use anyhow::Result;
+use std::ops::Range;
+
+/// A part of the data set in the graph: it stays on the device as grey levels, and a step takes
+/// its images by index, resizes them and scales them to 0..1.
+#[derive(Clone, Copy, Debug)]
+pub struct Source {
+    /// u8 `[count, from, from, channels]`.
+    pub images: TensorId,
+    /// u32 `[count, 1, 1, 1]`.
+    pub labels: TensorId,
+    /// u32, the table of [`resize_taps`].
+    pub taps: TensorId,
+    /// Side of the images after resizing.
+    pub size: usize,
+}
+
+impl Source {
+    /// Declares the states of the part called `name` with `count` images of `from`×`from`×`channels`.
+    pub fn new(
+        g: &mut Graph,
+        name: &str,
+        count: usize,
+        from: usize,
+        channels: usize,
+        size: usize,
+    ) -> Source {
+        let (_, width) = resize_taps(from, size);
+        let images = Shape([count, from, from, channels]);
+        let taps = Shape([size, 1, 1, width]);
+        Source {
+            images: g.state(&format!("data.{name}.images"), TensorDesc::u8(images)),
+            labels: g.state(
+                &format!("data.{name}.labels"),
+                TensorDesc::u32(Shape::examples(count)),
+            ),
+            taps: g.state(&format!("data.taps.{from}.{size}"), TensorDesc::u32(taps)),
+            size,
+        }
+    }
+}
+
+/// How parameters follow their gradients.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Optimizer {
+    /// 0 for plain gradient descent.
+    pub momentum: f32,
+    /// Nesterov's momentum instead of the classic one.
+    pub nesterov: bool,
+    /// Added to the gradient, times the parameter.
+    pub weight_decay: f32,
+}
+
+/// A step in the graph.
+#[derive(Clone, Debug)]
+pub struct Pass {
+    /// Its nodes.
+    pub nodes: Range<usize>,
+    /// Input u32 `[batch, 1, 1, 1]`: which images to take.
+    pub indices: TensorId,
+    /// The network on this batch.
+    pub network: Network,
+    /// f32 `[batch, 1, 1, 1]`, the loss of each example.
+    pub losses: TensorId,
+    /// Where the device writes the mean loss and the number of right answers.
+    pub record: RecordStates,
+    /// Gradients of the mean loss; empty for an evaluation.
+    pub gradients: Gradients,
+    /// The optimiser's states with the names they have in a checkpoint.
+    pub momenta: Vec<(String, TensorId)>,
+}
+
+/// The input that holds the learning rate, f32 `[1, 1, 1, 1]`.
+pub fn learning_rate(g: &mut Graph) -> TensorId {
+    g.input("lr", TensorDesc::f32(Shape::channels(1)))
+}
+
+/// Appends an evaluation of `batch` examples.
+///
+/// # Errors
+/// When the images are too small for the network.
+pub fn evaluate(g: &mut Graph, arch: &Arch, source: &Source, batch: usize) -> Result<Pass> {
+    forward(g, arch, source, batch, Mode::Eval)
+}
+
+/// Appends a training step on `batch` examples: the gradient of their mean loss, and the update.
+///
+/// # Errors
+/// When the images are too small for the network.
+pub fn train(
+    g: &mut Graph,
+    arch: &Arch,
+    source: &Source,
+    batch: usize,
+    optimizer: Optimizer,
+) -> Result<Pass> {
+    let mut pass = forward(g, arch, source, batch, Mode::Train)?;
+    let Optimizer {
+        momentum,
+        nesterov,
+        weight_decay,
+    } = optimizer;
+    let lr = learning_rate(g);
+    let share = Fill {
+        value: 1.0 / batch as f32,
+        shape: Shape::examples(batch),
+    };
+    let seed = g.push1(share, &[])?;
+    pass.gradients = backward(g, pass.nodes.clone(), &[(pass.losses, seed)])?;
+    for p in pass.network.params.iter().filter(|p| p.trainable()) {
+        let mut states = vec![p.tensor];
+        if momentum > 0.0 {
+            let name = format!("momentum.{}", p.name);
+            let m = g.state(&name, TensorDesc::f32(p.shape));
+            pass.momenta.push((name, m));
+            states.push(m);
+        }
+        let gradient = pass.gradients[&p.tensor];
+        g.push_update(
+            Sgd {
+                momentum,
+                nesterov,
+                weight_decay,
+            },
+            &[gradient, lr],
+            &states,
+        )?;
+    }
+    pass.nodes.end = g.nodes().len();
+    Ok(pass)
+}
+
+fn forward(g: &mut Graph, arch: &Arch, source: &Source, batch: usize, mode: Mode) -> Result<Pass> {
+    let start = g.nodes().len();
+    let indices = g.input(
+        &format!("indices.{batch}"),
+        TensorDesc::u32(Shape::examples(batch)),
+    );
+    let x = g.gather_images(source.images, indices, source.taps, source.size)?;
+    let labels = g.gather_labels(source.labels, indices)?;
+    let network = build(g, arch, x, mode)?;
+    let [losses, correct] = g.cross_entropy(network.logits, labels, 0.0)?;
+    let record = g.record(losses, correct)?;
+    Ok(Pass {
+        nodes: start..g.nodes().len(),
+        indices,
+        network,
+        losses,
+        record,
+        gradients: Gradients::new(),
+        momenta: Vec::new(),
+    })
+}
