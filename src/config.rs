@@ -1,5 +1,6 @@
 //! The settings of a training run: defaults, then a TOML file, then the environment, then flags.
 use anyhow::{Context, Result, bail, ensure};
+use clap::builder::{BoolishValueParser, TypedValueParser};
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -90,7 +91,7 @@ pub struct Overrides {
     #[arg(long, env = "RESNET_LIMIT_BATCHES")]
     pub limit_batches: Option<usize>,
     /// Takes the examples in the order of the file.
-    #[arg(long = "no-shuffle", env = "RESNET_NO_SHUFFLE", value_parser = no_shuffle,
+    #[arg(long = "no-shuffle", env = "RESNET_NO_SHUFFLE", value_parser = no_shuffle(),
         num_args = 0, default_missing_value = "true")]
     pub shuffle: Option<bool>,
     /// Momentum of the gradient descent [default: 0].
@@ -99,7 +100,7 @@ pub struct Overrides {
     /// Nesterov's momentum instead of the classic one.
     #[arg(
         long,
-        env = "RESNET_NESTEROV",
+        env = "RESNET_NESTEROV", value_parser = BoolishValueParser::new(),
         num_args = 0,
         default_missing_value = "true"
     )]
@@ -110,8 +111,8 @@ pub struct Overrides {
 }
 
 /// `--no-shuffle` says the opposite of the setting it stands for.
-fn no_shuffle(text: &str) -> Result<bool, std::str::ParseBoolError> {
-    text.parse::<bool>().map(|no| !no)
+fn no_shuffle() -> impl TypedValueParser<Value = bool> {
+    BoolishValueParser::new().map(|no| !no)
 }
 
 /// Every key of a file, in the order of [`TrainConfig`].
@@ -234,6 +235,11 @@ impl TrainConfig {
         )?;
         at_least("image-size", self.image_size, 1, "")?;
         at_least("limit-batches", self.limit_batches.unwrap_or(1), 1, "")?;
+        ensure!(
+            i64::try_from(self.seed).is_ok(),
+            "--seed {}: must be below 2^63",
+            self.seed
+        );
         let (lr, decay) = (self.lr, self.weight_decay);
         in_range("lr", lr, "a positive number", lr > 0.0 && lr.is_finite())?;
         in_range(

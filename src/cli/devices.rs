@@ -67,11 +67,11 @@ pub fn run(args: Args) -> Result<()> {
         } else {
             ""
         };
-        let has = |wanted| {
+        let has = |wanted: bool| {
             let names = a
                 .features
                 .iter()
-                .filter(|(_, has)| *has == wanted)
+                .filter(|(_, has)| **has == wanted)
                 .map(|(name, _)| *name);
             names.collect::<Vec<_>>().join(", ")
         };

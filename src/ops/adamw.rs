@@ -21,8 +21,9 @@ const CORRECTION: TensorDesc = TensorDesc::f32(Shape::channels(2));
 /// v = v + (1 − β₂)·(g² − v)
 /// p = p − lr·(m/c₁) / (√(v/c₂) + eps)
 /// ```
-/// See <https://docs.pytorch.org/docs/stable/generated/torch.optim.AdamW.html>. The averages use
-/// `1 − β` alone, because it is what f32 would lose digits of after rounding β.
+/// See <https://docs.pytorch.org/docs/stable/generated/torch.optim.AdamW.html>. The averages are
+/// written with `1 − β` alone: for β₂ = 0.999 it would keep five digits if taken from an f32 β.
+/// An [`AdamWCorrection`] stands before the updates of a step, so that no `c` is 0.
 #[derive(Clone, PartialEq, Debug)]
 pub struct AdamW {
     /// Decay of the mean of the gradients.
@@ -35,7 +36,8 @@ pub struct AdamW {
     pub weight_decay: f32,
 }
 
-/// `[]`, state `[correction: 1×1×1×2]`: one step of `c = β·c + (1 − β)` from `c = 0` for both β.
+/// `[]`, state `[correction: 1×1×1×2]`: one step of `c = β·c + (1 − β)` from `c = 0` for both β,
+/// computed as `c + (1 − β)·(1 − c)`.
 ///
 /// After `t` steps `c` is `1 − β^t`, the sum of the weights in the averages of [`AdamW`]. The
 /// recurrence has no cancellation while `β^t` is near 1 and needs no count of steps.

@@ -1,6 +1,7 @@
 //! Adapters, and the device opened on one of them, whose errors are kept instead of panicking.
 use anyhow::{Context, Result, bail};
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -38,7 +39,7 @@ pub struct AdapterReport {
     /// Invocations per workgroup.
     pub max_compute_invocations_per_workgroup: u32,
     /// Optional features that kernels may profit from, with whether the adapter has them.
-    pub features: Vec<(&'static str, bool)>,
+    pub features: BTreeMap<&'static str, bool>,
     #[serde(skip)]
     adapter: wgpu::Adapter,
 }
@@ -98,7 +99,7 @@ fn report(adapter: wgpu::Adapter) -> AdapterReport {
         max_compute_invocations_per_workgroup: limits.max_compute_invocations_per_workgroup,
         features: features
             .map(|(name, feature)| (name, has.contains(feature)))
-            .to_vec(),
+            .into(),
         adapter,
     }
 }

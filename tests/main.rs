@@ -1,0 +1,9 @@
+//! All integration tests in one binary: a table of cases, and the questions put to every case.
+mod cases;
+mod cli;
+mod device;
+mod gradients;
+mod graph;
+mod parity;
+mod shaders;
+mod training;

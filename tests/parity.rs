@@ -1,0 +1,111 @@
+//! The GPU against the CPU, node by node: each kernel gets the very inputs that the GPU's kernel had,
+//! so that no error adds up over the graph and every tolerance is that of one node.
+use crate::cases::{self, Case};
+use crate::device::{self, Contents, floats};
+use resnet::backend::cpu::Cpu;
+use resnet::backend::gpu::Options;
+use resnet::graph::{DType, Graph, Kind, Node, TensorDesc, TensorId};
+
+#[test]
+fn unchecked_kernels_equal_the_cpu() {
+    every_node_agrees(Options::default());
+}
+
+#[test]
+fn checked_kernels_equal_the_cpu() {
+    every_node_agrees(Options {
+        checked: true,
+        ..Options::default()
+    });
+}
+
+fn every_node_agrees(options: Options) {
+    let Some(adapter) = device::adapter() else {
+        return;
+    };
+    let mut wrong = Vec::new();
+    for case in cases::all() {
+        let mut gpu = device::open(adapter, options);
+        let plan = device::whole(&case, &case.values(), &gpu).unwrap();
+        let after = device::run(&case, plan, &mut gpu).unwrap();
+        wrong.extend(disagreements(&case, &after));
+    }
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
+
+/// Goes through the nodes with the GPU's values as inputs of the CPU's kernels.
+fn disagreements(case: &Case, after: &Contents) -> Vec<String> {
+    let mut now: Contents = case.data.iter().cloned().collect();
+    let mut wrong = Vec::new();
+    for node in case.g.nodes() {
+        let want = alone(&case.g, node, &now);
+        for (&t, want) in node.outputs.iter().zip(&want) {
+            if let Err(why) = compare(&case.g, node, t, &after[&t], want) {
+                let (op, name) = (node.op.def().name(), &case.g.tensor(t).name);
+                wrong.push(format!("{}: {op}: {name}: {why}", case.name));
+            }
+            now.insert(t, after[&t].clone());
+        }
+    }
+    wrong
+}
+
+/// Runs one node on the CPU: its new values, then the states that it updated.
+fn alone(g: &Graph, node: &Node, now: &Contents) -> Vec<Vec<u8>> {
+    let mut one = Case::default();
+    let mut owned = |t: &TensorId| {
+        let (name, desc) = (format!("{t:?}"), g.desc(*t));
+        let here = if node.outputs.contains(t) {
+            one.g.state(&name, desc)
+        } else {
+            one.g.input(&name, desc)
+        };
+        one.data.push((here, now[t].clone()));
+        here
+    };
+    let inputs: Vec<TensorId> = node.inputs.iter().map(&mut owned).collect();
+    let updated = node
+        .outputs
+        .iter()
+        .filter(|t| g.tensor(**t).kind == Kind::State);
+    let states: Vec<TensorId> = updated.map(&mut owned).collect();
+    let values = one
+        .g
+        .push_update(node.op.clone(), &inputs, &states)
+        .unwrap();
+    let mut cpu = Cpu::new().unwrap();
+    let plan = device::whole(&one, &values, &cpu).unwrap();
+    let mut after = device::run(&one, plan, &mut cpu).unwrap();
+    let outputs = values.iter().chain(&states);
+    outputs.map(|t| after.remove(t).unwrap()).collect()
+}
+
+/// Whole numbers must be equal. Rounding errors of a sum of K terms in another order grow like √K
+/// times the unit roundoff 2⁻²⁴, relative to the largest element; 8 of them are granted.
+fn compare(g: &Graph, node: &Node, t: TensorId, got: &[u8], want: &[u8]) -> Result<(), String> {
+    let TensorDesc { dtype, .. } = g.desc(t);
+    if dtype != DType::F32 {
+        let differ = got.iter().zip(want).filter(|(a, b)| a != b).count();
+        return if differ == 0 {
+            Ok(())
+        } else {
+            Err(format!("{differ} bytes differ"))
+        };
+    }
+    let (got, want) = (floats(got), floats(want));
+    let descs = |ts: &[TensorId]| ts.iter().map(|&t| g.desc(t)).collect::<Vec<_>>();
+    let flops = node
+        .op
+        .def()
+        .flops(&descs(&node.inputs), &descs(&node.outputs));
+    let terms = (flops as f32 / want.len() as f32).max(1.0);
+    let largest = want.iter().fold(0.0_f32, |m, v| m.max(v.abs()));
+    let tolerance = 2.0_f32.powi(-21) * terms.sqrt() * largest;
+    for (i, (a, b)) in got.iter().zip(&want).enumerate() {
+        let same = a == b || (a.is_nan() && b.is_nan()) || (a - b).abs() <= tolerance;
+        if !same {
+            return Err(format!("element {i} is {a}, not {b} (± {tolerance:.1e})"));
+        }
+    }
+    Ok(())
+}
