@@ -7,3 +7,4 @@ mod graph;
 mod parity;
 mod shaders;
 mod training;
+mod values;

@@ -2,19 +2,25 @@
 use crate::backend::{self, Choice};
 use crate::verify::{Case, Check, Report, Rule, Set, run as replay, worst};
 use anyhow::{Result, ensure};
-use std::io::Write;
+use std::io::{Write, stdout};
 use std::path::PathBuf;
 
-/// Replay golden cases from PyTorch on a device, to see whether its driver computes right
+const EXAMPLES: &str = "Examples:
+  resnet verify                        the cases inside this program
+  resnet verify --device gpu           the same on the GPU, be it a software one
+  resnet verify --cases tests/golden   a folder of cases, all networks included";
+
+/// Arguments of `resnet verify`.
 #[derive(clap::Args)]
+#[command(before_help = EXAMPLES)]
 pub struct Args {
-    /// auto, cpu, gpu, the number of an adapter or a part of its name
-    #[arg(long, default_value = "auto", env = "RESNET_DEVICE")]
+    /// auto, cpu, gpu, or the number or a part of the name of an adapter.
+    #[arg(long, default_value = "auto")]
     device: Choice,
-    /// Folder with a manifest.json and its files [default: a small set inside this program]
+    /// Folder with a manifest.json and its files, instead of the cases inside this program.
     #[arg(long, value_name = "DIR")]
     cases: Option<PathBuf>,
-    /// Print one JSON object instead of lines
+    /// One JSON object instead of text.
     #[arg(long)]
     json: bool,
 }
@@ -32,7 +38,7 @@ pub fn run(args: Args) -> Result<()> {
     if let Some(note) = note {
         eprintln!("{note}");
     }
-    let mut out = std::io::stdout().lock();
+    let mut out = stdout().lock();
     if !args.json {
         writeln!(out, "{}", backend.device())?;
     }
@@ -65,11 +71,21 @@ fn line(case: &Case) -> String {
     let mut text = format!("{verdict}  {:<32} {:<15}", case.name, case.op);
     let by_max_abs = |c: &Check| matches!(c.rule, Rule::MaxAbs(_)).then_some(c.max_abs);
     if let Some(check) = worst(&case.checks, by_max_abs) {
-        text += &format!("  max abs {:.1e} ({}{})", check.max_abs, check.tensor, bound(check));
+        text += &format!(
+            "  max abs {:.1e} ({}{})",
+            check.max_abs,
+            check.tensor,
+            bound(check)
+        );
     }
     let by_rel_l2 = |c: &Check| matches!(c.rule, Rule::RelL2(_)).then_some(c.rel_l2);
     if let Some(check) = worst(&case.checks, by_rel_l2) {
-        text += &format!("  rel L2 {:.1e} ({}{})", check.rel_l2, check.tensor, bound(check));
+        text += &format!(
+            "  rel L2 {:.1e} ({}{})",
+            check.rel_l2,
+            check.tensor,
+            bound(check)
+        );
     } else if let Some(rel_l2) = case.rel_l2 {
         text += &format!("  rel L2 {rel_l2:.1e}");
     }

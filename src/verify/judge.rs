@@ -54,26 +54,20 @@ impl Check {
     /// When the lengths differ: that is to be reported before.
     pub fn new(tensor: impl Into<String>, got: &[f64], want: &[f64], rule: Rule) -> Check {
         assert_eq!(got.len(), want.len(), "compared tensors have one size");
-        let (mut max_abs, mut error, mut norm) = (0.0_f64, 0.0, 0.0);
+        let (mut max_abs, mut error, mut norm) = (0.0_f64, 0.0, 0.0_f64);
         for (&got, &want) in got.iter().zip(want) {
+            // Equal infinities do not differ, though their difference is NaN.
             let difference = if got == want { 0.0 } else { (got - want).abs() };
-            // Unlike `max`, the comparison keeps a NaN.
-            if !(difference <= max_abs) {
-                max_abs = if difference.is_finite() && !max_abs.is_nan() {
-                    difference
-                } else {
-                    f64::NAN
-                };
-            }
+            max_abs = max_abs.max(difference);
             error += difference * difference;
             norm += want * want;
         }
         let scale = if norm > 0.0 { norm.sqrt() } else { 1.0 };
-        let rel_l2 = if max_abs.is_nan() {
-            f64::NAN
-        } else {
-            error.sqrt() / scale
-        };
+        let mut rel_l2 = error.sqrt() / scale;
+        // `max` skips a NaN, but the sum keeps it.
+        if !error.is_finite() {
+            (max_abs, rel_l2) = (f64::NAN, f64::NAN);
+        }
         Check {
             tensor: tensor.into(),
             max_abs,
@@ -168,4 +162,32 @@ fn shorten(reasons: &[String]) -> String {
         text += &format!("; {} more tensors", reasons.len() - SHOWN);
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_finite_never_passes() {
+        for rule in [Rule::MaxAbs(f64::MAX), Rule::RelL2(f64::MAX)] {
+            assert!(Check::new("y", &[1.0, 5.0], &[1.0, 2.0], rule).passed());
+            for wrong in [f64::NAN, f64::INFINITY] {
+                for got in [[wrong, 2.0], [1.0, wrong]] {
+                    let check = Check::new("y", &got, &[1.0, 2.0], rule);
+                    assert!(!check.passed() && check.max_abs.is_nan());
+                    let case = Case::judged("case", "relu", vec![check]);
+                    assert_eq!(case.reason.as_deref(), Some("y is not finite"));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn errors_are_measured_against_the_wanted_values() {
+        let check = Check::new("y", &[3.0, 4.5], &[3.0, 4.0], Rule::MaxAbs(0.5));
+        assert_eq!((check.max_abs, check.rel_l2), (0.5, 0.1));
+        assert!(check.passed());
+        assert!(!Case::judged("case", "relu", Vec::new()).passed);
+    }
 }

@@ -3,6 +3,7 @@
 mod golden;
 mod judge;
 mod layout;
+mod manifest;
 mod network;
 mod ops;
 mod replay;

@@ -1,23 +1,19 @@
 //! Cases of whole networks: the training and evaluation steps that `resnet train` runs, on given weights.
+mod verdict;
+
 use super::{
-    golden::{NetworkEntry, Set, Tensors},
-    judge::{Case, Check, Rule},
+    golden::{Set, Tensors},
+    judge::Case,
     layout::Layout,
-    replay::{self, Output, Outputs, Read, Run, Write, bytes},
-    widen,
+    manifest::NetworkEntry,
+    replay::{self, Read, Run, Write, bytes},
 };
 use crate::backend::Backend;
 use crate::graph::{Graph, TensorId};
 use crate::model::{Arch, Block, Param, Role, Stage};
 use crate::ops::resize_taps;
 use crate::train::{Optimizer, Pass, Source, evaluate, learning_rate, train};
-use anyhow::{Context, Result, bail, ensure};
-
-/// Relative error that losses, running statistics and, at least, gradients and updates may have.
-const RELATIVE: f64 = 1e-4;
-
-/// What a gradient that is zero but for rounding may be.
-const ZERO_GRADIENT: f64 = 1e-4;
+use anyhow::{Result, bail, ensure};
 
 /// The losses of a run, of which element `s` is that of step `s`.
 const LOSSES: &str = "losses.want";
@@ -35,11 +31,7 @@ impl<'a> NetworkCase<'a> {
     ///
     /// # Errors
     /// When the network is not known here, or a tensor is missing or does not fit.
-    pub fn build(
-        g: &mut Graph,
-        set: &'a Set,
-        entry: &'a NetworkEntry,
-    ) -> Result<NetworkCase<'a>> {
+    pub fn build(g: &mut Graph, set: &'a Set, entry: &'a NetworkEntry) -> Result<NetworkCase<'a>> {
         let tensors = set.tensors(&entry.file)?;
         let arch = arch(entry)?;
         let data = Images::new(g, entry, &tensors, "images_u8")?;
@@ -127,7 +119,8 @@ impl<'a> NetworkCase<'a> {
         run.writes.push((pass.record.cursor, bytes(&[0_u32])));
         if self.tensors.has(LOSSES) {
             let name = format!("losses[{step}]");
-            run.reads.push(Read::new(name, pass.record.loss, Layout::First));
+            run.reads
+                .push(Read::new(name, pass.record.loss, Layout::First));
         }
         for p in &self.params {
             self.read(&mut run, &format!("{to}/{}", p.name), p.tensor, layout(p));
@@ -191,86 +184,6 @@ impl<'a> NetworkCase<'a> {
         if self.tensors.has(&format!("{name}.want")) {
             run.reads.push(Read::new(name, tensor, layout));
         }
-    }
-
-    /// The pass rules of whole networks, as `tests/golden/README.md` has them.
-    fn judge(&self, outputs: &Outputs) -> Result<Vec<Check>> {
-        let torch = &self.entry.torch;
-        let gradient = Rule::RelL2((8.0 * torch.grad_worst_rel_l2).max(RELATIVE));
-        let eval = torch.eval_logits_after20_max_abs;
-        let mut checks = Vec::new();
-        for (name, output) in outputs {
-            let (group, param) = name.split_once('/').unwrap_or((name, ""));
-            let rule = match group {
-                "logits" => Rule::MaxAbs(8.0 * torch.logits_max_abs),
-                "eval_logits_after20" => Rule::MaxAbs(8.0 * eval.unwrap_or(torch.logits_max_abs)),
-                "act" => gradient,
-                "grad" if self.entry.zero_gradient_names.iter().any(|n| n == param) => {
-                    Rule::MaxAbs(ZERO_GRADIENT)
-                }
-                "grad" => gradient,
-                _ if self.is_statistic(param) => Rule::RelL2(RELATIVE),
-                // Losses and the parameters of a step are judged below.
-                _ => continue,
-            };
-            let (got, want) = (output.to_torch(), self.want(name, output)?);
-            checks.push(Check::new(name, &got, &want, rule));
-        }
-        let update = &torch.update_rel_l2;
-        checks.extend(self.update("init", "after1", update.step1, outputs)?);
-        checks.extend(self.update("ckpt4", "after5", update.step5_from_ckpt4, outputs)?);
-        for step in [0, 4] {
-            if let Some(loss) = outputs.get(&format!("losses[{step}]")) {
-                let want = self.tensors.f64(LOSSES)?.data;
-                let want = want.get(step);
-                let want = want.with_context(|| format!("{LOSSES} has no element {step}"))?;
-                let (name, rule) = (format!("losses[{step}]"), Rule::RelL2(RELATIVE));
-                checks.push(Check::new(name, &loss.to_torch(), &[*want], rule));
-            }
-        }
-        Ok(checks)
-    }
-
-    /// The change of all parameters together, from the group `from` to the group `to`.
-    fn update(
-        &self,
-        from: &str,
-        to: &str,
-        torch: f64,
-        outputs: &Outputs,
-    ) -> Result<Option<Check>> {
-        let (mut got, mut want) = (Vec::new(), Vec::new());
-        for p in self.params.iter().filter(|p| p.trainable()) {
-            let name = format!("{to}/{}", p.name);
-            let Some(output) = outputs.get(&name) else {
-                continue;
-            };
-            let start = widen(&self.tensors.f32(&format!("{from}/{}", p.name))?.data);
-            let since = |(end, start): (f64, &f64)| end - start;
-            got.extend(output.to_torch().into_iter().zip(&start).map(since));
-            want.extend(self.want(&name, output)?.into_iter().zip(&start).map(since));
-        }
-        let rule = Rule::RelL2((8.0 * torch).max(RELATIVE));
-        let name = format!("update from {from}");
-        Ok((!got.is_empty()).then(|| Check::new(name, &got, &want, rule)))
-    }
-
-    fn want(&self, name: &str, output: &Output) -> Result<Vec<f64>> {
-        let name = format!("{name}.want");
-        let want = self.tensors.f32(&name)?;
-        ensure!(
-            output.fits(&want),
-            "{name} in {} is {:?}, which is not {} in NHWC",
-            self.entry.file,
-            want.shape,
-            output.shape
-        );
-        Ok(widen(&want.data))
-    }
-
-    fn is_statistic(&self, name: &str) -> bool {
-        let statistic = |p: &Param| p.name == name && !p.trainable();
-        self.params.iter().any(statistic)
     }
 }
 

@@ -1,10 +1,12 @@
 //! Cases of single ops: each becomes a small graph with its gradient rules and is run like any other.
 mod attrs;
 mod build;
+mod optim;
 
 use super::{
-    golden::{OpEntry, Set, Tensors},
+    golden::{Set, Tensors},
     judge::{Case, Check, Rule},
+    manifest::OpEntry,
     replay::{self, Outputs, Stage},
 };
 use crate::backend::Backend;
@@ -23,11 +25,7 @@ impl<'a> OpCase<'a> {
     ///
     /// # Errors
     /// When the op or an attribute is not known, or a tensor is missing or does not fit.
-    pub fn build(
-        g: &mut Graph,
-        set: &'a Set,
-        entry: &'a OpEntry,
-    ) -> Result<OpCase<'a>> {
+    pub fn build(g: &mut Graph, set: &'a Set, entry: &'a OpEntry) -> Result<OpCase<'a>> {
         let tensors = set.tensors(&entry.file)?;
         let stages = build::stages(g, entry, &tensors)?;
         let reads = || stages.iter().flat_map(|s| &s.runs).flat_map(|r| &r.reads);

@@ -112,7 +112,11 @@ pub fn play(g: &Graph, backend: &mut dyn Backend, stages: &[Stage]) -> Result<Ou
                 let desc = g.desc(read.tensor);
                 let first = read.layout == Layout::First;
                 let output = Output {
-                    shape: if first { Shape::channels(1) } else { desc.shape },
+                    shape: if first {
+                        Shape::channels(1)
+                    } else {
+                        desc.shape
+                    },
                     dtype: desc.dtype,
                     layout: read.layout,
                     bytes,
