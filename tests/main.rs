@@ -9,3 +9,4 @@ mod graph;
 mod parity;
 mod shaders;
 mod training;
+mod values;
