@@ -235,7 +235,11 @@ impl TrainConfig {
         )?;
         at_least("image-size", self.image_size, 1, "")?;
         at_least("limit-batches", self.limit_batches.unwrap_or(1), 1, "")?;
-        ensure!(i64::try_from(self.seed).is_ok(), "--seed {}: must be below 2^63", self.seed);
+        ensure!(
+            i64::try_from(self.seed).is_ok(),
+            "--seed {}: must be below 2^63",
+            self.seed
+        );
         let (lr, decay) = (self.lr, self.weight_decay);
         in_range("lr", lr, "a positive number", lr > 0.0 && lr.is_finite())?;
         in_range(
