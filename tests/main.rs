@@ -1,7 +1,11 @@
 //! All integration tests in one binary: a table of cases, and the questions put to every case.
+#![allow(clippy::unwrap_used)] // a test that cannot go on may panic
+
 mod cases;
+mod cli;
 mod device;
 mod gradients;
 mod graph;
 mod parity;
 mod shaders;
+mod training;

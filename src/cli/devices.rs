@@ -67,7 +67,7 @@ pub fn run(args: Args) -> Result<()> {
         } else {
             ""
         };
-        let has = |wanted| {
+        let has = |wanted: bool| {
             let names = a
                 .features
                 .iter()

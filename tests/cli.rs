@@ -1,0 +1,239 @@
+//! The program as a person runs it: real files, real exit codes, and what it says to bad input.
+use assert_cmd::Command;
+use predicates::prelude::*;
+use serde_json::Value;
+use std::fs;
+use std::path::Path;
+use tempfile::TempDir;
+
+fn resnet() -> Command {
+    let mut command = Command::cargo_bin("resnet").unwrap();
+    // What the tester's own shell sets must not change what is tested.
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("RESNET_")) {
+        command.env_remove(name);
+    }
+    command
+}
+
+/// A run of a second: the embedded sample at 28×28 on the CPU.
+fn train(out: &Path, more: &[&str]) -> Command {
+    let mut command = resnet();
+    command.args("train --data sample --device cpu --image-size 28 --batch-size 16".split(' '));
+    command
+        .args(["--limit-batches", "3", "--epochs", "1", "--out"])
+        .arg(out)
+        .args(more);
+    command
+}
+
+fn json(bytes: &[u8]) -> Value {
+    serde_json::from_slice(bytes).unwrap()
+}
+
+#[test]
+fn shapes_prints_the_chapters_lines() {
+    let output = resnet().arg("shapes").output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let shapes: Vec<&str> = text.lines().map(|l| &l[l.find('(').unwrap()..]).collect();
+    assert_eq!(
+        shapes,
+        [
+            "(1, 64, 112, 112)",
+            "(1, 64, 112, 112)",
+            "(1, 64, 112, 112)",
+            "(1, 64, 56, 56)",
+            "(1, 64, 56, 56)",
+            "(1, 128, 28, 28)",
+            "(1, 256, 14, 14)",
+            "(1, 512, 7, 7)",
+            "(1, 512, 1, 1)",
+            "(1, 10)"
+        ]
+    );
+    let nhwc = resnet()
+        .args(["shapes", "--layout", "nhwc"])
+        .assert()
+        .success();
+    nhwc.stdout(predicate::str::contains("(1, 14, 14, 256)"));
+}
+
+#[test]
+fn shapes_counts_parameters_and_multiply_adds() {
+    for (size, macs) in [("96", 318_657_536u64), ("224", 1_734_890_496)] {
+        let output = resnet()
+            .args(["shapes", "--json", "--image-size", size])
+            .output()
+            .unwrap();
+        let report = json(&output.stdout);
+        assert_eq!(report["params"], 11_178_378);
+        assert_eq!(report["macs"], macs);
+    }
+    let table = resnet()
+        .args(["shapes", "--table", "--image-size", "96"])
+        .assert()
+        .success();
+    table.stdout(
+        predicate::str::contains("layer3.0.downsample.0")
+            .and(predicate::str::contains("318657536")),
+    );
+}
+
+#[test]
+fn a_run_is_trained_evaluated_and_extended() {
+    let folder = TempDir::new().unwrap();
+    let run = folder.path().join("run");
+    let lines = predicate::str::is_match(
+        r"^loss \d\.\d{3}, train acc \d\.\d{3}, test acc \d\.\d{3}\n\d+\.\d examples/sec on cpu .*\n$",
+    );
+    train(&run, &[]).assert().success().stdout(lines.unwrap());
+
+    let eval = resnet()
+        .arg("eval")
+        .arg(&run)
+        .args(["--device", "cpu", "--json"])
+        .output()
+        .unwrap();
+    let report = json(&eval.stdout);
+    let metrics = fs::read_to_string(run.join("metrics.csv")).unwrap();
+    let mut rows = csv::Reader::from_reader(metrics.as_bytes());
+    let header = rows.headers().unwrap().clone();
+    let row = rows.records().next().unwrap().unwrap();
+    let column = |name: &str| {
+        row[header.iter().position(|h| h == name).unwrap()]
+            .parse::<f64>()
+            .unwrap()
+    };
+    assert_eq!(report["accuracy"].as_f64().unwrap(), column("test_acc"));
+    assert_eq!(report["loss"].as_f64().unwrap(), column("test_loss"));
+    assert_eq!(report["examples"], 48);
+    assert_eq!(report["confusion"].as_array().unwrap().len(), 10);
+    assert_eq!(report["per_class"].as_object().unwrap().len(), 10);
+
+    // A file of weights is enough for an evaluation.
+    let weights = fs::read_dir(run.join("checkpoints"))
+        .unwrap()
+        .next()
+        .unwrap()
+        .unwrap()
+        .path();
+    let alone = resnet()
+        .arg("eval")
+        .arg(weights.join("weights.safetensors"))
+        .args("--device cpu --data sample --batch-size 16 --limit-batches 3 --json".split(' '))
+        .output()
+        .unwrap();
+    assert_eq!(json(&alone.stdout)["loss"], report["loss"]);
+
+    resnet()
+        .arg("train")
+        .arg("--resume")
+        .arg(&run)
+        .args(["--epochs", "2"])
+        .assert()
+        .success();
+    assert_eq!(
+        fs::read_to_string(run.join("metrics.csv"))
+            .unwrap()
+            .lines()
+            .count(),
+        3
+    );
+    train(&run, &[])
+        .assert()
+        .failure()
+        .code(1)
+        .stderr(predicate::str::contains("--resume"));
+}
+
+#[test]
+fn json_events_tell_every_step() {
+    let folder = TempDir::new().unwrap();
+    let output = train(&folder.path().join("run"), &["--json"])
+        .output()
+        .unwrap();
+    let events: Vec<Value> = output
+        .stdout
+        .split(|&b| b == b'\n')
+        .filter(|l| !l.is_empty())
+        .map(json)
+        .collect();
+    let kinds: Vec<&str> = events
+        .iter()
+        .map(|e| e["event"].as_str().unwrap())
+        .collect();
+    assert_eq!(kinds, ["step", "step", "step", "epoch", "end"]);
+    assert_eq!(events[2]["step"], 3);
+    for key in ["train_loss", "train_acc", "test_acc", "examples_per_second"] {
+        assert!(events[3][key].is_number(), "{key}");
+    }
+}
+
+#[test]
+fn a_diverging_run_stops_and_names_the_step() {
+    let folder = TempDir::new().unwrap();
+    let run = folder.path().join("run");
+    let failed = train(&run, &["--lr", "1e30"]).assert().failure().code(1);
+    failed.stderr(predicate::str::contains("at step 2").or(predicate::str::contains("at step 3")));
+}
+
+#[test]
+fn bad_input_is_named_with_the_next_command() {
+    let says = |args: &str, code: i32, words: &[&str]| {
+        let assert = resnet().args(args.split(' ')).assert().failure().code(code);
+        for word in words {
+            let text = String::from_utf8_lossy(&assert.get_output().stderr).to_string();
+            assert!(
+                text.contains(word),
+                "`resnet {args}` should say {word:?}: {text}"
+            );
+        }
+    };
+    says("train --epoch 3", 2, &["--epochs"]);
+    says(
+        "train --data /nonexistent",
+        1,
+        &[
+            "/nonexistent",
+            "resnet fetch",
+            "--data sample",
+            "dataset-fashion-mnist",
+        ],
+    );
+    says(
+        "train --config /nonexistent.toml",
+        1,
+        &["/nonexistent.toml"],
+    );
+    says(
+        "train --data sample --device no-such-card",
+        1,
+        &["no-such-card", "resnet devices"],
+    );
+    says("train --data sample --lr -1", 1, &["lr", "-1"]);
+    says("train --data sample --batch-size 0", 1, &["batch-size"]);
+    says("train --resume /nonexistent", 1, &["/nonexistent"]);
+    says("eval /nonexistent", 1, &["/nonexistent"]);
+    says(
+        "eval Cargo.toml --device cpu",
+        1,
+        &["Cargo.toml", "safetensors"],
+    );
+    says("verify --cases /nonexistent", 1, &["/nonexistent"]);
+    says("shapes --image-size 0", 1, &["--image-size"]);
+    says("bench --steps 0", 1, &["--steps"]);
+}
+
+#[test]
+fn an_unknown_key_names_the_nearest_known_one() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("my.toml");
+    fs::write(&file, "epoch = 3\n").unwrap();
+    let assert = resnet()
+        .arg("train")
+        .arg("--config")
+        .arg(&file)
+        .assert()
+        .failure()
+        .code(1);
+    assert.stderr(predicate::str::contains("my.toml").and(predicate::str::contains("epochs")));
+}

@@ -1,0 +1,267 @@
+//! Whole training steps: determinism, resume, chunks, and the two backends against each other.
+use crate::device;
+use resnet::backend::Backend;
+use resnet::backend::cpu::Cpu;
+use resnet::backend::gpu::Options;
+use resnet::config::TrainConfig;
+use resnet::data::{self, Dataset};
+use resnet::graph::{Graph, Shape, TensorDesc};
+use resnet::model::{self, Arch, Mode, Stage, initialise};
+use resnet::plan::Limits;
+use resnet::report::{Console, Progress};
+use resnet::train::checkpoint::{self, WeightsInfo};
+use resnet::train::{Optimizer, Outcome, Part, Prepared, Run, Session, Spec};
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+use tempfile::TempDir;
+
+const BATCH: usize = 4;
+
+/// Opens a fresh backend; a backend serves one graph.
+type Open = fn() -> Box<dyn Backend>;
+
+/// The CPU, and the GPU where there is one.
+fn devices() -> Vec<(&'static str, Open)> {
+    let mut devices: Vec<(&'static str, Open)> = vec![("cpu", || Box::new(Cpu::new().unwrap()))];
+    if device::adapter().is_some() {
+        devices.push(("gpu", || {
+            Box::new(device::open(device::adapter().unwrap(), Options::default()))
+        }));
+    }
+    devices
+}
+
+fn narrow() -> Arch {
+    let stages = [8, 12, 16, 20]
+        .map(|width| Stage { blocks: 1, width })
+        .to_vec();
+    Arch {
+        stem: 8,
+        stages,
+        ..Arch::resnet18_d2l(1, 10)
+    }
+}
+
+fn spec(momentum: f32) -> Spec {
+    Spec {
+        arch: narrow(),
+        batch_size: BATCH,
+        image_size: 32,
+        limit_batches: Some(3),
+        optimizer: Some(Optimizer {
+            momentum,
+            nesterov: false,
+            weight_decay: 0.0,
+        }),
+    }
+}
+
+fn sample() -> Dataset {
+    data::load(Some("sample")).unwrap()
+}
+
+fn session(spec: &Spec, data: &Dataset, backend: Box<dyn Backend>, limits: Limits) -> Session {
+    let prepared = Prepared::new(spec, data, limits).unwrap();
+    let mut session = Session::open(prepared, data, backend).unwrap();
+    for (tensor, values) in initialise(session.params(), 7) {
+        session.write(tensor, &values).unwrap();
+    }
+    session
+}
+
+/// The losses of three steps and the bits of every parameter after them.
+fn three_steps(backend: Box<dyn Backend>, limits: Limits) -> (Vec<f32>, Vec<u32>) {
+    let data = sample();
+    let mut session = session(&spec(0.9), &data, backend, limits);
+    session.set_learning_rate(1e-3).unwrap();
+    for step in 0..3 {
+        let indices: Vec<u32> = (0..BATCH as u32).map(|i| step * BATCH as u32 + i).collect();
+        session.step(Part::Train, &indices).unwrap();
+    }
+    let losses = session.results().unwrap().iter().map(|r| r.loss).collect();
+    let params = session.params().to_vec();
+    let bits = params
+        .iter()
+        .flat_map(|p| session.read(p.tensor).unwrap())
+        .map(f32::to_bits)
+        .collect();
+    (losses, bits)
+}
+
+#[test]
+fn the_backends_agree_on_three_steps() {
+    let (cpu, _) = three_steps(Box::new(Cpu::new().unwrap()), Limits::NONE);
+    let Some((_, open)) = devices().into_iter().find(|(name, _)| *name == "gpu") else {
+        return;
+    };
+    let gpu = open();
+    let limits = gpu.limits();
+    let (gpu, _) = three_steps(gpu, limits);
+    for (cpu, gpu) in cpu.iter().zip(&gpu) {
+        assert!(
+            (cpu - gpu).abs() <= 1e-3 * cpu.abs(),
+            "cpu {cpu}, gpu {gpu}"
+        );
+    }
+}
+
+#[test]
+fn the_same_seed_gives_the_same_bits() {
+    for (name, open) in devices() {
+        let backend = || open();
+        let limits = backend().limits();
+        assert_eq!(
+            three_steps(backend(), limits),
+            three_steps(backend(), limits),
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn chunks_along_n_change_nothing() {
+    // The stem's output, 4 × 16 × 16 × 8 f32, has 32 KiB: what touches it is cut in two.
+    let low = Limits {
+        max_binding: 16 << 10,
+        offset_alignment: 32,
+    };
+    for (name, open) in devices() {
+        // Parameters and images must fit whole, so only the pool's tensors are to be cut.
+        let data = sample();
+        let prepared = Prepared::new(
+            &spec(0.9),
+            &data,
+            Limits {
+                max_binding: 1 << 30,
+                ..low
+            },
+        )
+        .unwrap();
+        let largest = prepared
+            .plan(Part::Train)
+            .unwrap()
+            .slots
+            .iter()
+            .max()
+            .copied()
+            .unwrap();
+        assert!(largest > low.max_binding);
+        let limits = open().limits();
+        let whole = first_step(open(), limits);
+        assert_eq!(whole, first_step(open(), low), "{name}");
+    }
+}
+
+/// One step of a network whose data set and parameters are tiny, so that a low limit cuts only activations.
+fn first_step(backend: Box<dyn Backend>, limits: Limits) -> (Vec<f32>, Vec<u32>) {
+    let mut data = sample();
+    for images in [&mut data.train, &mut data.test] {
+        images.count = 2 * BATCH;
+        images.pixels.truncate(images.count * 28 * 28);
+        images.labels.truncate(images.count);
+    }
+    let stages = [8, 8].map(|width| Stage { blocks: 1, width }).to_vec();
+    let spec = Spec {
+        arch: Arch { stages, ..narrow() },
+        ..spec(0.0)
+    };
+    let mut session = session(&spec, &data, backend, limits);
+    session.set_learning_rate(1e-3).unwrap();
+    session.step(Part::Train, &[0, 1, 2, 3]).unwrap();
+    let losses = session.results().unwrap().iter().map(|r| r.loss).collect();
+    let params = session.params().to_vec();
+    let bits = params
+        .iter()
+        .flat_map(|p| session.read(p.tensor).unwrap())
+        .map(f32::to_bits)
+        .collect();
+    (losses, bits)
+}
+
+/// Trains until `epochs` in `folder`, resuming what is there.
+fn train(folder: &Path, backend: Box<dyn Backend>, epochs: usize) -> Progress {
+    let data = sample();
+    let spec = spec(0.9);
+    let limits = backend.limits();
+    let mut session = session(&spec, &data, backend, limits);
+    let mut progress = match folder.join("checkpoints").exists() {
+        true => checkpoint::load(&mut session, &checkpoint::latest(folder).unwrap()).unwrap(),
+        false => Progress::default(),
+    };
+    let config = TrainConfig {
+        epochs,
+        batch_size: BATCH,
+        image_size: spec.image_size,
+        limit_batches: spec.limit_batches,
+        momentum: 0.9,
+        ..TrainConfig::default()
+    };
+    let info = WeightsInfo {
+        arch: spec.arch,
+        image_size: 32,
+        classes: data.classes.clone(),
+    };
+    let run = Run {
+        config: &config,
+        folder,
+        info: &info,
+        train_count: data.train.count,
+        test_count: data.test.count,
+        interrupted: &AtomicBool::new(false),
+    };
+    let outcome = run
+        .train(
+            &mut session,
+            &mut progress,
+            &mut Console::new(false, epochs),
+        )
+        .unwrap();
+    assert_eq!(outcome, Outcome::Finished);
+    progress
+}
+
+#[test]
+fn a_resumed_run_has_the_bits_of_an_unbroken_one() {
+    for (name, open) in devices() {
+        let (unbroken, broken) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+        train(unbroken.path(), open(), 2);
+        train(broken.path(), open(), 1);
+        train(broken.path(), open(), 2);
+        let weights = |folder: &TempDir| {
+            let newest = checkpoint::latest(folder.path()).unwrap();
+            std::fs::read(newest.join("weights.safetensors")).unwrap()
+        };
+        assert!(
+            weights(&unbroken) == weights(&broken),
+            "{name}: the weights differ"
+        );
+    }
+}
+
+#[test]
+fn training_lowers_the_loss() {
+    let data = sample();
+    let spec = Spec {
+        batch_size: 32,
+        ..spec(0.0)
+    };
+    let mut session = session(&spec, &data, Box::new(Cpu::new().unwrap()), Limits::NONE);
+    session.set_learning_rate(0.05).unwrap();
+    let indices: Vec<u32> = (0..32).collect();
+    for _ in 0..30 {
+        session.step(Part::Train, &indices).unwrap();
+    }
+    let losses: Vec<f32> = session.results().unwrap().iter().map(|r| r.loss).collect();
+    assert!(losses[29] < 0.3 * losses[0], "{losses:?}");
+}
+
+#[test]
+fn residual_blocks_keep_or_halve() {
+    let arch = Arch::resnet18_d2l(3, 10);
+    let mut g = Graph::default();
+    let x = g.input("x", TensorDesc::f32(Shape([4, 6, 6, 3])));
+    let same = model::residual(&mut g, &arch, "a", x, 3, 1, Mode::Train).unwrap();
+    assert_eq!(g.shape(same), Shape([4, 6, 6, 3]));
+    let halved = model::residual(&mut g, &arch, "b", x, 6, 2, Mode::Train).unwrap();
+    assert_eq!(g.shape(halved), Shape([4, 3, 3, 6]));
+}
