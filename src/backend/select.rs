@@ -86,9 +86,10 @@ pub fn open(choice: &Choice) -> Result<(Box<dyn Backend>, Option<String>)> {
 /// The number of the adapter that `wanted`, in lower case, means: its number itself or a part of
 /// the only name that has it.
 fn pick(names: &[String], wanted: &str, asked_by: &str) -> Result<usize> {
+    // A number that no adapter has may still be a part of a name, as in "RTX 4090".
     let matching: Vec<usize> = match wanted.parse::<usize>() {
-        Ok(number) => (0..names.len()).filter(|&i| i == number).collect(),
-        Err(_) => (0..names.len())
+        Ok(number) if number < names.len() => vec![number],
+        _ => (0..names.len())
             .filter(|&i| names[i].to_lowercase().contains(wanted))
             .collect(),
     };
@@ -105,7 +106,9 @@ fn pick(names: &[String], wanted: &str, asked_by: &str) -> Result<usize> {
         .enumerate()
         .map(|(i, name)| format!("\n  {i}  {name}"))
         .collect();
-    bail!("{asked_by}: {how_many} adapter has this number or name; there are{list}\n  cpu")
+    bail!(
+        "{asked_by}: {how_many} adapter has this number or name; `resnet devices` shows{list}\n  cpu"
+    )
 }
 
 #[cfg(test)]
@@ -122,6 +125,7 @@ mod tests {
         .map(String::from);
         assert_eq!(pick(&names, "1", "--device").unwrap(), 1);
         assert_eq!(pick(&names, "llvm", "--device").unwrap(), 2);
+        assert_eq!(pick(&names[1..], "4090", "--device").unwrap(), 0);
         assert_eq!(pick(&names, "4090 (dx12", "--device").unwrap(), 1);
         let error = |wanted| pick(&names, wanted, "--device").unwrap_err().to_string();
         assert!(error("rtx").contains("more than one adapter"));
