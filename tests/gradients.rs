@@ -107,7 +107,8 @@ impl<'c> Forward<'c> {
             // is off by the norm of dx·v itself, of which a thousandth is granted.
             let rounding = 8.0 * 2.0_f64.powi(-24) * scale / f64::from(STEP / 2.0);
             let tolerance = 1e-3 * squares.sqrt() + rounding;
-            if (got - want).abs() > tolerance || got.is_nan() {
+            let error = (got - want).abs();
+            if error > tolerance || error.is_nan() {
                 let name = &self.case.g.tensor(x).name;
                 return Err(format!(
                     "{}: d.{name} along direction {direction}: {got}, but differences give {want} (± {tolerance:.1e})",
