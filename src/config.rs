@@ -291,7 +291,8 @@ mod tests {
         });
         let mut keys: Vec<String> = all.unwrap().keys().cloned().collect();
         let mut known = KEYS.to_vec();
-        (keys.sort(), known.sort());
+        keys.sort();
+        known.sort();
         assert_eq!(keys, known);
     }
 

@@ -29,3 +29,4 @@ pub mod ops;
 pub mod plan;
 pub mod report;
 pub mod train;
+pub mod verify;

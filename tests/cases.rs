@@ -162,6 +162,7 @@ pub fn all() -> Vec<Case> {
     cases.extend(losses());
     cases.extend(optimisers());
     cases.extend(gathers());
+    cases.extend(not_numbers());
     cases.push(network());
     cases
 }
@@ -444,28 +445,67 @@ fn optimisers() -> Vec<Case> {
     ]
 }
 
-/// Batches of 5 out of 6 images; one index lies beyond the data set and takes its last entry.
+/// A batch of `n` out of `images: [m, s, s, c]`, resized to `size`, with its labels. Its indices may
+/// be `m`, one beyond the data set, which takes the last image.
 fn gathers() -> Vec<Case> {
-    let images = |name, from: usize, to: usize, channels| {
+    let gather = |name, images: [usize; 4], n: usize, size: usize| {
         plain(name, move |c| {
-            let images = c.below("images", [6, from, from, channels], DType::U8, 256);
-            let indices = c.below("indices", [5, 1, 1, 1], DType::U32, 7);
-            let (table, t) = resize_taps(from, to);
-            let taps = c.g.state("taps", TensorDesc::u32(Shape([to, 1, 1, t])));
+            let m = images[0];
+            let indices = c.below("indices", [n, 1, 1, 1], DType::U32, m as u64 + 1);
+            let labels = c.below("labels", [m, 1, 1, 1], DType::U32, 10);
+            let (table, t) = resize_taps(images[1], size);
+            let images = c.below("images", images, DType::U8, 256);
+            let desc = TensorDesc::u32(Shape([size, 1, 1, t]));
+            let taps = c.g.input("taps", desc);
             c.data.push((taps, bytemuck::cast_slice(&table).to_vec()));
-            c.g.gather_images(images, indices, taps, to)?;
+            c.g.gather_images(images, indices, taps, size)?;
+            c.g.gather_labels(labels, indices)?;
             Ok(())
         })
     };
     vec![
-        images("gather_images, enlarged", 7, 16, 1),
-        images("gather_images, shrunk", 9, 4, 1),
-        images("gather_images, size kept", 8, 8, 1),
-        images("gather_images in colour", 5, 12, 3),
-        plain("gather_labels", |c| {
-            let labels = c.below("labels", [6, 1, 1, 1], DType::U32, 10);
-            let indices = c.below("indices", [300, 1, 1, 1], DType::U32, 7);
-            c.g.gather_labels(labels, indices)?;
+        gather("gather, enlarged", [5, 7, 7, 1], 3, 17),
+        gather("gather, as it is", [4, 28, 28, 1], 2, 28),
+        gather("gather, shrunk, three channels", [3, 11, 11, 3], 4, 5),
+    ]
+}
+
+/// What is not a number must stay so: a diverged training is to be seen, not hidden.
+fn not_numbers() -> Vec<Case> {
+    let image = |c: &mut Case| {
+        let x = c.nonzero("x", [2, 6, 6, 4]);
+        let mut values: Vec<f32> = bytemuck::pod_collect_to_vec(&c.data[0].1);
+        values[17] = f32::NAN;
+        values[100] = f32::INFINITY;
+        values[200] = f32::NEG_INFINITY;
+        c.data[0].1 = bytemuck::cast_slice(&values).to_vec();
+        x
+    };
+    let window = Window {
+        kernel: 3,
+        stride: 2,
+        pad: 1,
+    };
+    vec![
+        plain("relu of NaN", |c| {
+            let x = image(c);
+            c.g.relu(x)?;
+            Ok(())
+        }),
+        plain("max_pool of NaN", |c| {
+            let x = image(c);
+            c.g.max_pool(x, window)?;
+            Ok(())
+        }),
+        plain("global_avg_pool of NaN", |c| {
+            let x = image(c);
+            c.g.global_avg_pool(x)?;
+            Ok(())
+        }),
+        plain("conv of NaN", |c| {
+            let x = image(c);
+            let w = c.state("w", [3, 3, 4, 4], -1.0, 1.0);
+            c.g.conv2d(x, w, None, window)?;
             Ok(())
         }),
     ]

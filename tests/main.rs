@@ -1,4 +1,6 @@
 //! All integration tests in one binary: a table of cases, and the questions put to every case.
+#![allow(clippy::unwrap_used)] // a test that cannot go on may panic
+
 mod cases;
 mod cli;
 mod device;
@@ -8,3 +10,4 @@ mod parity;
 mod resize;
 mod shaders;
 mod training;
+mod values;

@@ -5,6 +5,7 @@ mod eval;
 mod fetch;
 mod shapes;
 mod train;
+mod verify;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -34,6 +35,8 @@ enum Command {
     Bench(bench::Args),
     /// Downloads Fashion-MNIST.
     Fetch(fetch::Args),
+    /// Replays golden cases from PyTorch: whether this device computes right.
+    Verify(verify::Args),
 }
 
 /// How a command that did not fail ended.
@@ -53,6 +56,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Devices(args) => devices::run(args).map(done),
         Command::Bench(args) => bench::run(args).map(done),
         Command::Fetch(args) => fetch::run(args).map(done),
+        Command::Verify(args) => verify::run(args).map(done),
     };
     match result {
         Ok(Status::Done) => ExitCode::SUCCESS,

@@ -53,6 +53,7 @@ pub struct Graph {
     tensors: Vec<Tensor>,
     nodes: Vec<Node>,
     interned: HashMap<String, TensorId>,
+    scope: String,
 }
 
 impl Graph {
@@ -84,9 +85,15 @@ impl Graph {
         self.desc(id).shape
     }
 
-    /// Looks an input or a state up by its name.
+    /// Looks an input or a state up by its name, with its scope.
     pub fn find(&self, name: &str) -> Option<TensorId> {
         self.interned.get(name).copied()
+    }
+
+    /// Puts `scope` before the names of the inputs and states that are declared from now on, so that
+    /// parts with the same names can stand in one graph.
+    pub fn set_scope(&mut self, scope: impl Into<String>) {
+        self.scope = scope.into();
     }
 
     /// An input, interned by name. Asking again with another description is an error of the caller.
@@ -182,7 +189,8 @@ impl Graph {
     }
 
     fn intern(&mut self, name: &str, desc: TensorDesc, kind: Kind) -> TensorId {
-        if let Some(&id) = self.interned.get(name) {
+        let name = format!("{}{name}", self.scope);
+        if let Some(&id) = self.interned.get(&name) {
             let known = self.tensor(id);
             assert!(
                 known.desc == desc && known.kind == kind,
@@ -190,8 +198,8 @@ impl Graph {
             );
             return id;
         }
-        let id = self.new_tensor(name.to_string(), desc, kind);
-        self.interned.insert(name.to_string(), id);
+        let id = self.new_tensor(name.clone(), desc, kind);
+        self.interned.insert(name, id);
         id
     }
 

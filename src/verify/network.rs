@@ -1,0 +1,264 @@
+//! Cases of whole networks: the training and evaluation steps that `resnet train` runs, on given weights.
+mod verdict;
+
+use super::{
+    golden::{Set, Tensors},
+    judge::Case,
+    layout::Layout,
+    manifest::NetworkEntry,
+    replay::{self, Read, Run, Write, bytes},
+};
+use crate::backend::Backend;
+use crate::graph::{Graph, TensorId};
+use crate::model::{Arch, Block, Param, Role, Stage};
+use crate::ops::resize_taps;
+use crate::train::{Optimizer, Pass, Source, evaluate, learning_rate, train};
+use anyhow::{Result, bail, ensure};
+
+/// The losses of a run, of which element `s` is that of step `s`.
+const LOSSES: &str = "losses.want";
+
+/// A case of a network, ready to run.
+pub struct NetworkCase<'a> {
+    entry: &'a NetworkEntry,
+    tensors: Tensors<'a>,
+    params: Vec<Param>,
+    stages: Vec<replay::Stage>,
+}
+
+impl<'a> NetworkCase<'a> {
+    /// Appends the network's training step, and its evaluation where the file has weights for it.
+    ///
+    /// # Errors
+    /// When the network is not known here, or a tensor is missing or does not fit.
+    pub fn build(g: &mut Graph, set: &'a Set, entry: &'a NetworkEntry) -> Result<NetworkCase<'a>> {
+        let tensors = set.tensors(&entry.file)?;
+        let arch = arch(entry)?;
+        let data = Images::new(g, entry, &tensors, "images_u8")?;
+        let labels = tensors.u32("labels")?.data;
+        ensure!(
+            labels.len() == data.count && data.count >= entry.batch * entry.batches,
+            "{} batches of {} need as many images and labels; {} has {} and {}",
+            entry.batches,
+            entry.batch,
+            entry.file,
+            data.count,
+            labels.len()
+        );
+        ensure!(
+            labels.iter().all(|&label| (label as usize) < entry.classes),
+            "{} has a label that is not less than the {} classes",
+            entry.file,
+            entry.classes
+        );
+        let plain = Optimizer {
+            momentum: 0.0,
+            nesterov: false,
+            weight_decay: 0.0,
+        };
+        let lr = learning_rate(g);
+        let pass = train(g, &arch, &data.source, entry.batch, plain)?;
+        let params = pass.network.params.clone();
+        let mut case = NetworkCase {
+            entry,
+            tensors,
+            params,
+            stages: Vec::new(),
+        };
+
+        let mut first = case.step(&pass, "init", "after1", 0)?;
+        first.writes.push((data.source.labels, bytes(&labels)));
+        first.writes.extend(data.writes);
+        first.writes.push((lr, bytes(&[entry.lr])));
+        let stages = pass.network.stages.iter().enumerate();
+        let stages = stages.map(|(s, &y)| (format!("act/layer{}", s + 1), y));
+        let stem = pass.network.layers.iter().find(|l| l.name == "conv1");
+        let stem = stem.map(|l| ("act/conv1".to_string(), l.output));
+        let logits = ("logits".to_string(), pass.network.logits);
+        for (name, y) in stem.into_iter().chain(stages).chain([logits]) {
+            case.read(&mut first, &name, y, Layout::Activation);
+        }
+        for p in case.params.iter().filter(|p| p.trainable()) {
+            let gradient = pass.gradients[&p.tensor];
+            case.read(&mut first, &format!("grad/{}", p.name), gradient, layout(p));
+        }
+        let mut runs = vec![first];
+        if case.has("ckpt4") {
+            runs.push(case.step(&pass, "ckpt4", "after5", 4)?);
+        }
+        let nodes = pass.nodes;
+        case.stages.push(replay::Stage { nodes, runs });
+
+        if case.has("after20") {
+            let stage = case.evaluation(g, &arch)?;
+            case.stages.push(stage);
+        }
+        Ok(case)
+    }
+
+    /// Runs and judges the case.
+    pub fn run(&self, g: &Graph, backend: &mut dyn Backend) -> Case {
+        let name = self.entry.name();
+        let checks = replay::play(g, backend, &self.stages).and_then(|got| self.judge(&got));
+        match checks {
+            Ok(checks) => Case::judged(name, "network", checks),
+            Err(why) => Case::refused(name, "network", &why),
+        }
+    }
+
+    /// Step `step` from the weights called `from`, read as `to` once it is done.
+    fn step(&self, pass: &Pass, from: &str, to: &str, step: usize) -> Result<Run> {
+        let NetworkEntry { batch, batches, .. } = *self.entry;
+        let first = step % batches * batch;
+        let indices: Vec<u32> = (first..first + batch).map(|i| i as u32).collect();
+        let mut run = Run {
+            writes: self.weights(from)?,
+            reads: Vec::new(),
+        };
+        run.writes.push((pass.indices, bytes(&indices)));
+        run.writes.push((pass.record.cursor, bytes(&[0_u32])));
+        if self.tensors.has(LOSSES) {
+            let name = format!("losses[{step}]");
+            run.reads
+                .push(Read::new(name, pass.record.loss, Layout::First));
+        }
+        for p in &self.params {
+            self.read(&mut run, &format!("{to}/{}", p.name), p.tensor, layout(p));
+        }
+        Ok(run)
+    }
+
+    /// The evaluation of the images that are not trained on.
+    fn evaluation(&self, g: &mut Graph, arch: &Arch) -> Result<replay::Stage> {
+        // Nobody asks for the loss of these images, so their labels stay zeros.
+        let data = Images::new(g, self.entry, &self.tensors, "eval_images_u8")?;
+        let pass = evaluate(g, arch, &data.source, data.count)?;
+        let indices: Vec<u32> = (0..data.count as u32).collect();
+        let mut run = Run {
+            writes: self.weights("after20")?,
+            reads: Vec::new(),
+        };
+        run.writes.extend(data.writes);
+        run.writes.push((pass.indices, bytes(&indices)));
+        let logits = pass.network.logits;
+        self.read(&mut run, "eval_logits_after20", logits, Layout::Activation);
+        Ok(replay::Stage {
+            nodes: pass.nodes,
+            runs: vec![run],
+        })
+    }
+
+    /// Every parameter and running statistic of the group called `from`.
+    fn weights(&self, from: &str) -> Result<Vec<Write>> {
+        let file = &self.entry.file;
+        for name in self.tensors.names() {
+            if let Some(name) = name.strip_prefix(&format!("{from}/")) {
+                ensure!(
+                    self.params.iter().any(|p| p.name == name),
+                    "{file} has {from}/{name}, which the network does not have"
+                );
+            }
+        }
+        let value = |p: &Param| {
+            let name = format!("{from}/{}", p.name);
+            let torch = self.tensors.f32(&name)?;
+            ensure!(
+                torch.shape == p.torch_shape(),
+                "{name} in {file} is {:?}, but the network has {:?}",
+                torch.shape,
+                p.torch_shape()
+            );
+            Ok((p.tensor, bytes(&layout(p).to_ours(&torch)?)))
+        };
+        self.params.iter().map(value).collect()
+    }
+
+    /// Whether the file has any tensor of a group.
+    fn has(&self, group: &str) -> bool {
+        let prefix = format!("{group}/");
+        self.tensors.names().iter().any(|n| n.starts_with(&prefix))
+    }
+
+    /// Reads a result, if the file says what is wanted.
+    fn read(&self, run: &mut Run, name: &str, tensor: TensorId, layout: Layout) {
+        if self.tensors.has(&format!("{name}.want")) {
+            run.reads.push(Read::new(name, tensor, layout));
+        }
+    }
+}
+
+/// Images of the file as a part of the data set, which keeps their size.
+struct Images {
+    source: Source,
+    count: usize,
+    writes: Vec<Write>,
+}
+
+impl Images {
+    fn new(g: &mut Graph, entry: &NetworkEntry, tensors: &Tensors, name: &str) -> Result<Images> {
+        let NetworkEntry {
+            size, in_channels, ..
+        } = *entry;
+        let mut images = tensors.u8(name)?;
+        if let [n, h, w] = images.shape[..] {
+            images.shape = vec![n, 1, h, w];
+        }
+        let count = images.shape[0];
+        ensure!(
+            images.shape == [count, in_channels, size, size],
+            "{name} in {} is {:?}, but images of {in_channels} channels and {size} pixels are needed",
+            entry.file,
+            images.shape
+        );
+        let source = Source::new(g, name, count, size, in_channels, size);
+        let (taps, _) = resize_taps(size, size);
+        let images = Layout::Activation.to_ours(&images)?;
+        let writes = vec![(source.images, images), (source.taps, bytes(&taps))];
+        Ok(Images {
+            source,
+            count,
+            writes,
+        })
+    }
+}
+
+/// The network that an entry describes.
+fn arch(entry: &NetworkEntry) -> Result<Arch> {
+    let block = match entry.block.as_str() {
+        "Basic" => Block::Basic,
+        "Bottleneck" => Block::Bottleneck,
+        "PreActBasic" => Block::PreActBasic,
+        other => bail!("the block {other} is not known"),
+    };
+    ensure!(
+        entry.layers.len() == entry.widths.len(),
+        "{} numbers of blocks, but {} widths",
+        entry.layers.len(),
+        entry.widths.len()
+    );
+    ensure!(
+        entry.batch > 0 && entry.batches > 0,
+        "{} batches of {} images are nothing to train on",
+        entry.batches,
+        entry.batch
+    );
+    let stages = entry.layers.iter().zip(&entry.widths);
+    let stages = stages.map(|(&blocks, &width)| Stage { blocks, width });
+    Ok(Arch {
+        in_channels: entry.in_channels,
+        classes: entry.classes,
+        stem: entry.stem,
+        stages: stages.collect(),
+        block,
+        conv_bias: entry.conv_bias,
+        shortcut_bn: entry.shortcut_bn,
+    })
+}
+
+/// PyTorch's order of a parameter.
+fn layout(p: &Param) -> Layout {
+    match p.role {
+        Role::ConvWeight | Role::LinearWeight => Layout::Weight,
+        _ => Layout::Activation,
+    }
+}

@@ -1,0 +1,141 @@
+//! Runs a case's part of the graph and collects what came out. Nothing is judged here.
+use super::{golden::Array, layout::Layout};
+use crate::backend::Backend;
+use crate::graph::{DType, Graph, Kind, Shape, TensorId};
+use crate::plan;
+use anyhow::Result;
+use std::{collections::BTreeMap, ops::Range};
+
+/// Some nodes, and what is done with them.
+pub struct Stage {
+    /// The nodes of one plan.
+    pub nodes: Range<usize>,
+    /// Runs of that plan in order; states go on from one to the next.
+    pub runs: Vec<Run>,
+}
+
+/// An input or a state, and its bytes.
+pub type Write = (TensorId, Vec<u8>);
+
+/// One run of a plan.
+#[derive(Default)]
+pub struct Run {
+    /// Inputs and states to overwrite before.
+    pub writes: Vec<Write>,
+    /// Results to read after.
+    pub reads: Vec<Read>,
+}
+
+/// A result to read.
+#[derive(Clone)]
+pub struct Read {
+    /// What the case calls it.
+    pub name: String,
+    /// The tensor.
+    pub tensor: TensorId,
+    /// Its order in PyTorch.
+    pub layout: Layout,
+}
+
+/// A result as a backend gave it.
+pub struct Output {
+    /// Our dimensions.
+    pub shape: Shape,
+    dtype: DType,
+    layout: Layout,
+    bytes: Vec<u8>,
+}
+
+/// Results by the names that the case gives them.
+pub type Outputs = BTreeMap<String, Output>;
+
+impl Read {
+    /// The tensor under a name.
+    pub fn new(name: impl Into<String>, tensor: TensorId, layout: Layout) -> Read {
+        Read {
+            name: name.into(),
+            tensor,
+            layout,
+        }
+    }
+}
+
+impl Output {
+    /// Whether a wanted tensor of PyTorch's has the dimensions of this one.
+    pub fn fits<T>(&self, want: &Array<T>) -> bool {
+        self.layout
+            .shape(&want.shape)
+            .is_ok_and(|s| s == self.shape)
+    }
+
+    /// Whether the elements are whole numbers: indices and labels.
+    pub fn is_u32(&self) -> bool {
+        self.dtype == DType::U32
+    }
+
+    /// The elements in PyTorch's order, exactly.
+    pub fn to_torch(&self) -> Vec<f64> {
+        let ours: Vec<f64> = match self.dtype {
+            DType::F32 => widen::<f32>(&self.bytes),
+            DType::U32 => widen::<u32>(&self.bytes),
+            DType::U8 => widen::<u8>(&self.bytes),
+        };
+        self.layout.to_torch(&ours, self.shape)
+    }
+}
+
+/// Plans, compiles and runs the stages in order.
+///
+/// # Errors
+/// When a plan does not fit the device, or the device fails.
+pub fn play(g: &Graph, backend: &mut dyn Backend, stages: &[Stage]) -> Result<Outputs> {
+    let mut outputs = Outputs::new();
+    for stage in stages {
+        let reads = stage.runs.iter().flat_map(|run| &run.reads);
+        let keep: Vec<TensorId> = reads.map(|read| read.tensor).collect();
+        let plan = plan::plan(g, stage.nodes.clone(), &keep, backend.limits())?;
+        let owned = plan.owned.clone();
+        let id = backend.compile(plan)?;
+        for run in &stage.runs {
+            for (tensor, bytes) in &run.writes {
+                // What no wanted result depends on is not on the device.
+                if owned.contains_key(tensor) {
+                    backend.write(*tensor, bytes)?;
+                }
+            }
+            backend.run(id)?;
+            for read in &run.reads {
+                let bytes = match g.tensor(read.tensor).kind {
+                    Kind::Value => backend.read_value(id, read.tensor)?,
+                    Kind::Input | Kind::State => backend.read(read.tensor)?,
+                };
+                let desc = g.desc(read.tensor);
+                let first = read.layout == Layout::First;
+                let output = Output {
+                    shape: if first {
+                        Shape::channels(1)
+                    } else {
+                        desc.shape
+                    },
+                    dtype: desc.dtype,
+                    layout: read.layout,
+                    bytes,
+                };
+                outputs.insert(read.name.clone(), output);
+            }
+        }
+    }
+    Ok(outputs)
+}
+
+/// The bytes of some elements.
+pub fn bytes<T: bytemuck::NoUninit>(values: &[T]) -> Vec<u8> {
+    bytemuck::cast_slice(values).to_vec()
+}
+
+fn widen<T: bytemuck::AnyBitPattern + bytemuck::NoUninit + Into<f64>>(bytes: &[u8]) -> Vec<f64> {
+    bytemuck::pod_collect_to_vec::<u8, T>(bytes)
+        .into_iter()
+        .map(Into::into)
+        .collect()
+}
