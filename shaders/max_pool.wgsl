@@ -1,5 +1,6 @@
 // Max-pooling: y = max of x over each window, and which pixel of the plane it was.
-// Padding never wins; of equal values the first in row-major order does; a NaN beats all.
+// Padding never wins; of equal values the first in row-major order does; a NaN beats all
+// before it, earlier NaNs too.
 
 struct Params {
     count: u32,   // elements of y (forward) or dx (grad_input)
@@ -55,7 +56,7 @@ fn forward(
             }
             let pixel = i * params.w + j;
             let value = x[(n * params.h * params.w + pixel) * params.c + ch];
-            if (!found || value > best || (is_nan(value) && !is_nan(best))) {
+            if (!found || value > best || is_nan(value)) {
                 best = value;
                 index = pixel;
                 found = true;

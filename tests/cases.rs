@@ -2,7 +2,7 @@
 //! What is asked of them is in the neighbouring files. A new op is a new row of `all`.
 use anyhow::Result;
 use resnet::graph::{DType, Graph, Kind, Shape, TensorDesc, TensorId, backward};
-use resnet::ops::{AdamW, AdamWCorrection, BatchNorm, Fill, Sgd, SumPartials, Window};
+use resnet::ops::{AdamW, AdamWCorrection, BatchNorm, Fill, Sgd, SumPartials, Window, resize_taps};
 
 /// A graph, with its backward pass where it has one, and what its inputs and states hold.
 #[derive(Default)]
@@ -161,6 +161,8 @@ pub fn all() -> Vec<Case> {
     cases.extend(pools());
     cases.extend(losses());
     cases.extend(optimisers());
+    cases.extend(gathers());
+    cases.extend(not_numbers());
     cases.push(network());
     cases
 }
@@ -440,6 +442,71 @@ fn optimisers() -> Vec<Case> {
         sgd("sgd, momentum", 0.9, false, 0.1),
         sgd("sgd, nesterov", 0.9, true, 0.1),
         adamw,
+    ]
+}
+
+/// A batch of `n` out of `images: [m, s, s, c]`, resized to `size`, with its labels.
+fn gathers() -> Vec<Case> {
+    let gather = |name, images: [usize; 4], n: usize, size: usize| {
+        plain(name, move |c| {
+            let m = images[0];
+            let indices = c.below("indices", [n, 1, 1, 1], DType::U32, m as u64);
+            let labels = c.below("labels", [m, 1, 1, 1], DType::U32, 10);
+            let (table, t) = resize_taps(images[1], size);
+            let images = c.below("images", images, DType::U8, 256);
+            let desc = TensorDesc::u32(Shape([size, 1, 1, t]));
+            let taps = c.g.input("taps", desc);
+            c.data.push((taps, bytemuck::cast_slice(&table).to_vec()));
+            c.g.gather_images(images, indices, taps, size)?;
+            c.g.gather_labels(labels, indices)?;
+            Ok(())
+        })
+    };
+    vec![
+        gather("gather, enlarged", [5, 7, 7, 1], 3, 17),
+        gather("gather, as it is", [4, 28, 28, 1], 2, 28),
+        gather("gather, shrunk, three channels", [3, 11, 11, 3], 4, 5),
+    ]
+}
+
+/// What is not a number must stay so: a diverged training is to be seen, not hidden.
+fn not_numbers() -> Vec<Case> {
+    let image = |c: &mut Case| {
+        let x = c.nonzero("x", [2, 6, 6, 4]);
+        let mut values: Vec<f32> = bytemuck::pod_collect_to_vec(&c.data[0].1);
+        values[17] = f32::NAN;
+        values[100] = f32::INFINITY;
+        values[200] = f32::NEG_INFINITY;
+        c.data[0].1 = bytemuck::cast_slice(&values).to_vec();
+        x
+    };
+    let window = Window {
+        kernel: 3,
+        stride: 2,
+        pad: 1,
+    };
+    vec![
+        plain("relu of NaN", |c| {
+            let x = image(c);
+            c.g.relu(x)?;
+            Ok(())
+        }),
+        plain("max_pool of NaN", |c| {
+            let x = image(c);
+            c.g.max_pool(x, window)?;
+            Ok(())
+        }),
+        plain("global_avg_pool of NaN", |c| {
+            let x = image(c);
+            c.g.global_avg_pool(x)?;
+            Ok(())
+        }),
+        plain("conv of NaN", |c| {
+            let x = image(c);
+            let w = c.state("w", [3, 3, 4, 4], -1.0, 1.0);
+            c.g.conv2d(x, w, None, window)?;
+            Ok(())
+        }),
     ]
 }
 

@@ -107,7 +107,8 @@ impl<'c> Forward<'c> {
             // is off by the norm of dx·v itself, of which a thousandth is granted.
             let rounding = 8.0 * 2.0_f64.powi(-24) * scale / f64::from(STEP / 2.0);
             let tolerance = 1e-3 * squares.sqrt() + rounding;
-            if !((got - want).abs() <= tolerance) {
+            let error = (got - want).abs();
+            if error > tolerance || error.is_nan() {
                 let name = &self.case.g.tensor(x).name;
                 return Err(format!(
                     "{}: d.{name} along direction {direction}: {got}, but differences give {want} (± {tolerance:.1e})",
@@ -135,7 +136,7 @@ fn direction_of(len: usize, number: usize) -> Vec<f32> {
     if number < DENSE {
         let sign = |i: usize| {
             let hash = ((i + len * number) as u32).wrapping_mul(0x9e37_79b9);
-            if (hash ^ (hash >> 15)).count_ones() % 2 == 0 {
+            if (hash ^ (hash >> 15)).count_ones().is_multiple_of(2) {
                 1.0
             } else {
                 -1.0

@@ -5,7 +5,7 @@ use naga::back::{hlsl, msl, spv};
 use naga::proc::Layouter;
 use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
 use naga::{AddressSpace, EntryPoint, Module, ShaderStage};
-use resnet::ops::Kernel;
+use resnet::ops::{Kernel, Shader};
 use std::collections::HashSet;
 
 /// WebGPU's guarantees: `maxStorageBuffersPerShaderStage`, `maxComputeInvocationsPerWorkgroup`
@@ -26,6 +26,39 @@ fn kernels_translate_and_are_portable() {
                 check(launch.kernel, inputs.len(), outputs.len());
             }
         }
+    }
+    nothing_is_left_out(&seen);
+}
+
+/// Every file of `shaders/` but the common part, and every entry point, belongs to some case.
+fn nothing_is_left_out(seen: &HashSet<Kernel>) {
+    for kernel in seen {
+        let module = naga::front::wgsl::parse_str(&kernel.shader.wgsl()).expect("checked before");
+        for entry in &module.entry_points {
+            let of_entry = |k: &Kernel| k.shader == kernel.shader && k.entry == entry.name;
+            assert!(
+                seen.iter().any(of_entry),
+                "no case launches {} of {:?}",
+                entry.name,
+                kernel.shader
+            );
+        }
+    }
+    let names: Vec<String> = seen
+        .iter()
+        .map(|kernel| match kernel.shader {
+            Shader::Plain(name) => name.to_string(),
+            Shader::Conv2d { .. } => "conv2d".to_string(),
+        })
+        .collect();
+    for file in std::fs::read_dir("shaders").unwrap() {
+        let path = file.unwrap().path();
+        let stem = path.file_stem().unwrap().to_str().unwrap();
+        assert!(
+            stem == "common" || names.iter().any(|name| name == stem),
+            "no case uses {}",
+            path.display()
+        );
     }
 }
 

@@ -1,7 +1,7 @@
 //! Which device a command runs on.
 use super::Backend;
 use super::cpu::Cpu;
-use super::gpu::{AdapterReport, Gpu, Options, adapters};
+use super::gpu::{Gpu, Options, adapters};
 use anyhow::{Result, bail};
 use std::convert::Infallible;
 use std::str::FromStr;
@@ -39,12 +39,14 @@ impl FromStr for Choice {
 /// # Errors
 /// When there is no such adapter, more than one, or the driver refuses.
 pub fn open(choice: &Choice) -> Result<(Box<dyn Backend>, Option<String>)> {
-    let named = std::env::var("WGPU_ADAPTER_NAME")
-        .ok()
-        .filter(|name| !name.is_empty());
-    let choice = match (choice, named) {
-        (Choice::Gpu | Choice::Auto, Some(name)) => &Choice::Adapter(name.to_lowercase()),
-        _ => choice,
+    let named = std::env::var("WGPU_ADAPTER_NAME").unwrap_or_default();
+    let (choice, asked_by) = match choice {
+        Choice::Gpu | Choice::Auto if !named.is_empty() => {
+            let name = named.to_lowercase();
+            (&Choice::Adapter(name), format!("WGPU_ADAPTER_NAME={named}"))
+        }
+        Choice::Adapter(name) => (choice, format!("--device {name}")),
+        _ => (choice, String::new()),
     };
     if *choice == Choice::Cpu {
         return Ok((Box::new(Cpu::new()?), None));
@@ -69,44 +71,65 @@ pub fn open(choice: &Choice) -> Result<(Box<dyn Backend>, Option<String>)> {
              the drivers come by `sudo apt-get install mesa-vulkan-drivers libvulkan1`; \
              --device cpu needs none"
         ),
-        (Choice::Adapter(name), _) => pick(&adapters, name)?,
+        (Choice::Adapter(name), _) => {
+            // With the backend, as one card may answer through two of them.
+            let names = adapters
+                .iter()
+                .map(|a| format!("{} ({})", a.name, a.backend));
+            &adapters[pick(&names.collect::<Vec<_>>(), name, &asked_by)?]
+        }
         (Choice::Cpu, _) => unreachable!("opened above"),
     };
     Ok((Box::new(Gpu::open(adapter, Options::default())?), None))
 }
 
-/// The adapter with this number or the only one with this in its name.
-fn pick<'a>(adapters: &'a [AdapterReport], name: &str) -> Result<&'a AdapterReport> {
-    let list = || -> String {
-        let names = adapters
-            .iter()
-            .enumerate()
-            .map(|(i, a)| format!("\n  {i}  {}", a.name));
-        names.chain(["\n  cpu".to_string()]).collect()
+/// The number of the adapter that `wanted`, in lower case, means: its number itself or a part of
+/// the only name that has it.
+fn pick(names: &[String], wanted: &str, asked_by: &str) -> Result<usize> {
+    // A number that no adapter has may still be a part of a name, as in "RTX 4090".
+    let matching: Vec<usize> = match wanted.parse::<usize>() {
+        Ok(number) if number < names.len() => vec![number],
+        _ => (0..names.len())
+            .filter(|&i| names[i].to_lowercase().contains(wanted))
+            .collect(),
     };
-    if let Ok(number) = name.parse::<usize>() {
-        let Some(adapter) = adapters.get(number) else {
-            bail!(
-                "--device {number}: no adapter has this number; `resnet devices` shows{}",
-                list()
-            );
-        };
-        return Ok(adapter);
+    if let [one] = matching[..] {
+        return Ok(one);
     }
-    let mut matching = adapters
+    let how_many = if matching.is_empty() {
+        "no"
+    } else {
+        "more than one"
+    };
+    let list: String = names
         .iter()
-        .filter(|a| a.name.to_lowercase().contains(name));
-    match (matching.next(), matching.next()) {
-        (Some(adapter), None) => Ok(adapter),
-        (Some(_), Some(_)) => {
-            bail!(
-                "--device {name}: more than one adapter has this in its name; `resnet devices` shows{}",
-                list()
-            )
-        }
-        (None, _) => bail!(
-            "--device {name}: no adapter has this in its name; `resnet devices` shows{}",
-            list()
-        ),
+        .enumerate()
+        .map(|(i, name)| format!("\n  {i}  {name}"))
+        .collect();
+    bail!(
+        "{asked_by}: {how_many} adapter has this number or name; `resnet devices` shows{list}\n  cpu"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_adapter_is_picked_by_number_or_part_of_its_name() {
+        let names = [
+            "GeForce RTX 4090 (Vulkan)",
+            "GeForce RTX 4090 (Dx12)",
+            "llvmpipe (Vulkan)",
+        ]
+        .map(String::from);
+        assert_eq!(pick(&names, "1", "--device").unwrap(), 1);
+        assert_eq!(pick(&names, "llvm", "--device").unwrap(), 2);
+        assert_eq!(pick(&names[1..], "4090", "--device").unwrap(), 0);
+        assert_eq!(pick(&names, "4090 (dx12", "--device").unwrap(), 1);
+        let error = |wanted| pick(&names, wanted, "--device").unwrap_err().to_string();
+        assert!(error("rtx").contains("more than one adapter"));
+        assert!(error("7").contains("no adapter"));
+        assert!(error("radeon").contains("\n  2  llvmpipe (Vulkan)\n  cpu"));
     }
 }

@@ -114,11 +114,12 @@ impl OpDef for GlobalAvgPoolGrad {
             .par_chunks_mut(h * w * c)
             .zip(dy)
             .for_each(|(dx, dy)| {
-                for row in dx.chunks_exact_mut(c) {
-                    for (dx, dy) in row.iter_mut().zip(dy) {
-                        *dx = dy / (h * w) as f32;
-                    }
+                let (first, rest) = dx.split_at_mut(c);
+                for (dx, dy) in first.iter_mut().zip(dy) {
+                    *dx = dy / (h * w) as f32;
                 }
+                rest.chunks_exact_mut(c)
+                    .for_each(|row| row.copy_from_slice(first));
             });
     }
 

@@ -1,5 +1,5 @@
 //! Max-pooling and its gradient, for any window: padding never wins, of equals the first in row-major
-//! order does, and a NaN beats all, as in PyTorch.
+//! order does, and a NaN beats all before it, earlier NaNs too, as in PyTorch.
 use super::{Batched, Launch, OpDef, Shader, View, ViewMut, Window, arity};
 use crate::graph::{Graph, Node, Shape, TensorDesc, TensorId};
 use anyhow::{Result, ensure};
@@ -80,17 +80,13 @@ impl OpDef for MaxPool {
         images.zip(results).for_each(|(x, (y, indices))| {
             let pixels = y.chunks_exact_mut(c).zip(indices.chunks_exact_mut(c));
             for (o, (y, indices)) in pixels.enumerate() {
-                y.fill(f32::NEG_INFINITY);
-                let mut first = true;
-                for (i, j) in self.taps(o / w_out, o % w_out, h, w) {
+                let mut taps = self.taps(o / w_out, o % w_out, h, w);
+                let (i, j) = taps.next().expect("no window sees padding only");
+                y.copy_from_slice(&x[(i * w + j) * c..][..c]);
+                indices.fill((i * w + j) as u32);
+                for (i, j) in taps {
                     let pixel = i * w + j;
-                    let x = &x[pixel * c..(pixel + 1) * c];
-                    for ((y, index), &x) in y.iter_mut().zip(&mut *indices).zip(x) {
-                        if first || x > *y || (x.is_nan() && !y.is_nan()) {
-                            (*y, *index) = (x, pixel as u32);
-                        }
-                    }
-                    first = false;
+                    take_larger(y, indices, &x[pixel * c..][..c], pixel as u32);
                 }
             }
         });
@@ -112,6 +108,17 @@ impl OpDef for MaxPool {
 
     fn flops(&self, _: &[TensorDesc], outputs: &[TensorDesc]) -> u64 {
         (outputs[0].shape.len() * self.window.kernel * self.window.kernel) as u64
+    }
+}
+
+/// Puts the values of `pixel` in place of the smaller ones of `y`; a NaN replaces any.
+fn take_larger(y: &mut [f32], indices: &mut [u32], x: &[f32], pixel: u32) {
+    for ((y, index), &x) in y.iter_mut().zip(indices).zip(x) {
+        // Masks instead of branches: the compiler turns an if into stores that defeat SIMD.
+        let wins = (x > *y) | x.is_nan();
+        let mask = u32::from(wins).wrapping_neg();
+        *y = f32::from_bits((x.to_bits() & mask) | (y.to_bits() & !mask));
+        *index = (pixel & mask) | (*index & !mask);
     }
 }
 
@@ -170,8 +177,8 @@ impl OpDef for MaxPoolGrad {
                         for q in self.windows(pixel % w, w_out) {
                             let o = (p * w_out + q) * c;
                             let won = indices[o..o + c].iter().zip(&dy[o..o + c]);
-                            for (dx, (&index, dy)) in dx.iter_mut().zip(won) {
-                                *dx += if index == pixel as u32 { *dy } else { 0.0 };
+                            for (dx, (&index, &dy)) in dx.iter_mut().zip(won) {
+                                *dx += if index == pixel as u32 { dy } else { 0.0 };
                             }
                         }
                     }

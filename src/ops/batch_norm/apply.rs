@@ -81,6 +81,8 @@ impl OpDef for BatchNormApply {
             .par_chunks_mut(block)
             .zip(x.par_chunks(block))
             .for_each(|(y, x)| {
+                // Slices of a known length: no bounds check is left to stand in the way of SIMD.
+                let (mean, scale, beta) = (&mean[..c], &scale[..c], &beta[..c]);
                 for (y, x) in y.chunks_exact_mut(c).zip(x.chunks_exact(c)) {
                     for ch in 0..c {
                         y[ch] = (x[ch] - mean[ch]) * scale[ch] + beta[ch];
