@@ -13,7 +13,12 @@ pub fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
         .parent()
         .filter(|p| !p.as_os_str().is_empty())
         .unwrap_or(Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(folder)
+    let mut builder = tempfile::Builder::new();
+    // Readable for others as far as the user's umask lets them, like any file that is not temporary.
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    let mut file = builder
+        .tempfile_in(folder)
         .with_context(|| format!("creating a file in {}", folder.display()))?;
     file.write_all(bytes)
         .and_then(|()| file.as_file().sync_all())
@@ -46,4 +51,23 @@ pub fn sync_folder(folder: &Path) -> Result<()> {
     }
     let sync = || File::open(folder)?.sync_all();
     sync().with_context(|| format!("syncing {}", folder.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::{metadata, read, read_dir};
+
+    #[test]
+    fn a_file_is_replaced_with_the_permissions_of_any_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let [path, other] = ["replaced", "other"].map(|name| folder.path().join(name));
+        std::fs::write(&other, b"").unwrap();
+        replace(&path, b"old").unwrap();
+        replace(&path, b"new").unwrap();
+        assert_eq!(read(&path).unwrap(), b"new");
+        let permissions = |path: &Path| metadata(path).unwrap().permissions();
+        assert_eq!(permissions(&path), permissions(&other));
+        assert_eq!(read_dir(folder.path()).unwrap().count(), 2);
+    }
 }

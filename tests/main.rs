@@ -7,6 +7,7 @@ mod device;
 mod gradients;
 mod graph;
 mod parity;
+mod resize;
 mod shaders;
 mod training;
 mod values;

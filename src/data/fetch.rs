@@ -37,8 +37,8 @@ pub fn fetch(
         let url = format!("{}/{name}", mirror.trim_end_matches('/'));
         let bytes = download(&url, |done, all| progress(&name, done, all)).with_context(|| {
             format!(
-                "downloading {url}. Another mirror can be given by --url; the Debian package \
-                 dataset-fashion-mnist has the same files, and --data sample needs none"
+                "downloading {url} failed (other ways: another mirror by --url, the Debian package \
+                 dataset-fashion-mnist, or --data sample, which needs no files)"
             )
         })?;
         check(known, &bytes).with_context(|| format!("{url} is not what it should be"))?;

@@ -1,6 +1,6 @@
 //! The IDX files of the MNIST family: a magic number, big-endian dimensions, then bytes.
 use anyhow::{Context, Result, bail, ensure};
-use flate2::read::GzDecoder;
+use flate2::read::MultiGzDecoder;
 use std::fs;
 use std::io::{ErrorKind, Read};
 use std::path::Path;
@@ -20,22 +20,23 @@ pub fn read(path: &Path) -> Result<Vec<u8>> {
     if path.extension().is_none_or(|e| e != "gz") {
         return Ok(bytes);
     }
-    unzip(&bytes).with_context(|| match bytes.starts_with(&[0x1f, 0x8b]) {
-        true => format!(
-            "{} is damaged or truncated: fetch it again by `resnet fetch`",
-            path.display()
-        ),
-        false => format!(
-            "{} is not a gzip file: fetch it again by `resnet fetch`",
-            path.display()
-        ),
+    let shown = path.display();
+    unzip(&bytes).with_context(|| match bytes[..] {
+        [0x1f, 0x8b, ..] => {
+            format!("{shown} is damaged or truncated: fetch it again by `resnet fetch`")
+        }
+        // Browsers like to decompress what they download and to keep its name.
+        [0, 0, 8, 1 | 3, ..] => {
+            format!("{shown} is not a gzip file but already decompressed: take .gz off its name")
+        }
+        _ => format!("{shown} is not a gzip file: fetch it again by `resnet fetch`"),
     })
 }
 
-/// Decompresses a gzip file, checking its own checksum.
+/// Decompresses a gzip file, checking its own checksum and that nothing foreign follows its end.
 pub fn unzip(bytes: &[u8]) -> Result<Vec<u8>> {
     let mut plain = Vec::new();
-    match GzDecoder::new(bytes).read_to_end(&mut plain) {
+    match MultiGzDecoder::new(bytes).read_to_end(&mut plain) {
         Ok(_) => Ok(plain),
         Err(e) if e.kind() == ErrorKind::UnexpectedEof => bail!("the file ends too early"),
         Err(e) => Err(e.into()),
@@ -51,7 +52,7 @@ pub fn images(path: &Path, bytes: Vec<u8>) -> Result<(usize, Vec<u8>)> {
         path.display()
     );
     ensure!(count > 0, "{} has no images", path.display());
-    Ok((h, payload(path, bytes, 16, count * h * w)?))
+    Ok((h, payload(path, bytes, 16, count.saturating_mul(h * w))?))
 }
 
 /// The classes of a file of labels.

@@ -109,18 +109,29 @@ pub fn load(choice: Option<&str>) -> Result<Dataset> {
         Some(SAMPLE) => sample(),
         Some(folder) => load_folder(Path::new(folder), false),
         None => {
-            let cache = cache_folder()?;
-            for folder in [Path::new(DEBIAN), &cache] {
-                if find(folder, FILES[0].name).is_some() {
-                    return load_folder(folder, true);
-                }
+            let debian = PathBuf::from(DEBIAN);
+            if holds_all(&debian) {
+                return load_folder(&debian, true);
             }
-            bail!(
-                "Fashion-MNIST is neither in {DEBIAN} nor in {}. {ADVICE}",
-                cache.display()
-            )
+            let cache = cache_folder()?;
+            // A folder that lacks some files is read only for the error that names them.
+            let broken = |folder: &&PathBuf| FILES.iter().any(|f| find(folder, f.name).is_some());
+            if holds_all(&cache) {
+                load_folder(&cache, true)
+            } else if let Some(folder) = [&cache, &debian].into_iter().find(broken) {
+                load_folder(folder, true)
+            } else {
+                bail!(
+                    "Fashion-MNIST is neither in {DEBIAN} nor in {}. {ADVICE}",
+                    cache.display()
+                )
+            }
         }
     }
+}
+
+fn holds_all(folder: &Path) -> bool {
+    FILES.iter().all(|f| find(folder, f.name).is_some())
 }
 
 const ADVICE: &str = "Get it by `resnet fetch`, or on Debian and Ubuntu by `sudo apt-get install \
@@ -167,22 +178,20 @@ fn load_folder(folder: &Path, genuine: bool) -> Result<Dataset> {
         "the data folder {shown} does not exist. {ADVICE}"
     );
     ensure!(folder.is_dir(), "--data {shown} is not a folder. {ADVICE}");
-    let mut notes = Vec::new();
+    let mut strangers = Vec::new();
     let mut files = Vec::new();
     for known in &FILES {
         let path = find(folder, known.name)
             .with_context(|| format!("{shown} has no file {}.gz. {ADVICE}", known.name))?;
         let bytes = idx::read(&path)?;
         if !known.matches(&bytes) {
-            let differs = format!("{} is not the file of Fashion-MNIST", path.display());
             ensure!(
                 !genuine,
-                "{differs} (its SHA-256 differs): remove it and run `resnet fetch`, or install the \
-                 package dataset-fashion-mnist again"
+                "{} is not the file of Fashion-MNIST (its SHA-256 differs): remove it and run \
+                 `resnet fetch`, or install the package dataset-fashion-mnist again",
+                path.display()
             );
-            notes.push(format!(
-                "{differs}; taking it as another data set of the same form"
-            ));
+            strangers.push(known.name);
         }
         files.push((path, bytes));
     }
@@ -191,7 +200,14 @@ fn load_folder(folder: &Path, genuine: bool) -> Result<Dataset> {
     let part = |images: (PathBuf, Vec<u8>), labels: (PathBuf, Vec<u8>)| {
         pair((&images.0, images.1), (&labels.0, labels.1))
     };
-    let genuine = notes.is_empty();
+    let genuine = strangers.is_empty();
+    let note = || {
+        format!(
+            "{shown} is not the original Fashion-MNIST ({} differ): it is taken as it is, and its classes \
+             are called 0 to 9",
+            strangers.join(", ")
+        )
+    };
     Ok(Dataset {
         name: if genuine {
             format!("Fashion-MNIST in {shown}")
@@ -204,7 +220,7 @@ fn load_folder(folder: &Path, genuine: bool) -> Result<Dataset> {
             true => CLASSES.map(str::to_string).to_vec(),
             false => (0..CLASSES.len()).map(|class| class.to_string()).collect(),
         },
-        notes,
+        notes: (!genuine).then(note).into_iter().collect(),
     })
 }
 
@@ -299,7 +315,8 @@ mod tests {
     fn another_set_of_the_same_form_is_taken_with_a_note() {
         let data = load(folder(20, 10).path().to_str()).unwrap();
         assert_eq!((data.train.count, data.test.count), (20, 10));
-        assert_eq!(data.notes.len(), 4);
+        assert_eq!(data.notes.len(), 1);
+        assert!(data.notes[0].contains("t10k-labels"), "{}", data.notes[0]);
         assert_eq!(data.classes[9], "9");
     }
 
@@ -372,6 +389,19 @@ mod tests {
         says(
             &|f| fs::write(f.path().join(gz(images)), b"plain text").unwrap(),
             &[images, "gzip"],
+        );
+        says(
+            &|f| fs::write(f.path().join(gz(labels)), [0, 0, 8, 1, 0, 0, 0, 0]).unwrap(),
+            &[labels, "already decompressed"],
+        );
+        says(
+            &|f| {
+                let path = f.path().join(gz(labels));
+                let mut bytes = fs::read(&path).unwrap();
+                bytes.extend(b"more");
+                fs::write(path, bytes).unwrap();
+            },
+            &[labels, "damaged"],
         );
         says(
             &|f| {

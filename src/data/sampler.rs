@@ -36,6 +36,28 @@ impl Sampler {
 mod tests {
     use super::*;
 
+    /// A resumed run must find the order of the run that it goes on with, on every machine and after
+    /// every update of the crates that shuffle.
+    #[test]
+    fn the_order_never_changes() {
+        let sampler = Sampler::new(42, true);
+        assert_eq!(sampler.order(0, 10), [9, 1, 7, 3, 2, 6, 4, 5, 8, 0]);
+        assert_eq!(sampler.order(9, 10), [7, 2, 0, 6, 9, 1, 8, 3, 5, 4]);
+        assert_eq!(sampler.order(2, 60_000)[59_996..], [15, 2913, 15291, 14241]);
+    }
+
+    #[test]
+    fn every_place_is_equally_likely() {
+        let mut counts = [[0_u32; 5]; 5];
+        for epoch in 0..5000 {
+            for (place, image) in Sampler::new(1, true).order(epoch, 5).iter().enumerate() {
+                counts[place][*image as usize] += 1;
+            }
+        }
+        // 1000 are expected, with a standard deviation of 28.
+        assert!(counts.as_flattened().iter().all(|c| c.abs_diff(1000) < 140));
+    }
+
     #[test]
     fn every_epoch_has_its_own_order_of_all_examples() {
         let sampler = Sampler::new(3, true);
