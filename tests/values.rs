@@ -92,6 +92,39 @@ fn what_cannot_be_replayed_is_a_failed_case_with_a_reason() {
 }
 
 #[test]
+fn networks_that_cannot_be_built_are_failed_cases() {
+    for (change, words) in [
+        (r#""block": "Dense""#, "the block Dense is not known"),
+        (r#""stem": 0"#, "stem 0 is not usable"),
+        (r#""widths": [4, 8]"#, "4 numbers of blocks, but 2 widths"),
+        (
+            r#""size": 28"#,
+            "images of 1 channels and 28 pixels are needed",
+        ),
+        (
+            r#""stem": 5"#,
+            "init/conv1.weight in net_resnet18_tv.safetensors is [4, 1, 7, 7]",
+        ),
+    ] {
+        let entry = r#"{"file": "net_resnet18_tv.safetensors", "block": "Basic", "stem": 4,
+            "layers": [2, 2, 2, 2], "widths": [4, 8, 8, 16], "conv_bias": false, "classes": 10,
+            "shortcut_bn": true, "batch": 16, "size": 32, "batches": 5, "lr": 0.05,
+            "torch": {"logits_max_abs": 1, "grad_worst_rel_l2": 1, "update_rel_l2": {}}}"#;
+        let mut entry: serde_json::Value = serde_json::from_str(entry).unwrap();
+        let change: serde_json::Value = serde_json::from_str(&format!("{{{change}}}")).unwrap();
+        entry
+            .as_object_mut()
+            .unwrap()
+            .extend(change.as_object().unwrap().clone());
+        let manifest = format!(r#"{{"format": 1, "networks": [{entry}]}}"#);
+        let dir = folder(&manifest, &["net_resnet18_tv.safetensors"]);
+        let report = replay(dir.path());
+        let reason = report.cases[0].reason.as_deref().unwrap_or_default();
+        assert!(reason.contains(words), "{reason}");
+    }
+}
+
+#[test]
 fn broken_folders_are_errors_that_name_the_file() {
     let one = r#"{"format": 1, "resize": {"file": "resize.safetensors"}}"#;
     let error = |dir: &Path| format!("{:#}", Set::open(dir).err().expect("an error"));

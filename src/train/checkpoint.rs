@@ -46,9 +46,7 @@ pub fn save(
 
     let folder = run.join("checkpoints");
     fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
-    let new = tempfile::Builder::new()
-        .prefix(".new-")
-        .tempdir_in(&folder)?;
+    let new = hidden_folder(".new-", &folder)?;
     write_synced(&new.path().join(WEIGHTS), &weights)?;
     write_synced(&new.path().join(STATE), &state)?;
     sync_folder(new.path())?;
@@ -56,9 +54,7 @@ pub fn save(
     let target = folder.join(name(progress.step));
     if target.exists() {
         // The same step is saved again once its epoch has been evaluated: the older one makes way.
-        let old = tempfile::Builder::new()
-            .prefix(".old-")
-            .tempdir_in(&folder)?;
+        let old = hidden_folder(".old-", &folder)?;
         fs::rename(&target, old.path().join("checkpoint"))?;
         fs::rename(new.keep(), &target)?;
     } else {
@@ -201,6 +197,17 @@ fn state_file(
         ));
     }
     serialize(&tensors, progress)
+}
+
+/// A folder that goes with its value unless it is kept, open to others as far as the umask lets them.
+fn hidden_folder(prefix: &str, inside: &Path) -> Result<tempfile::TempDir> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(prefix);
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o777));
+    builder
+        .tempdir_in(inside)
+        .with_context(|| format!("creating a folder in {}", inside.display()))
 }
 
 fn serialize(

@@ -236,12 +236,22 @@ fn arch(entry: &NetworkEntry) -> Result<Arch> {
         entry.layers.len(),
         entry.widths.len()
     );
-    ensure!(
-        entry.batch > 0 && entry.batches > 0,
-        "{} batches of {} images are nothing to train on",
-        entry.batches,
-        entry.batch
-    );
+    // A size of nothing, or one beyond all memory, would not get as far as the check of the weights.
+    let sizes = [
+        ("stem", &[entry.stem][..]),
+        ("in_channels", &[entry.in_channels]),
+        ("classes", &[entry.classes]),
+        ("batch", &[entry.batch]),
+        ("batches", &[entry.batches]),
+        ("size", &[entry.size]),
+        ("layers", &entry.layers),
+        ("widths", &entry.widths),
+    ];
+    for (name, sizes) in sizes {
+        for size in sizes {
+            ensure!((1..=65_535).contains(size), "{name} {size} is not usable");
+        }
+    }
     let stages = entry.layers.iter().zip(&entry.widths);
     let stages = stages.map(|(&blocks, &width)| Stage { blocks, width });
     Ok(Arch {
