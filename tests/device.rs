@@ -1,5 +1,5 @@
 //! The devices that cases run on, and one run of a case.
-use crate::cases::Case;
+use crate::case::Case;
 use anyhow::Result;
 use resnet::backend::Backend;
 use resnet::backend::gpu::{AdapterReport, Gpu, Options, adapters};

@@ -1,5 +1,6 @@
 //! Every gradient rule against central differences on the CPU.
-use crate::cases::{self, Case};
+use crate::case::Case;
+use crate::cases;
 use crate::device::floats;
 use resnet::backend::{Backend, PlanId, cpu::Cpu};
 use resnet::graph::TensorId;

@@ -1,5 +1,6 @@
 //! Autodiff's sums, the planner's promises, and plans that are cut or that share their buffers.
-use crate::cases::{self, Case};
+use crate::case::Case;
+use crate::cases;
 use crate::device::{self, Contents, floats};
 use resnet::backend::{Backend, cpu::Cpu, gpu::Options};
 use resnet::graph::{Graph, Kind, Shape, TensorDesc, TensorId, backward};

@@ -1,6 +1,7 @@
 //! The GPU against the CPU, node by node: each kernel gets the very inputs that the GPU's kernel had,
 //! so that no error adds up over the graph and every tolerance is that of one node.
-use crate::cases::{self, Case};
+use crate::case::Case;
+use crate::cases;
 use crate::device::{self, Contents, floats};
 use resnet::backend::cpu::Cpu;
 use resnet::backend::gpu::Options;

@@ -1,0 +1,162 @@
+//! Good and bad files, as people have them.
+use super::*;
+use flate2::{Compression, write::GzEncoder};
+use std::fs;
+use std::io::Write;
+use tempfile::TempDir;
+
+/// A tiny set of the right form: `train` and `test` images of 28×28.
+fn folder(train: u32, test: u32) -> TempDir {
+    let folder = TempDir::new().unwrap();
+    for (part, count) in [("train", train), ("t10k", test)] {
+        let pixels = vec![7; 784 * count as usize];
+        put(
+            &folder,
+            &format!("{part}-images-idx3-ubyte"),
+            0x803,
+            &[count, 28, 28],
+            &pixels,
+        );
+        let labels: Vec<u8> = (0..count).map(|i| (i % 10) as u8).collect();
+        put(
+            &folder,
+            &format!("{part}-labels-idx1-ubyte"),
+            0x801,
+            &[count],
+            &labels,
+        );
+    }
+    folder
+}
+
+fn put(folder: &TempDir, name: &str, magic: u32, dims: &[u32], bytes: &[u8]) {
+    let mut file = magic.to_be_bytes().to_vec();
+    dims.iter().for_each(|d| file.extend(d.to_be_bytes()));
+    file.extend(bytes);
+    let mut gz = GzEncoder::new(Vec::new(), Compression::fast());
+    gz.write_all(&file).unwrap();
+    fs::write(
+        folder.path().join(format!("{name}.gz")),
+        gz.finish().unwrap(),
+    )
+    .unwrap();
+}
+
+fn error(folder: &TempDir) -> String {
+    format!("{:#}", load(folder.path().to_str()).unwrap_err())
+}
+
+#[test]
+fn another_set_of_the_same_form_is_taken_with_a_note() {
+    let data = load(folder(20, 10).path().to_str()).unwrap();
+    assert_eq!((data.train.count, data.test.count), (20, 10));
+    assert_eq!(data.notes.len(), 1);
+    assert!(data.notes[0].contains("t10k-labels"), "{}", data.notes[0]);
+    assert_eq!(data.classes[9], "9");
+}
+
+#[test]
+fn the_sample_is_inside() {
+    let data = load(Some(SAMPLE)).unwrap();
+    assert_eq!((data.train.count, data.test.count), (2000, 500));
+    assert_eq!(data.classes[9], "ankle boot");
+}
+
+#[test]
+fn the_installed_files_are_genuine() {
+    if !Path::new(DEBIAN).exists() {
+        eprintln!("SKIPPED: {DEBIAN} is not installed");
+        return;
+    }
+    let data = load(None).unwrap();
+    assert_eq!((data.train.count, data.test.count), (60_000, 10_000));
+    assert!(data.notes.is_empty());
+    let sample = load(Some(SAMPLE)).unwrap();
+    assert_eq!(
+        sample.train.pixels,
+        data.train.pixels[..sample.train.pixels.len()]
+    );
+    assert_eq!(sample.test.labels, data.test.labels[..500]);
+}
+
+#[test]
+fn wrong_files_are_named() {
+    let says = |spoil: &dyn Fn(&TempDir), words: &[&str]| {
+        let folder = folder(4, 2);
+        spoil(&folder);
+        let error = error(&folder);
+        for word in words {
+            assert!(error.contains(word), "should say {word:?}: {error}");
+        }
+    };
+    let images = "train-images-idx3-ubyte";
+    let labels = "train-labels-idx1-ubyte";
+    let gz = |name: &str| format!("{name}.gz");
+    says(
+        &|f| fs::remove_file(f.path().join(gz(images))).unwrap(),
+        &[images, "resnet fetch"],
+    );
+    says(
+        &|f| put(f, images, 0x801, &[4], &[0; 4]),
+        &[images, "labels"],
+    );
+    says(&|f| put(f, images, 0x777, &[4], &[0; 4]), &[images, "IDX"]);
+    says(
+        &|f| put(f, images, 0x803, &[4, 28, 28], &[0; 100]),
+        &[images, "truncated"],
+    );
+    says(
+        &|f| put(f, images, 0x803, &[4, 28, 28], &[0; 4000]),
+        &[images, "more bytes"],
+    );
+    says(
+        &|f| put(f, images, 0x803, &[4, 14, 14], &[0; 784]),
+        &[images, "14"],
+    );
+    says(
+        &|f| put(f, labels, 0x801, &[3], &[0; 3]),
+        &[images, labels, "4 images", "3 labels"],
+    );
+    says(
+        &|f| put(f, labels, 0x801, &[4], &[0, 1, 10, 2]),
+        &[labels, "10"],
+    );
+    says(
+        &|f| fs::write(f.path().join(gz(images)), b"plain text").unwrap(),
+        &[images, "gzip"],
+    );
+    says(
+        &|f| fs::write(f.path().join(gz(labels)), [0, 0, 8, 1, 0, 0, 0, 0]).unwrap(),
+        &[labels, "already decompressed"],
+    );
+    says(
+        &|f| {
+            let path = f.path().join(gz(labels));
+            let mut bytes = fs::read(&path).unwrap();
+            bytes.extend(b"more");
+            fs::write(path, bytes).unwrap();
+        },
+        &[labels, "damaged"],
+    );
+    says(
+        &|f| {
+            let path = f.path().join(gz(images));
+            let bytes = fs::read(&path).unwrap();
+            fs::write(path, &bytes[..bytes.len() / 2]).unwrap();
+        },
+        &[images, "truncated"],
+    );
+}
+
+#[test]
+fn a_missing_folder_offers_what_there_is() {
+    let error = format!("{:#}", load(Some("/nonexistent")).unwrap_err());
+    for word in [
+        "/nonexistent",
+        "resnet fetch",
+        "dataset-fashion-mnist",
+        "--data sample",
+    ] {
+        assert!(error.contains(word), "{error}");
+    }
+}
