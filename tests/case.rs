@@ -15,7 +15,7 @@ pub struct Case {
     pub forward: usize,
     /// Tensors and their gradients.
     pub gradients: Vec<(TensorId, TensorId)>,
-    numbers: u64,
+    pub numbers: u64,
 }
 
 /// A case whose result has a gradient with respect to every f32 input and state that it reads.

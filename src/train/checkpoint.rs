@@ -73,7 +73,7 @@ pub fn latest(run: &Path) -> Result<PathBuf> {
     let steps = steps(&folder)?;
     let newest = steps.last().with_context(|| {
         format!(
-            "{} has no checkpoint: its training was stopped before the first one",
+            "{} has no checkpoint: it is not a run's folder, or its training stopped before the first one",
             run.display()
         )
     })?;

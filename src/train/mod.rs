@@ -2,9 +2,11 @@
 pub mod checkpoint;
 pub mod folder;
 mod pass;
+mod prepared;
 mod run;
 mod session;
 
 pub use pass::{Optimizer, Pass, Source, evaluate, learning_rate, train};
+pub use prepared::{Part, Prepared, Spec, batches};
 pub use run::{Outcome, Run, test};
-pub use session::{Part, Prepared, Session, Spec, batches};
+pub use session::Session;

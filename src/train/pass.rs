@@ -60,6 +60,8 @@ pub struct Optimizer {
 pub struct Pass {
     /// Its nodes.
     pub nodes: Range<usize>,
+    /// Examples that it takes.
+    pub batch: usize,
     /// Input u32 `[batch, 1, 1, 1]`: which images to take.
     pub indices: TensorId,
     /// The network on this batch.
@@ -147,6 +149,7 @@ fn forward(g: &mut Graph, arch: &Arch, source: &Source, batch: usize, mode: Mode
     let record = g.record(losses, correct)?;
     Ok(Pass {
         nodes: start..g.nodes().len(),
+        batch,
         indices,
         network,
         losses,
