@@ -4,8 +4,8 @@
 # The packages that are missing, one per line.
 missing_packages() {
     [ -e /usr/share/datasets/fashion-mnist/train-images-idx3-ubyte.gz ] || echo dataset-fashion-mnist
-    ldconfig -p 2>/dev/null | grep -q 'libvulkan\.so\.1' || echo libvulkan1
-    ls /usr/share/vulkan/icd.d/*.json >/dev/null 2>&1 || echo mesa-vulkan-drivers
+    PATH=$PATH:/sbin ldconfig -p 2>/dev/null | grep -q 'libvulkan\.so\.1' || echo libvulkan1
+    ls /usr/share/vulkan/icd.d /etc/vulkan/icd.d 2>/dev/null | grep -q '\.json$' || echo mesa-vulkan-drivers
     command -v cc >/dev/null 2>&1 || echo gcc libc6-dev
 }
 

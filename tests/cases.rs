@@ -165,6 +165,7 @@ fn batch_norms() -> Vec<Case> {
         batch_norm("batch_norm", [4, 8, 8, 16], [-2.0, 2.0], true),
         batch_norm("batch_norm ragged", [3, 5, 3, 7], [-1.0, 3.0], true),
         batch_norm("batch_norm, 33 channels", [2, 4, 4, 33], [-2.0, 2.0], true),
+        batch_norm("batch_norm, evaluation", [3, 5, 3, 7], [-1.0, 3.0], false),
         batch_norm("batch_norm, one pixel", [4, 1, 1, 5], [-2.0, 2.0], true),
         Case {
             // Moving x moves the mean far more than the differences can resolve.
