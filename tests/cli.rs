@@ -237,3 +237,59 @@ fn an_unknown_key_names_the_nearest_known_one() {
         .code(1);
     assert.stderr(predicate::str::contains("my.toml").and(predicate::str::contains("epochs")));
 }
+
+#[test]
+fn flags_beat_the_environment_and_the_environment_the_file() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("my.toml");
+    fs::write(&file, "momentum = 0.1\nweight_decay = 0.1\nshuffle = true\n").unwrap();
+    let run = folder.path().join("run");
+    train(&run, &["--momentum", "0.3", "--config"])
+        .arg(&file)
+        .env("RESNET_MOMENTUM", "0.2")
+        .env("RESNET_WEIGHT_DECAY", "0.2")
+        .env("RESNET_NO_SHUFFLE", "1")
+        .assert()
+        .success();
+    let config = fs::read_to_string(run.join("config.toml")).unwrap();
+    let config: toml::Table = config.parse().unwrap();
+    let number = |key: &str| config[key].as_float().unwrap() as f32;
+    assert_eq!((number("momentum"), number("weight_decay")), (0.3, 0.2));
+    assert_eq!(config["shuffle"].as_bool(), Some(false));
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupted_run_goes_on_with_the_same_bits() {
+    let folder = TempDir::new().unwrap();
+    let (unbroken, broken) = (folder.path().join("unbroken"), folder.path().join("broken"));
+    // Enough steps that the signal comes in the middle of them.
+    let more = ["--limit-batches", "60", "--momentum", "0.9"];
+    let run = |out: &Path| {
+        let mut command = resnet();
+        command.args("train --data sample --device cpu --image-size 28 --batch-size 16".split(' '));
+        command.args(["--epochs", "1", "--out"]).arg(out).args(more);
+        command
+    };
+    run(&unbroken).assert().success();
+
+    // The standard library cannot send signals, so a shell does.
+    let program = assert_cmd::cargo::cargo_bin("resnet");
+    let line = run(&broken);
+    let args: Vec<String> =
+        line.get_args().map(|a| a.to_string_lossy().into_owned()).collect();
+    let script = format!(
+        "{} {} & child=$!; while [ ! -e {}/config.toml ]; do sleep 0.02; done; sleep 0.3; kill -INT $child; wait $child",
+        program.display(),
+        args.join(" "),
+        broken.display()
+    );
+    let stopped = Command::new("sh").args(["-c", &script]).assert();
+    stopped.code(130).stderr(predicate::str::contains("--resume"));
+    resnet().arg("train").arg("--resume").arg(&broken).assert().success();
+
+    let weights = |run: &Path| {
+        fs::read(run.join("checkpoints/step-00000060/weights.safetensors")).unwrap()
+    };
+    assert!(weights(&unbroken) == weights(&broken));
+}
