@@ -242,7 +242,11 @@ fn an_unknown_key_names_the_nearest_known_one() {
 fn flags_beat_the_environment_and_the_environment_the_file() {
     let folder = TempDir::new().unwrap();
     let file = folder.path().join("my.toml");
-    fs::write(&file, "momentum = 0.1\nweight_decay = 0.1\nshuffle = true\n").unwrap();
+    fs::write(
+        &file,
+        "momentum = 0.1\nweight_decay = 0.1\nshuffle = true\n",
+    )
+    .unwrap();
     let run = folder.path().join("run");
     train(&run, &["--momentum", "0.3", "--config"])
         .arg(&file)
@@ -276,8 +280,10 @@ fn an_interrupted_run_goes_on_with_the_same_bits() {
     // The standard library cannot send signals, so a shell does.
     let program = assert_cmd::cargo::cargo_bin("resnet");
     let line = run(&broken);
-    let args: Vec<String> =
-        line.get_args().map(|a| a.to_string_lossy().into_owned()).collect();
+    let args: Vec<String> = line
+        .get_args()
+        .map(|a| a.to_string_lossy().into_owned())
+        .collect();
     let script = format!(
         "{} {} & child=$!; while [ ! -e {}/config.toml ]; do sleep 0.02; done; sleep 0.3; kill -INT $child; wait $child",
         program.display(),
@@ -285,11 +291,17 @@ fn an_interrupted_run_goes_on_with_the_same_bits() {
         broken.display()
     );
     let stopped = Command::new("sh").args(["-c", &script]).assert();
-    stopped.code(130).stderr(predicate::str::contains("--resume"));
-    resnet().arg("train").arg("--resume").arg(&broken).assert().success();
+    stopped
+        .code(130)
+        .stderr(predicate::str::contains("--resume"));
+    resnet()
+        .arg("train")
+        .arg("--resume")
+        .arg(&broken)
+        .assert()
+        .success();
 
-    let weights = |run: &Path| {
-        fs::read(run.join("checkpoints/step-00000060/weights.safetensors")).unwrap()
-    };
+    let weights =
+        |run: &Path| fs::read(run.join("checkpoints/step-00000060/weights.safetensors")).unwrap();
     assert!(weights(&unbroken) == weights(&broken));
 }
