@@ -267,7 +267,7 @@ fn flags_beat_the_environment_and_the_environment_the_file() {
 fn an_interrupted_run_goes_on_with_the_same_bits() {
     let folder = TempDir::new().unwrap();
     let (unbroken, broken) = (folder.path().join("unbroken"), folder.path().join("broken"));
-    // Enough steps that the signal comes in the middle of them.
+    // Enough steps that the signal, sent after the first, comes in the middle of them.
     let more = ["--limit-batches", "60", "--momentum", "0.9"];
     let run = |out: &Path| {
         let mut command = resnet();
@@ -285,10 +285,12 @@ fn an_interrupted_run_goes_on_with_the_same_bits() {
         .map(|a| a.to_string_lossy().into_owned())
         .collect();
     let script = format!(
-        "{} {} & child=$!; while [ ! -e {}/config.toml ]; do sleep 0.02; done; sleep 0.3; kill -INT $child; wait $child",
-        program.display(),
-        args.join(" "),
-        broken.display()
+        "{program} {args} --json > {events} & child=$!
+        while [ ! -s {events} ]; do sleep 0.02; done
+        kill -INT $child; wait $child",
+        program = program.display(),
+        args = args.join(" "),
+        events = folder.path().join("events").display()
     );
     let stopped = Command::new("sh").args(["-c", &script]).assert();
     stopped

@@ -67,6 +67,7 @@ pub fn run(args: Args) -> Result<Status> {
     prepared.check_memory(&spec, &data, backend.as_ref())?;
     let mut session = Session::open(prepared, &data, backend)?;
 
+    let interrupted = stop_on_signal()?;
     let (run_folder, mut progress) = match &args.resume {
         Some(run) => (
             run.clone(),
@@ -83,7 +84,6 @@ pub fn run(args: Args) -> Result<Status> {
         image_size: spec.image_size,
         classes: data.classes.clone(),
     };
-    let interrupted = stop_on_signal()?;
     let run = Run {
         config: &config,
         folder: &run_folder,
