@@ -1,13 +1,10 @@
 //! AdamW: adaptive moments with decoupled weight decay, and the correction of their start at zero.
-use super::{Launch, OpDef, Shader, View, ViewMut, arity};
+use super::{BLOCK, Launch, OpDef, Shader, View, ViewMut, arity};
 use crate::graph::{Shape, TensorDesc};
 use anyhow::{Result, ensure};
 use rayon::prelude::*;
 
 const SHADER: Shader = Shader::Plain("adamw");
-
-/// Elements per task on the CPU: 64 KiB per tensor.
-const BLOCK: usize = 16_384;
 
 /// The two sums of weights: `[1 − β₁^t, 1 − β₂^t]`.
 const CORRECTION: TensorDesc = TensorDesc::f32(Shape::channels(2));

@@ -1,11 +1,8 @@
 //! The sum of two tensors: residual connections, and gradients of a tensor with two readers.
-use super::{Batched, Launch, OpDef, Shader, View, ViewMut, arity};
+use super::{BLOCK, Batched, Launch, OpDef, Shader, View, ViewMut, arity};
 use crate::graph::{Graph, Node, TensorDesc, TensorId};
 use anyhow::{Result, ensure};
 use rayon::prelude::*;
-
-/// Elements per task on the CPU: 64 KiB per tensor.
-const BLOCK: usize = 16_384;
 
 /// `[a, b] → [a + b]`.
 #[derive(Clone, PartialEq, Debug)]

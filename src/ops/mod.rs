@@ -160,6 +160,9 @@ ops!(
     SumPartials,
 );
 
+/// Elements per task of element-wise ops on the CPU: 64 KiB per tensor.
+const BLOCK: usize = 16_384;
+
 /// Destructures the inputs of an op or says how many it takes.
 pub(crate) fn arity<const N: usize>(inputs: &[TensorDesc]) -> Result<[TensorDesc; N]> {
     match inputs.try_into() {

@@ -1,13 +1,10 @@
 //! ReLU and its gradient: `y = max(x, 0)`, `dx = dy` where `y > 0`, else 0 (also at exactly 0).
-use super::{Batched, Launch, OpDef, Shader, View, ViewMut, arity};
+use super::{BLOCK, Batched, Launch, OpDef, Shader, View, ViewMut, arity};
 use crate::graph::{Graph, Node, TensorDesc, TensorId};
 use anyhow::{Result, ensure};
 use rayon::prelude::*;
 
 const SHADER: Shader = Shader::Plain("relu");
-
-/// Elements per task on the CPU: 64 KiB per tensor.
-const BLOCK: usize = 16_384;
 
 /// `[x] → [y]`.
 #[derive(Clone, PartialEq, Debug)]

@@ -1,13 +1,10 @@
 //! Stochastic gradient descent with momentum, Nesterov's variant and weight decay.
-use super::{Launch, OpDef, Shader, View, ViewMut, arity};
+use super::{BLOCK, Launch, OpDef, Shader, View, ViewMut, arity};
 use crate::graph::{Shape, TensorDesc};
 use anyhow::{Result, ensure};
 use rayon::prelude::*;
 
 const SHADER: Shader = Shader::Plain("sgd");
-
-/// Elements per task on the CPU: 64 KiB per tensor.
-const BLOCK: usize = 16_384;
 
 /// `[g, lr: 1×1×1×1]`, states `[p]`, or `[p, m]` where `momentum > 0`; `g`, `p` and `m` have one shape.
 ///

@@ -3,12 +3,9 @@ use super::{
     BatchNormGradInput, BatchNormGradPartials, BatchNormGradSum, MAX_BLOCKS, SHADER, per_channel,
 };
 use crate::graph::{Graph, Node, TensorDesc, TensorId};
-use crate::ops::{Batched, Launch, OpDef, View, ViewMut, arity};
+use crate::ops::{BLOCK, Batched, Launch, OpDef, View, ViewMut, arity};
 use anyhow::Result;
 use rayon::prelude::*;
-
-/// Elements per task on the CPU: 64 KiB per tensor.
-const BLOCK: usize = 16_384;
 
 /// `[x, mean, var, gamma, beta] → [y]`: `y = (x − mean)·gamma/√(var + eps) + beta`.
 ///

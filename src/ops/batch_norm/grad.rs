@@ -1,12 +1,9 @@
 //! The gradient of BatchNorm: two sums per channel in two stages, then one pass.
 use super::{SHADER, blocks, per_channel, reduction};
 use crate::graph::{Shape, TensorDesc};
-use crate::ops::{Batched, Launch, OpDef, View, ViewMut, arity};
+use crate::ops::{BLOCK, Batched, Launch, OpDef, View, ViewMut, arity};
 use anyhow::{Result, bail, ensure};
 use rayon::prelude::*;
-
-/// Elements per task on the CPU: 64 KiB per tensor.
-const BLOCK: usize = 16_384;
 
 /// First stage, `[x, dy, mean, var] → [partials: blocks × 1 × 2 × c]`: each block's `Σ dy` and
 /// `Σ dy·x̂`, where `x̂ = (x − mean)/√(var + eps)`.
