@@ -8,13 +8,34 @@ struct BlockParams {
     rows_per_block: u32,
     channel_groups: u32,  // of 32 channels
     blocks: u32,
-    eps: f32,             // read by grad_partials only
+    eps: f32,             // read by grad_block_sums only
 }
 
 @group(0) @binding(0) var<uniform> block_params: BlockParams;
 
 var<workgroup> lane_a: array<f32, 256>;
 var<workgroup> lane_b: array<f32, 256>;
+
+/// What one invocation of a reduction's first stage works on.
+struct Share {
+    block: u32,
+    lane: u32,     // its channel among the workgroup's 32
+    ch: u32,
+    first: u32,    // its first row; it takes every eighth from there
+    end: u32,      // one past the block's last row
+    count: f32,    // rows of the block
+    inside: bool,  // whether there is such a block and channel
+}
+
+fn share_of(group: u32, local: u32) -> Share {
+    let block = group / block_params.channel_groups;
+    let lane = local % 32u;
+    let ch = (group % block_params.channel_groups) * 32u + lane;
+    let begin = min(block * block_params.rows_per_block, block_params.rows);
+    let end = min(begin + block_params.rows_per_block, block_params.rows);
+    let inside = ch < block_params.c && block < block_params.blocks;
+    return Share(block, lane, ch, begin + local / 32u, end, f32(end - begin), inside);
+}
 
 /// Sum of the 8 invocations of this one's channel, in order.
 fn sum_a(lane: u32) -> f32 {
@@ -43,33 +64,26 @@ fn moments_partials(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) local: u32,
 ) {
-    let g = flat_group(group, groups);
-    let block = g / block_params.channel_groups;
-    let lane = local % 32u;
-    let ch = (g % block_params.channel_groups) * 32u + lane;
     let c = block_params.c;
-    let first = min(block * block_params.rows_per_block, block_params.rows);
-    let end = min(first + block_params.rows_per_block, block_params.rows);
-    let inside = ch < c && block < block_params.blocks;
+    let own = share_of(flat_group(group, groups), local);
 
     var sum = 0.0;
-    if (inside) {
-        for (var row = first + local / 32u; row < end; row += 8u) {
-            sum += x[row * c + ch];
+    if (own.inside) {
+        for (var row = own.first; row < own.end; row += 8u) {
+            sum += x[row * c + own.ch];
         }
     }
     lane_a[local] = sum;
     workgroupBarrier();
-    let count = f32(end - first);
-    let mean = sum_a(lane) / count;
+    let mean = sum_a(own.lane) / own.count;
     workgroupBarrier();
 
     // The distances sum to what rounding left in the mean: it is taken out of both results.
     var rest = 0.0;
     var squares = 0.0;
-    if (inside) {
-        for (var row = first + local / 32u; row < end; row += 8u) {
-            let d = x[row * c + ch] - mean;
+    if (own.inside) {
+        for (var row = own.first; row < own.end; row += 8u) {
+            let d = x[row * c + own.ch] - mean;
             rest += d;
             squares += d * d;
         }
@@ -77,10 +91,10 @@ fn moments_partials(
     lane_a[local] = rest;
     lane_b[local] = squares;
     workgroupBarrier();
-    if (local < 32u && inside) {
-        let total = sum_a(lane);
-        partials[2u * block * c + ch] = mean + total / count;
-        partials[(2u * block + 1u) * c + ch] = sum_b(lane) - total * total / count;
+    if (local < 32u && own.inside) {
+        let total = sum_a(own.lane);
+        partials[2u * own.block * c + own.ch] = mean + total / own.count;
+        partials[(2u * own.block + 1u) * c + own.ch] = sum_b(own.lane) - total * total / own.count;
     }
 }
 
@@ -198,32 +212,26 @@ fn grad_block_sums(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) local: u32,
 ) {
-    let g = flat_group(group, groups);
-    let block = g / block_params.channel_groups;
-    let lane = local % 32u;
-    let ch = (g % block_params.channel_groups) * 32u + lane;
     let c = block_params.c;
-    let first = min(block * block_params.rows_per_block, block_params.rows);
-    let end = min(first + block_params.rows_per_block, block_params.rows);
-    let inside = ch < c && block < block_params.blocks;
+    let own = share_of(flat_group(group, groups), local);
 
     var sum = 0.0;
     var products = 0.0;
-    if (inside) {
-        let mean = grad_mean[ch];
-        for (var row = first + local / 32u; row < end; row += 8u) {
-            let d = dy[row * c + ch];
+    if (own.inside) {
+        let mean = grad_mean[own.ch];
+        for (var row = own.first; row < own.end; row += 8u) {
+            let d = dy[row * c + own.ch];
             sum += d;
-            products += d * (x[row * c + ch] - mean);
+            products += d * (x[row * c + own.ch] - mean);
         }
     }
     lane_a[local] = sum;
     lane_b[local] = products;
     workgroupBarrier();
-    if (local < 32u && inside) {
-        let rstd = 1.0 / sqrt(grad_var[ch] + block_params.eps);
-        grad_partials[2u * block * c + ch] = sum_a(lane);
-        grad_partials[(2u * block + 1u) * c + ch] = sum_b(lane) * rstd;
+    if (local < 32u && own.inside) {
+        let rstd = 1.0 / sqrt(grad_var[own.ch] + block_params.eps);
+        grad_partials[2u * own.block * c + own.ch] = sum_a(own.lane);
+        grad_partials[(2u * own.block + 1u) * c + own.ch] = sum_b(own.lane) * rstd;
     }
 }
 

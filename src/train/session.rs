@@ -17,7 +17,6 @@ pub struct Session {
     lr: Option<TensorId>,
     /// Steps since the last [`Session::results`].
     pending: usize,
-    memory: u64,
 }
 
 /// A step that the device holds ready.
@@ -37,7 +36,6 @@ impl Session {
         data: &Dataset,
         mut backend: Box<dyn Backend>,
     ) -> Result<Session> {
-        let memory = prepared.memory();
         let Prepared {
             graph,
             steps,
@@ -66,18 +64,12 @@ impl Session {
             steps: ready,
             lr,
             pending: 0,
-            memory,
         })
     }
 
     /// The device.
     pub fn backend(&self) -> &dyn Backend {
         self.backend.as_ref()
-    }
-
-    /// Bytes allocated on the device.
-    pub fn memory(&self) -> u64 {
-        self.memory
     }
 
     /// The network's parameters, the same in every step.
