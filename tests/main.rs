@@ -5,6 +5,7 @@ mod case;
 mod cases;
 mod cli;
 mod device;
+mod executor;
 mod gradients;
 mod graph;
 mod parity;

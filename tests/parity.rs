@@ -21,6 +21,14 @@ fn checked_kernels_equal_the_cpu() {
 }
 
 #[test]
+fn kernels_equal_the_cpu_within_the_limits_that_webgpu_guarantees() {
+    every_node_agrees(Options {
+        portable: true,
+        ..Options::default()
+    });
+}
+
+#[test]
 fn nan_reaches_the_results() {
     for case in cases::all()
         .iter()

@@ -53,6 +53,12 @@ pub trait Backend {
     /// When the device is lost.
     fn run(&mut self, plan: PlanId) -> Result<()>;
 
+    /// Runs a plan once and returns the seconds that each of its dispatches took, in their order.
+    ///
+    /// # Errors
+    /// When the device has no clock or is lost.
+    fn profile(&mut self, plan: PlanId) -> Result<Vec<f64>>;
+
     /// Overwrites an input or a state of a compiled plan; runs that were queued before see the old bytes.
     ///
     /// # Errors

@@ -34,11 +34,11 @@ impl FromStr for Choice {
 
 /// Opens the device, and returns a line for the user where the choice needs a word.
 ///
-/// `WGPU_ADAPTER_NAME` stands in for a name where the choice is `gpu` or `auto`.
+/// The options are for a GPU; the CPU has none of them. `WGPU_ADAPTER_NAME` stands in for a name where the choice is `gpu` or `auto`.
 ///
 /// # Errors
 /// When there is no such adapter, more than one, or the driver refuses.
-pub fn open(choice: &Choice) -> Result<(Box<dyn Backend>, Option<String>)> {
+pub fn open(choice: &Choice, options: Options) -> Result<(Box<dyn Backend>, Option<String>)> {
     let named = std::env::var("WGPU_ADAPTER_NAME").unwrap_or_default();
     let (choice, asked_by) = match choice {
         Choice::Gpu | Choice::Auto if !named.is_empty() => {
@@ -80,7 +80,7 @@ pub fn open(choice: &Choice) -> Result<(Box<dyn Backend>, Option<String>)> {
         }
         (Choice::Cpu, _) => unreachable!("opened above"),
     };
-    Ok((Box::new(Gpu::open(adapter, Options::default())?), None))
+    Ok((Box::new(Gpu::open(adapter, options)?), None))
 }
 
 /// The number of the adapter that `wanted`, in lower case, means: its number itself or a part of

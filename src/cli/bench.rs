@@ -1,4 +1,5 @@
 //! `resnet bench`: training and inference on synthetic images, and the plan as text.
+use crate::backend::gpu::Options;
 use crate::backend::{self, Choice};
 use crate::bench::{Report, Settings, measure};
 use crate::report::mib;
@@ -26,6 +27,9 @@ pub struct Args {
     /// Measured steps, after one that warms up.
     #[arg(long, default_value_t = 5)]
     steps: usize,
+    /// Keeps wgpu's run-time checks in the GPU kernels: slower, and safe with any driver or kernel.
+    #[arg(long)]
+    checked: bool,
     /// One JSON object instead of text.
     #[arg(long)]
     json: bool,
@@ -44,6 +48,7 @@ pub fn run(args: Args) -> Result<()> {
         batch_size,
         image_size,
         steps,
+        checked,
         json,
         dump_graph,
     } = args;
@@ -53,7 +58,11 @@ pub fn run(args: Args) -> Result<()> {
         "--batch-size must be at least 2: BatchNorm needs more than one example"
     );
     ensure!(image_size > 0, "--image-size must be at least 1");
-    let (backend, note) = backend::open(&device)?;
+    let options = Options {
+        checked,
+        ..Options::default()
+    };
+    let (backend, note) = backend::open(&device, options)?;
     if let Some(note) = note {
         eprintln!("{note}");
     }

@@ -1,4 +1,5 @@
 //! `resnet eval`: loss, accuracy, per-class accuracy and the confusion matrix on the test images.
+use crate::backend::gpu::Options;
 use crate::backend::{self, Choice};
 use crate::config::TrainConfig;
 use crate::data;
@@ -33,6 +34,9 @@ pub struct Args {
     /// Evaluates only the first batches.
     #[arg(long)]
     limit_batches: Option<usize>,
+    /// Keeps wgpu's run-time checks in the GPU kernels: slower, and safe with any driver or kernel.
+    #[arg(long)]
+    checked: bool,
     /// One JSON object instead of text.
     #[arg(long)]
     json: bool,
@@ -88,7 +92,11 @@ pub fn run(args: Args) -> Result<()> {
         data.classes.len(),
         data.test.channels
     );
-    let (backend, note) = backend::open(&args.device)?;
+    let options = Options {
+        checked: args.checked,
+        ..Options::default()
+    };
+    let (backend, note) = backend::open(&args.device, options)?;
     if let Some(note) = note {
         eprintln!("{note}");
     }

@@ -1,6 +1,7 @@
 //! `resnet train`: trains, tests after every epoch, saves checkpoints, resumes.
 use super::Status;
 use crate::backend;
+use crate::backend::gpu::Options;
 use crate::config::{self, Overrides, TrainConfig};
 use crate::data::{self, Dataset};
 use crate::model::{Arch, initialise};
@@ -34,6 +35,9 @@ pub struct Args {
     /// Starts from the weights in this safetensors file, with PyTorch's names and layouts.
     #[arg(long, value_name = "FILE")]
     init: Option<PathBuf>,
+    /// Keeps wgpu's run-time checks in the GPU kernels: slower, and safe with any driver or kernel.
+    #[arg(long)]
+    checked: bool,
     /// One JSON object per line on stdout: steps, epochs and the end.
     #[arg(long)]
     json: bool,
@@ -52,7 +56,11 @@ pub fn run(args: Args) -> Result<Status> {
     for note in &data.notes {
         eprintln!("{note}");
     }
-    let (backend, note) = backend::open(&config.device.parse()?)?;
+    let options = Options {
+        checked: args.checked,
+        ..Options::default()
+    };
+    let (backend, note) = backend::open(&config.device.parse()?, options)?;
     if let Some(note) = note {
         eprintln!("{note}");
     }

@@ -1,4 +1,5 @@
 //! `resnet verify`: arguments and printing.
+use crate::backend::gpu::Options;
 use crate::backend::{self, Choice};
 use crate::verify::{Case, Check, Report, Rule, Set, run as replay, worst};
 use anyhow::{Result, ensure};
@@ -20,6 +21,9 @@ pub struct Args {
     /// Folder with a manifest.json and its files, instead of the cases inside this program.
     #[arg(long, value_name = "DIR")]
     cases: Option<PathBuf>,
+    /// Keeps wgpu's run-time checks in the GPU kernels: slower, and safe with any driver or kernel.
+    #[arg(long)]
+    checked: bool,
     /// One JSON object instead of text.
     #[arg(long)]
     json: bool,
@@ -34,7 +38,11 @@ pub fn run(args: Args) -> Result<()> {
         Some(dir) => Set::open(dir)?,
         None => Set::built_in()?,
     };
-    let (mut backend, note) = backend::open(&args.device)?;
+    let options = Options {
+        checked: args.checked,
+        ..Options::default()
+    };
+    let (mut backend, note) = backend::open(&args.device, options)?;
     if let Some(note) = note {
         eprintln!("{note}");
     }

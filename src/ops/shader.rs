@@ -62,6 +62,13 @@ pub struct Launch {
     pub groups: [u32; 3],
 }
 
+impl Kernel {
+    /// A name for people and files: the shader's, with the entry point.
+    pub fn label(self) -> String {
+        format!("{}.{}", self.shader.label(), self.entry)
+    }
+}
+
 impl Launch {
     /// A dispatch of `groups` workgroups along one axis, folded into two where there are more than
     /// 65,535: the kernel recovers its number as `wg.y * num_workgroups.x + wg.x` and guards.
@@ -86,6 +93,17 @@ impl Launch {
 }
 
 impl Shader {
+    /// A name for people and files: the file's, with the values of the template's switches.
+    pub fn label(self) -> String {
+        match self {
+            Shader::Plain(name) => name.to_string(),
+            Shader::Conv2d { pass, vec4 } => {
+                let vec4 = if vec4 { ".vec4" } else { "" };
+                format!("conv2d.{pass:?}{vec4}")
+            }
+        }
+    }
+
     /// The module's WGSL source.
     pub fn wgsl(self) -> String {
         let source = match self {

@@ -2,6 +2,9 @@
 //! liveness decides which values share a buffer, so the memory is known before it is allocated.
 mod chunk;
 mod dump;
+mod roofline;
+
+pub use roofline::Roofline;
 
 use crate::graph::{Graph, Kind, Node, TensorDesc, TensorId};
 use crate::ops::Op;

@@ -4,7 +4,7 @@ use super::{Part, Session, batches};
 use crate::config::TrainConfig;
 use crate::data::Sampler;
 use crate::report::{Console, Progress, Sums, write_metrics};
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -59,7 +59,8 @@ impl Run<'_> {
                 checkpoint::save(self.folder, session, self.info, progress)?;
                 return Ok(Outcome::Interrupted);
             }
-            let test = test(session, self.test_count, self.config, |_, _| Ok(()))?;
+            let test = test(session, self.test_count, self.config, |_, _| Ok(()))
+                .with_context(|| self.stopped(progress))?;
             let finished = progress.finish_epoch(&test).clone();
             checkpoint::save(self.folder, session, self.info, progress)?;
             write_metrics(self.folder, &progress.history)?;
@@ -90,12 +91,14 @@ impl Run<'_> {
         let mut last_read = Instant::now();
         console.start_epoch(progress, all);
         while let Some(batch) = todo.next() {
-            session.step(Part::Train, batch)?;
+            session
+                .step(Part::Train, batch)
+                .with_context(|| self.stopped(progress))?;
             queued.push_back(batch.len());
             let stop = self.interrupted.load(Ordering::Relaxed);
             let due = last_read.elapsed() >= READ_EVERY || queued.len() >= READ_AFTER;
             if due || stop || todo.peek().is_none() {
-                let results = session.results()?;
+                let results = session.results().with_context(|| self.stopped(progress))?;
                 progress.seconds += last_read.elapsed().as_secs_f64();
                 last_read = Instant::now();
                 for (result, examples) in results.into_iter().zip(queued.drain(..)) {
@@ -114,6 +117,19 @@ impl Run<'_> {
             }
         }
         Ok(Outcome::Finished)
+    }
+
+    /// What to say when the device failed.
+    fn stopped(&self, progress: &Progress) -> String {
+        let next = match checkpoint::latest(self.folder) {
+            Ok(saved) => format!(
+                "{} is saved: go on by `resnet train --resume {}`",
+                saved.display(),
+                self.folder.display()
+            ),
+            Err(_) => "there is no checkpoint yet: start anew".to_string(),
+        };
+        format!("the training stopped after step {}; {next}", progress.step)
     }
 
     fn diverged(&self, step: u64, loss: f32) -> String {

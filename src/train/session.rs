@@ -145,17 +145,19 @@ impl Session {
             correct,
         } = self.steps[0].pass.record;
         let words = |bytes: Vec<u8>| -> Vec<u32> { bytemuck::pod_collect_to_vec(&bytes) };
-        let end = words(self.backend.read(cursor)?)[0] as usize;
+        let end = words(self.backend.read(cursor)?)[0];
         let loss = words(self.backend.read(loss)?);
         let correct = words(self.backend.read(correct)?);
-        let entry = |at: usize| {
-            let slot = at % RECORD_CAPACITY;
+        // The device counts in 32 bits, so the count starts anew after 2³² steps.
+        let first = end.wrapping_sub(self.pending as u32);
+        let entry = |i: usize| {
+            let slot = first.wrapping_add(i as u32) as usize % RECORD_CAPACITY;
             StepResult {
                 loss: f32::from_bits(loss[slot]),
                 correct: correct[slot],
             }
         };
-        let results = (end - self.pending..end).map(entry).collect();
+        let results = (0..self.pending).map(entry).collect();
         self.pending = 0;
         Ok(results)
     }

@@ -10,6 +10,7 @@ use crate::plan::{Binding, Dispatch, Limits, Place, Plan};
 use anyhow::{Context, Result, ensure};
 use buffer::Buffer;
 use std::collections::HashMap;
+use std::time::Instant;
 
 /// Runs plans on the machine's cores.
 pub struct Cpu {
@@ -87,6 +88,10 @@ impl Backend for Cpu {
     }
 
     fn run(&mut self, id: PlanId) -> Result<()> {
+        self.profile(id).map(drop)
+    }
+
+    fn profile(&mut self, id: PlanId) -> Result<Vec<f64>> {
         let Cpu {
             threads,
             owned,
@@ -95,12 +100,12 @@ impl Backend for Cpu {
             ..
         } = self;
         let Compiled { plan, slots } = &plans[id.0];
-        threads.install(|| {
-            for dispatch in &plan.dispatches {
-                run_dispatch(dispatch, slots, owned, pool);
-            }
-        });
-        Ok(())
+        let mut timed = |dispatch: &Dispatch| {
+            let start = Instant::now();
+            run_dispatch(dispatch, slots, owned, pool);
+            start.elapsed().as_secs_f64()
+        };
+        Ok(threads.install(|| plan.dispatches.iter().map(&mut timed).collect()))
     }
 
     fn write(&mut self, tensor: TensorId, bytes: &[u8]) -> Result<()> {

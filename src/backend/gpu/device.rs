@@ -1,7 +1,8 @@
-//! Adapters, and the device opened on one of them, whose errors are kept instead of panicking.
+//! A device opened on an adapter. Its errors are kept and returned instead of panicking.
+use super::adapter::AdapterReport;
+use super::padded;
 use anyhow::{Context, Result, bail};
-use serde::Serialize;
-use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -15,120 +16,12 @@ pub struct Options {
     pub checked: bool,
     /// Pretends that no more bytes may be bound at once.
     pub max_binding: Option<usize>,
-}
-
-/// What there is to know about an adapter before it is opened.
-#[derive(Clone, Debug, Serialize)]
-pub struct AdapterReport {
-    /// The card's name.
-    pub name: String,
-    /// Vulkan, Metal or Dx12.
-    pub backend: String,
-    /// The driver and its version.
-    pub driver: String,
-    /// DiscreteGpu, IntegratedGpu, VirtualGpu, Other, or Cpu for a software adapter.
-    pub kind: String,
-    /// Bytes of memory it computes in, where the driver tells.
-    pub memory: Option<u64>,
-    /// The most bytes that one storage binding may cover.
-    pub max_storage_buffer_binding_size: u64,
-    /// The largest buffer in bytes.
-    pub max_buffer_size: u64,
-    /// Bytes of workgroup memory.
-    pub max_compute_workgroup_storage_size: u32,
-    /// Invocations per workgroup.
-    pub max_compute_invocations_per_workgroup: u32,
-    /// Optional features that kernels may profit from, with whether the adapter has them.
-    pub features: BTreeMap<&'static str, bool>,
-    #[serde(skip)]
-    adapter: wgpu::Adapter,
-}
-
-impl AdapterReport {
-    /// Whether the adapter computes on the CPU.
-    pub fn is_software(&self) -> bool {
-        self.adapter.get_info().device_type == wgpu::DeviceType::Cpu
-    }
-
-    /// For choosing the best: discrete, integrated, anything else, software.
-    pub fn rank(&self) -> u8 {
-        match self.adapter.get_info().device_type {
-            wgpu::DeviceType::DiscreteGpu => 0,
-            wgpu::DeviceType::IntegratedGpu => 1,
-            wgpu::DeviceType::VirtualGpu | wgpu::DeviceType::Other => 2,
-            wgpu::DeviceType::Cpu => 3,
-        }
-    }
-}
-
-/// Every adapter of the machine. GL is left out, since it shows the same cards with less to offer;
-/// `WGPU_BACKEND` chooses other backends.
-pub fn adapters() -> Vec<AdapterReport> {
-    let backends = wgpu::Backends::from_env().unwrap_or(wgpu::Backends::PRIMARY);
-    let instance = wgpu::Instance::new(wgpu::InstanceDescriptor {
-        backends,
-        ..wgpu::InstanceDescriptor::new_without_display_handle()
-    });
-    let adapters = pollster::block_on(instance.enumerate_adapters(backends));
-    adapters.into_iter().map(report).collect()
-}
-
-fn report(adapter: wgpu::Adapter) -> AdapterReport {
-    let (info, limits, has) = (adapter.get_info(), adapter.limits(), adapter.features());
-    let features = [
-        ("shader-f16", wgpu::Features::SHADER_F16),
-        ("subgroups", wgpu::Features::SUBGROUP),
-        ("timestamps", wgpu::Features::TIMESTAMP_QUERY),
-        ("immediates", wgpu::Features::IMMEDIATES),
-        (
-            "cooperative matrix",
-            wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX,
-        ),
-    ];
-    AdapterReport {
-        memory: memory(&adapter),
-        name: info.name,
-        backend: info.backend.to_string(),
-        driver: format!("{} {}", info.driver, info.driver_info)
-            .trim()
-            .to_string(),
-        kind: format!("{:?}", info.device_type),
-        max_storage_buffer_binding_size: limits.max_storage_buffer_binding_size,
-        max_buffer_size: limits.max_buffer_size,
-        max_compute_workgroup_storage_size: limits.max_compute_workgroup_storage_size,
-        max_compute_invocations_per_workgroup: limits.max_compute_invocations_per_workgroup,
-        features: features
-            .map(|(name, feature)| (name, has.contains(feature)))
-            .into(),
-        adapter,
-    }
-}
-
-/// Bytes of the heaps that lie on the device. Only Vulkan tells; for the others a failed allocation
-/// is the first that is heard of it.
-#[cfg(not(target_vendor = "apple"))]
-fn memory(adapter: &wgpu::Adapter) -> Option<u64> {
-    // SAFETY: the handles are only asked for properties and not kept beyond the adapter's borrow.
-    unsafe {
-        let vulkan = adapter.as_hal::<wgpu::hal::api::Vulkan>()?;
-        let instance = vulkan.shared_instance().raw_instance();
-        let properties =
-            instance.get_physical_device_memory_properties(vulkan.raw_physical_device());
-        // VK_MEMORY_HEAP_DEVICE_LOCAL_BIT is 1.
-        let local = properties
-            .memory_heaps_as_slice()
-            .iter()
-            .filter(|h| h.flags.as_raw() & 1 == 1);
-        local.map(|heap| heap.size).max()
-    }
-}
-
-#[cfg(target_vendor = "apple")]
-fn memory(_: &wgpu::Adapter) -> Option<u64> {
-    None
+    /// Asks for WebGPU's default limits and no feature, as if the adapter had no more.
+    pub portable: bool,
 }
 
 /// An opened adapter.
+#[derive(Clone)]
 pub struct Device {
     pub name: String,
     pub memory: Option<u64>,
@@ -140,13 +33,18 @@ pub struct Device {
 }
 
 impl Device {
-    pub fn open(report: &AdapterReport) -> Result<Device> {
-        let required_limits = report.adapter.limits();
-        let descriptor = wgpu::DeviceDescriptor {
-            required_limits,
-            ..Default::default()
+    pub fn open(report: &AdapterReport, options: Options) -> Result<Device> {
+        let adapter = &report.adapter;
+        let wanted = wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::PIPELINE_CACHE;
+        let descriptor = match options.portable {
+            true => wgpu::DeviceDescriptor::default(),
+            false => wgpu::DeviceDescriptor {
+                required_limits: adapter.limits(),
+                required_features: adapter.features() & wanted,
+                ..Default::default()
+            },
         };
-        let (wgpu, queue) = pollster::block_on(report.adapter.request_device(&descriptor))
+        let (wgpu, queue) = pollster::block_on(adapter.request_device(&descriptor))
             .with_context(|| format!("opening {}", report.name))?;
         let error = Arc::new(Mutex::new(None));
         let keep = |error: &Arc<Mutex<Option<String>>>| {
@@ -158,21 +56,32 @@ impl Device {
         };
         let (on_error, on_lost) = (keep(&error), keep(&error));
         wgpu.on_uncaptured_error(Arc::new(move |e: wgpu::Error| on_error(e.to_string())));
-        wgpu.set_device_lost_callback(move |reason, message| {
-            if reason != wgpu::DeviceLostReason::Destroyed {
-                on_lost(format!("the device was lost: {message}"));
-            }
+        wgpu.set_device_lost_callback(move |_, message| {
+            on_lost(format!("the device was lost: {message}"));
         });
-        let name = format!("{} ({})", report.name, report.backend);
-        let (memory, software) = (report.memory, report.is_software());
         Ok(Device {
-            name,
-            memory,
-            software,
+            name: format!("{} ({})", report.name, report.backend),
+            memory: report.memory,
+            software: report.is_software(),
             wgpu,
             queue,
             error,
         })
+    }
+
+    /// Does what may fail for want of memory or break a rule of the driver, and returns such an
+    /// error of this thread instead of keeping it.
+    pub fn scoped<T>(&self, work: impl FnOnce() -> T) -> Result<T> {
+        let invalid = self.wgpu.push_error_scope(wgpu::ErrorFilter::Validation);
+        let memory = self.wgpu.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+        let internal = self.wgpu.push_error_scope(wgpu::ErrorFilter::Internal);
+        let done = work();
+        // The scopes end in the opposite order.
+        let errors = [internal, memory, invalid].map(|scope| pollster::block_on(scope.pop()));
+        match errors.into_iter().flatten().next() {
+            Some(error) => bail!("{} failed: {error}", self.name),
+            None => Ok(done),
+        }
     }
 
     /// The first error reported so far.
@@ -186,13 +95,87 @@ impl Device {
 
     /// Waits for a submission, or for all.
     pub fn wait(&self, submission: Option<wgpu::SubmissionIndex>) -> Result<()> {
+        self.check()?;
         let poll = wgpu::PollType::Wait {
             submission_index: submission,
             timeout: Some(TIMEOUT),
         };
-        let waited = self.wgpu.poll(poll);
+        // wgpu panics in the poll that finds the device lost, after it has told us so.
+        let waited = catch_unwind(AssertUnwindSafe(|| self.wgpu.poll(poll)));
         self.check()?;
-        waited.with_context(|| format!("waiting for {}", self.name))?;
+        match waited {
+            Ok(waited) => waited.with_context(|| format!("waiting for {}", self.name))?,
+            Err(_) => bail!("waiting for {} failed", self.name),
+        };
         Ok(())
+    }
+
+    pub fn buffer(&self, bytes: usize, usage: wgpu::BufferUsages) -> wgpu::Buffer {
+        self.wgpu.create_buffer(&wgpu::BufferDescriptor {
+            label: None,
+            size: padded(bytes),
+            usage,
+            mapped_at_creation: false,
+        })
+    }
+
+    /// Copies the first bytes of a buffer to the host, after everything queued.
+    pub fn download(&self, buffer: &wgpu::Buffer, bytes: usize) -> Result<Vec<u8>> {
+        use wgpu::BufferUsages as Usage;
+        let staging = self.buffer(bytes, Usage::MAP_READ | Usage::COPY_DST);
+        let mut encoder = self.wgpu.create_command_encoder(&Default::default());
+        encoder.copy_buffer_to_buffer(buffer, 0, &staging, 0, padded(bytes));
+        self.queue.submit([encoder.finish()]);
+        let (send, receive) = std::sync::mpsc::channel();
+        // A receiver that is gone means that this function already returned an error.
+        staging.map_async(wgpu::MapMode::Read, .., move |result| {
+            drop(send.send(result))
+        });
+        self.wait(None)?;
+        receive
+            .recv()
+            .context("the device dropped a read")?
+            .context("reading from the device")?;
+        let view = staging
+            .get_mapped_range(..)
+            .context("reading from the device")?;
+        Ok(view[..bytes].to_vec())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::gpu::adapters;
+
+    fn device() -> Option<Device> {
+        let best = adapters().into_iter().min_by_key(AdapterReport::rank);
+        if best.is_none() {
+            eprintln!("SKIPPED: no GPU adapter");
+        }
+        best.map(|adapter| Device::open(&adapter, Options::default()).unwrap())
+    }
+
+    #[test]
+    fn a_lost_device_is_an_error() {
+        let Some(device) = device() else { return };
+        device.wait(None).unwrap();
+        device.wgpu.destroy();
+        device.queue.submit([]);
+        let lost = device.wait(None).and_then(|()| device.wait(None));
+        let error = lost.unwrap_err().to_string();
+        assert!(error.contains("the device was lost"), "{error}");
+    }
+
+    #[test]
+    fn a_refused_buffer_is_an_error_of_its_own() {
+        let Some(device) = device() else { return };
+        let most = device.wgpu.limits().max_buffer_size as usize;
+        let too_large = device.scoped(|| device.buffer(most + 4, wgpu::BufferUsages::STORAGE));
+        assert!(too_large.is_err());
+        device.check().unwrap();
+        device
+            .scoped(|| device.buffer(4, wgpu::BufferUsages::STORAGE))
+            .unwrap();
     }
 }

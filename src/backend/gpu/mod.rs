@@ -1,17 +1,28 @@
-//! The wgpu backend: Vulkan, Metal or DX12. One encoder, one pass and one submit per run of a plan.
+//! The wgpu backend: Vulkan, Metal or DX12. One encoder, one pass and one submit per run of a
+//! plan, unless that would keep the device busy for too long.
+mod adapter;
+mod cache;
+mod compiled;
 mod device;
 mod pipelines;
+mod profile;
+mod submits;
 
-pub use device::{AdapterReport, Options, adapters};
+pub use adapter::{AdapterReport, adapters};
+pub use device::Options;
 
 use super::cpu::host;
 use super::{Assignment, Backend, PlanId};
 use crate::graph::TensorId;
-use crate::plan::{Binding, Dispatch, Limits, Place, Plan, descs};
+use crate::plan::{Binding, Limits, Place, Plan};
 use anyhow::{Context, Result, ensure};
+use cache::Cache;
+use compiled::Compiled;
 use device::Device;
 use pipelines::Pipelines;
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
+use std::time::Instant;
+use submits::Submits;
 
 /// Runs that may be queued before the host waits for the oldest.
 const IN_FLIGHT: usize = 2;
@@ -28,31 +39,19 @@ pub struct Gpu {
     max_binding: usize,
 }
 
-struct Compiled {
-    calls: Vec<Call>,
-    /// Values that can be read: their buffer in the pool and their size in bytes.
-    kept: BTreeMap<TensorId, (usize, usize)>,
-}
-
-/// A dispatch with everything prebuilt.
-struct Call {
-    pipeline: wgpu::ComputePipeline,
-    bindings: wgpu::BindGroup,
-    groups: [u32; 3],
-}
-
 impl Gpu {
     /// Opens an adapter of [`adapters`].
     ///
     /// # Errors
     /// When the driver refuses.
     pub fn open(adapter: &AdapterReport, options: Options) -> Result<Gpu> {
-        let device = Device::open(adapter)?;
+        let device = Device::open(adapter, options)?;
+        let cache = Cache::open(&device, adapter);
         let offered = device.wgpu.limits().max_storage_buffer_binding_size;
         let offered = usize::try_from(offered).context("the binding limit")?;
         Ok(Gpu {
             max_binding: options.max_binding.unwrap_or(offered).min(offered),
-            pipelines: Pipelines::new(options.checked),
+            pipelines: Pipelines::new(options.checked, cache),
             device,
             owned: HashMap::new(),
             pool: Vec::new(),
@@ -61,111 +60,57 @@ impl Gpu {
         })
     }
 
-    fn buffer(&self, bytes: usize, usage: wgpu::BufferUsages) -> wgpu::Buffer {
-        self.device.wgpu.create_buffer(&wgpu::BufferDescriptor {
-            label: None,
-            size: padded(bytes),
-            usage,
-            mapped_at_creation: false,
-        })
-    }
-
     fn storage(&self, bytes: usize) -> wgpu::Buffer {
         use wgpu::BufferUsages as Usage;
-        self.buffer(bytes, Usage::STORAGE | Usage::COPY_DST | Usage::COPY_SRC)
+        self.device
+            .buffer(bytes, Usage::STORAGE | Usage::COPY_DST | Usage::COPY_SRC)
     }
 
-    /// The calls of a plan whose slots are played by these pool buffers.
-    fn calls(&mut self, plan: &Plan, slots: &[usize]) -> Result<Vec<Call>> {
-        let launches: Vec<_> = plan
-            .dispatches
-            .iter()
-            .map(|d| d.op.def().launch(&descs(&d.inputs), &descs(&d.outputs)))
-            .collect();
-        // All uniform blocks lie in one buffer, each at an offset the device can bind.
-        let align = self
-            .device
-            .wgpu
-            .limits()
-            .min_uniform_buffer_offset_alignment as usize;
-        let mut bytes = Vec::new();
-        let mut offsets = Vec::new();
-        for launch in &launches {
-            bytes.resize(bytes.len().next_multiple_of(align), 0);
-            offsets.push(bytes.len());
-            bytes.extend_from_slice(bytemuck::cast_slice(&launch.params));
-            // WGSL rounds the size of a uniform block up to 16.
-            bytes.resize(bytes.len().next_multiple_of(16), 0);
-        }
-        let uniforms = self.buffer(
-            bytes.len(),
-            wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
-        );
-        self.device.queue.write_buffer(&uniforms, 0, &bytes);
-
-        let mut calls = Vec::with_capacity(launches.len());
-        for ((dispatch, launch), offset) in plan.dispatches.iter().zip(launches).zip(offsets) {
-            let Dispatch {
-                inputs, outputs, ..
-            } = dispatch;
-            let pipeline =
-                self.pipelines
-                    .get(&self.device, launch.kernel, inputs.len(), outputs.len());
-            let params = (launch.params.len() * 4).next_multiple_of(16);
-            let mut entries = vec![entry(0, &uniforms, offset, params)];
-            for (i, b) in inputs.iter().chain(outputs).enumerate() {
-                entries.push(entry(
-                    i + 1,
-                    self.behind(b, slots),
-                    b.offset,
-                    b.desc.bytes(),
-                ));
+    /// Makes the buffers that the plan needs and that are not there yet; returns for each of its
+    /// slots the number of the pool buffer that plays it.
+    fn allocate(&mut self, plan: &Plan) -> Vec<usize> {
+        for (&tensor, &bytes) in &plan.owned {
+            if !self.owned.contains_key(&tensor) {
+                self.owned.insert(tensor, (self.storage(bytes), bytes));
             }
-            let bindings = self
-                .device
-                .wgpu
-                .create_bind_group(&wgpu::BindGroupDescriptor {
-                    label: Some(dispatch.op.def().name()),
-                    layout: &pipeline.layout,
-                    entries: &entries,
-                });
-            calls.push(Call {
-                pipeline: pipeline.pipeline,
-                bindings,
-                groups: launch.groups,
-            });
         }
-        Ok(calls)
+        let sizes: Vec<usize> = self.pool.iter().map(|b| b.size() as usize).collect();
+        let Assignment { slots, new } = super::assign(&plan.slots, &sizes);
+        for bytes in new {
+            let buffer = self.storage(bytes);
+            self.pool.push(buffer);
+        }
+        slots
     }
 
-    fn behind(&self, binding: &Binding, slots: &[usize]) -> &wgpu::Buffer {
-        match binding.place {
-            Place::Own(t) => &self.owned[&t].0,
-            Place::Slot(slot) => &self.pool[slots[slot]],
+    /// Queues a run in as few submits as the device's speed allows; returns the last one.
+    fn submit(&self, id: PlanId) -> Option<wgpu::SubmissionIndex> {
+        let Compiled { calls, submits, .. } = &self.plans[id.0];
+        let mut last = None;
+        for range in submits.ranges() {
+            let mut encoder = self.device.wgpu.create_command_encoder(&Default::default());
+            {
+                let mut pass = encoder.begin_compute_pass(&Default::default());
+                for call in &calls[range.clone()] {
+                    call.encode(&mut pass);
+                }
+            }
+            last = Some(self.device.queue.submit([encoder.finish()]));
         }
+        last
     }
 
-    /// Copies the first bytes of a buffer to the host, after everything queued.
-    fn download(&self, buffer: &wgpu::Buffer, bytes: usize) -> Result<Vec<u8>> {
-        use wgpu::BufferUsages as Usage;
-        let staging = self.buffer(bytes, Usage::MAP_READ | Usage::COPY_DST);
-        let mut encoder = self.device.wgpu.create_command_encoder(&Default::default());
-        encoder.copy_buffer_to_buffer(buffer, 0, &staging, 0, padded(bytes));
-        self.device.queue.submit([encoder.finish()]);
-        let (send, receive) = std::sync::mpsc::channel();
-        // A receiver that is gone means that this function already returned an error.
-        staging.map_async(wgpu::MapMode::Read, .., move |result| {
-            drop(send.send(result))
-        });
-        self.device.wait(None)?;
-        receive
-            .recv()
-            .context("the device dropped a read")?
-            .context("reading from the device")?;
-        let view = staging
-            .get_mapped_range(..)
-            .context("reading from the device")?;
-        Ok(view[..bytes].to_vec())
+    /// Runs a plan alone and takes its time, by which its submits are cut.
+    fn run_timed(&mut self, id: PlanId) -> Result<()> {
+        // What was written before goes to the device with the next submit.
+        self.device.queue.submit([]);
+        self.wait()?;
+        let start = Instant::now();
+        self.submit(id);
+        self.wait()?;
+        let seconds = start.elapsed().as_secs_f64();
+        self.plans[id.0].submits.measured(seconds);
+        Ok(())
     }
 }
 
@@ -213,46 +158,47 @@ impl Backend for Gpu {
             "a tensor of {largest} bytes exceeds the {most} bytes that {} allows for one buffer",
             self.device.name
         );
-        for (&tensor, &bytes) in &plan.owned {
-            if !self.owned.contains_key(&tensor) {
-                self.owned.insert(tensor, (self.storage(bytes), bytes));
-            }
-        }
-        let sizes: Vec<usize> = self.pool.iter().map(|b| b.size() as usize).collect();
-        let Assignment { slots, new } = super::assign(&plan.slots, &sizes);
-        for bytes in new {
-            let buffer = self.storage(bytes);
-            self.pool.push(buffer);
-        }
-        let calls = self.calls(&plan, &slots)?;
+        let planned = plan.memory_bytes();
+        let device = self.device.clone();
+        let slots = device.scoped(|| self.allocate(&plan)).with_context(|| {
+            format!("allocating {planned} bytes; a smaller --batch-size needs less")
+        })?;
+        let (owned, pool) = (&self.owned, &self.pool);
+        let behind = |binding: &Binding| match binding.place {
+            Place::Own(t) => &owned[&t].0,
+            Place::Slot(slot) => &pool[slots[slot]],
+        };
+        let calls = compiled::calls(&plan, &self.device, &mut self.pipelines, behind)?;
         self.device.check()?;
         let kept = plan
             .kept
             .iter()
             .map(|(&t, kept)| (t, (slots[kept.slot], kept.bytes)))
             .collect();
-        self.plans.push(Compiled { calls, kept });
+        let submits = Submits::new(&plan);
+        self.plans.push(Compiled {
+            calls,
+            submits,
+            kept,
+        });
         Ok(PlanId(self.plans.len() - 1))
     }
 
     fn run(&mut self, id: PlanId) -> Result<()> {
+        if self.plans[id.0].submits.is_timed() {
+            return self.run_timed(id);
+        }
         while self.queued.len() >= IN_FLIGHT {
             let oldest = self.queued.pop_front();
             self.device.wait(oldest)?;
         }
-        let mut encoder = self.device.wgpu.create_command_encoder(&Default::default());
-        {
-            let mut pass = encoder.begin_compute_pass(&Default::default());
-            for call in &self.plans[id.0].calls {
-                let [x, y, z] = call.groups;
-                pass.set_pipeline(&call.pipeline);
-                pass.set_bind_group(0, &call.bindings, &[]);
-                pass.dispatch_workgroups(x, y, z);
-            }
-        }
-        self.queued
-            .push_back(self.device.queue.submit([encoder.finish()]));
+        self.queued.extend(self.submit(id));
         self.device.check()
+    }
+
+    fn profile(&mut self, id: PlanId) -> Result<Vec<f64>> {
+        self.wait()?;
+        profile::run(&self.device, &self.plans[id.0])
     }
 
     fn write(&mut self, tensor: TensorId, bytes: &[u8]) -> Result<()> {
@@ -281,36 +227,18 @@ impl Backend for Gpu {
             .owned
             .get(&tensor)
             .context("no compiled plan has this input or state")?;
-        self.download(buffer, *size)
+        self.device.download(buffer, *size)
     }
 
     fn read_value(&mut self, id: PlanId, tensor: TensorId) -> Result<Vec<u8>> {
         let kept = self.plans[id.0].kept.get(&tensor);
         let (slot, size) = kept.context("the plan does not keep this value")?;
-        self.download(&self.pool[*slot], *size)
+        self.device.download(&self.pool[*slot], *size)
     }
 
     fn wait(&mut self) -> Result<()> {
         self.queued.clear();
         self.device.wait(None)
-    }
-}
-
-fn entry(
-    number: usize,
-    buffer: &wgpu::Buffer,
-    offset: usize,
-    bytes: usize,
-) -> wgpu::BindGroupEntry<'_> {
-    let size = std::num::NonZeroU64::new(padded(bytes));
-    let resource = wgpu::BindingResource::Buffer(wgpu::BufferBinding {
-        buffer,
-        offset: offset as u64,
-        size,
-    });
-    wgpu::BindGroupEntry {
-        binding: number as u32,
-        resource,
     }
 }
 

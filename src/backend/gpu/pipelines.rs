@@ -1,14 +1,27 @@
-//! Compute pipelines, compiled once per kernel.
+//! Compute pipelines, compiled once per kernel and many at a time.
+use super::cache::Cache;
 use super::device::Device;
 use crate::ops::{Kernel, Shader};
-use std::collections::HashMap;
+use anyhow::{Context, Result};
+use indicatif::{ProgressBar, ProgressStyle};
+use rayon::prelude::*;
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
 
 /// The pipelines and modules made so far.
 pub struct Pipelines {
     checked: bool,
+    cache: Option<Cache>,
     modules: HashMap<Shader, wgpu::ShaderModule>,
-    layouts: HashMap<(usize, usize), wgpu::BindGroupLayout>,
+    layouts: HashMap<Arity, wgpu::BindGroupLayout>,
     pipelines: HashMap<Kernel, Pipeline>,
+}
+
+/// How many buffers a kernel reads and how many it writes.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Arity {
+    pub inputs: usize,
+    pub outputs: usize,
 }
 
 /// A pipeline with the layout of its bindings.
@@ -20,37 +33,68 @@ pub struct Pipeline {
 
 impl Pipelines {
     /// `checked` keeps wgpu's run-time checks in the kernels: bounds, loops, zeroed workgroup memory.
-    pub fn new(checked: bool) -> Pipelines {
+    pub fn new(checked: bool, cache: Option<Cache>) -> Pipelines {
         let (modules, layouts, pipelines) = Default::default();
         Pipelines {
             checked,
+            cache,
             modules,
             layouts,
             pipelines,
         }
     }
 
-    /// The pipeline of a kernel that reads `inputs` buffers and writes `outputs`.
-    pub fn get(
-        &mut self,
-        device: &Device,
-        kernel: Kernel,
-        inputs: usize,
-        outputs: usize,
-    ) -> Pipeline {
-        if let Some(known) = self.pipelines.get(&kernel) {
-            return known.clone();
+    /// A pipeline that [`Self::compile`] made.
+    pub fn get(&self, kernel: Kernel) -> &Pipeline {
+        &self.pipelines[&kernel]
+    }
+
+    /// Compiles those of the kernels that are not there yet, on all cores.
+    ///
+    /// # Errors
+    /// When the driver refuses a kernel, which is then named.
+    pub fn compile(&mut self, device: &Device, kernels: &[(Kernel, Arity)]) -> Result<()> {
+        let mut missing: HashMap<Kernel, Arity> = kernels.iter().copied().collect();
+        missing.retain(|kernel, _| !self.pipelines.contains_key(kernel));
+        if missing.is_empty() {
+            return Ok(());
         }
-        let layout = self
-            .layouts
-            .entry((inputs, outputs))
-            .or_insert_with(|| bind_group_layout(&device.wgpu, inputs, outputs))
-            .clone();
+        for &arity in missing.values() {
+            let layout = || bind_group_layout(&device.wgpu, arity);
+            self.layouts.entry(arity).or_insert_with(layout);
+        }
+        let bar = ProgressBar::new(missing.len() as u64);
+        let style = ProgressStyle::with_template("{spinner} compiling kernels {pos}/{len}");
+        bar.set_style(style.expect("a well-formed template"));
+        bar.enable_steady_tick(Duration::from_millis(100));
+
+        // Several kernels may lie in one module.
+        let mut shaders: HashSet<Shader> = missing.keys().map(|kernel| kernel.shader).collect();
+        shaders.retain(|shader| !self.modules.contains_key(shader));
         let checked = self.checked;
-        let module = self
-            .modules
-            .entry(kernel.shader)
-            .or_insert_with(|| module(&device.wgpu, kernel.shader, checked));
+        let modules = shaders.into_par_iter().map(|shader| {
+            let made = device.scoped(|| module(&device.wgpu, shader, checked));
+            let made = made.with_context(|| format!("reading the shader {}", shader.label()))?;
+            Ok((shader, made))
+        });
+        self.modules.extend(modules.collect::<Result<Vec<_>>>()?);
+        let pipelines = missing.into_par_iter().map(|(kernel, arity)| {
+            let made = device.scoped(|| self.pipeline(device, kernel, arity));
+            bar.inc(1);
+            let made = made.with_context(|| format!("compiling the kernel {}", kernel.label()))?;
+            Ok((kernel, made))
+        });
+        let pipelines = pipelines.collect::<Result<Vec<_>>>()?;
+        self.pipelines.extend(pipelines);
+        bar.finish_and_clear();
+        if let Some(cache) = &self.cache {
+            cache.save();
+        }
+        Ok(())
+    }
+
+    fn pipeline(&self, device: &Device, kernel: Kernel, arity: Arity) -> Pipeline {
+        let layout = self.layouts[&arity].clone();
         let pipeline_layout = device
             .wgpu
             .create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
@@ -63,17 +107,15 @@ impl Pipelines {
             .create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
                 label: Some(kernel.entry),
                 layout: Some(&pipeline_layout),
-                module,
+                module: &self.modules[&kernel.shader],
                 entry_point: Some(kernel.entry),
                 compilation_options: wgpu::PipelineCompilationOptions {
-                    zero_initialize_workgroup_memory: checked,
+                    zero_initialize_workgroup_memory: self.checked,
                     ..Default::default()
                 },
-                cache: None,
+                cache: self.cache.as_ref().map(|cache| &cache.wgpu),
             });
-        let made = Pipeline { pipeline, layout };
-        self.pipelines.insert(kernel, made.clone());
-        made
+        Pipeline { pipeline, layout }
     }
 }
 
@@ -94,11 +136,8 @@ fn module(device: &wgpu::Device, shader: Shader, checked: bool) -> wgpu::ShaderM
     }
 }
 
-fn bind_group_layout(
-    device: &wgpu::Device,
-    inputs: usize,
-    outputs: usize,
-) -> wgpu::BindGroupLayout {
+fn bind_group_layout(device: &wgpu::Device, arity: Arity) -> wgpu::BindGroupLayout {
+    let Arity { inputs, outputs } = arity;
     let entry = |binding: usize, ty| wgpu::BindGroupLayoutEntry {
         binding: binding as u32,
         visibility: wgpu::ShaderStages::COMPUTE,

@@ -1,0 +1,94 @@
+//! What the GPU backend promises beside right results: times per dispatch, and a cache of compiled
+//! pipelines that a damaged file cannot spoil.
+use crate::cases;
+use crate::device;
+use assert_cmd::Command;
+use resnet::backend::Backend;
+use resnet::backend::cpu::Cpu;
+use resnet::backend::gpu::Options;
+use serde_json::Value;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+#[test]
+fn a_profile_times_every_dispatch() {
+    let case = &cases::all()[0];
+    let mut backends: Vec<Box<dyn Backend>> = vec![Box::new(Cpu::new().unwrap())];
+    if let Some(adapter) = device::adapter() {
+        backends.push(Box::new(device::open(adapter, Options::default())));
+    }
+    for mut backend in backends {
+        let plan = device::whole(case, &case.results(), backend.as_ref()).unwrap();
+        let dispatches = plan.dispatches.len();
+        let id = backend.compile(plan).unwrap();
+        let seconds = backend.profile(id).unwrap();
+        assert_eq!(seconds.len(), dispatches);
+        let all: f64 = seconds.iter().sum();
+        assert!(all > 0.0 && all < 60.0, "{}: {all} s", backend.device());
+    }
+}
+
+#[test]
+fn an_adapter_without_timestamps_says_so() {
+    let Some(adapter) = device::adapter() else {
+        return;
+    };
+    let case = &cases::all()[0];
+    let options = Options {
+        portable: true,
+        ..Options::default()
+    };
+    let mut gpu = device::open(adapter, options);
+    let plan = device::whole(case, &case.results(), &gpu).unwrap();
+    let id = gpu.compile(plan).unwrap();
+    let error = gpu.profile(id).unwrap_err().to_string();
+    assert!(error.contains("has no timestamps"), "{error}");
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn compiled_kernels_are_kept_and_a_damaged_file_is_replaced() {
+    if device::adapter().is_none() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let cases = one_case(folder.path());
+    let verify = || {
+        let mut command = Command::cargo_bin("resnet").unwrap();
+        command.env("XDG_CACHE_HOME", folder.path());
+        command.args(["verify", "--device", "gpu", "--cases"]);
+        let output = command.arg(&cases).output().unwrap();
+        assert!(output.status.success());
+        String::from_utf8(output.stderr).unwrap()
+    };
+    assert!(!verify().contains("compiling the kernels anew"));
+    let kept = fs::read_dir(folder.path().join("resnet/pipelines")).unwrap();
+    let kept: Vec<PathBuf> = kept.map(|entry| entry.unwrap().path()).collect();
+    assert_eq!(kept.len(), 1);
+    let whole = fs::read(&kept[0]).unwrap();
+
+    fs::write(&kept[0], &whole[..whole.len() - 1]).unwrap();
+    let said = verify();
+    assert!(said.contains("compiling the kernels anew"), "{said}");
+    assert!(said.contains("is damaged and will be replaced"), "{said}");
+    assert!(!verify().contains("compiling the kernels anew"));
+}
+
+/// A folder with the first case of the optimisers.
+#[cfg(target_os = "linux")]
+fn one_case(folder: &Path) -> PathBuf {
+    let mut manifest: Value =
+        serde_json::from_slice(&fs::read("tests/golden/manifest.json").unwrap()).unwrap();
+    let file = "ops_optim.safetensors";
+    let mut ops = manifest["ops"].as_array().unwrap().clone();
+    ops.retain(|op| op["file"] == file);
+    ops.truncate(1);
+    manifest["ops"] = ops.into();
+    manifest["networks"] = Value::Array(Vec::new());
+    manifest["resize"] = Value::Null;
+    let cases = folder.join("cases");
+    fs::create_dir(&cases).unwrap();
+    fs::write(cases.join("manifest.json"), manifest.to_string()).unwrap();
+    fs::copy(Path::new("tests/golden").join(file), cases.join(file)).unwrap();
+    cases
+}
