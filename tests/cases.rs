@@ -1,6 +1,7 @@
 //! The table of cases, one or more for every op. What is asked of them is in the neighbouring files.
 //! A new op is a new row of `all`.
 use crate::case::{Case, differentiable, plain};
+use crate::fused;
 use resnet::graph::{DType, Shape, TensorDesc, TensorId};
 use resnet::ops::{AdamW, AdamWCorrection, BatchNorm, Fill, Sgd, SumPartials, Window, resize_taps};
 
@@ -8,6 +9,7 @@ use resnet::ops::{AdamW, AdamWCorrection, BatchNorm, Fill, Sgd, SumPartials, Win
 pub fn all() -> Vec<Case> {
     let mut cases = elementwise();
     cases.extend(convolutions());
+    cases.extend(fused::cases());
     cases.extend(batch_norms());
     cases.extend(pools());
     cases.extend(losses());

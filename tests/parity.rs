@@ -3,6 +3,7 @@
 use crate::case::Case;
 use crate::cases;
 use crate::device::{self, Contents, floats};
+use crate::partials;
 use resnet::backend::cpu::Cpu;
 use resnet::backend::gpu::Options;
 use resnet::graph::{DType, Graph, Kind, Node, TensorDesc, TensorId};
@@ -64,8 +65,8 @@ fn disagreements(case: &Case, after: &Contents) -> Vec<String> {
     let mut wrong = Vec::new();
     for node in case.g.nodes() {
         let want = alone(&case.g, node, &now);
-        for (&t, want) in node.outputs.iter().zip(&want) {
-            if let Err(why) = compare(&case.g, node, t, &after[&t], want) {
+        for (i, (&t, want)) in node.outputs.iter().zip(&want).enumerate() {
+            if let Err(why) = compare(&case.g, node, i, &after[&t], want) {
                 let (op, name) = (node.op.def().name(), &case.g.tensor(t).name);
                 wrong.push(format!("{}: {op}: {name}: {why}", case.name));
             }
@@ -107,8 +108,8 @@ fn alone(g: &Graph, node: &Node, now: &Contents) -> Vec<Vec<u8>> {
 
 /// Whole numbers must be equal. Rounding errors of a sum of K terms in another order grow like √K
 /// times the unit roundoff 2⁻²⁴, relative to the largest element; 8 of them are granted.
-fn compare(g: &Graph, node: &Node, t: TensorId, got: &[u8], want: &[u8]) -> Result<(), String> {
-    let TensorDesc { dtype, .. } = g.desc(t);
+fn compare(g: &Graph, node: &Node, i: usize, got: &[u8], want: &[u8]) -> Result<(), String> {
+    let TensorDesc { dtype, shape } = g.desc(node.outputs[i]);
     if dtype != DType::F32 {
         let differ = got.iter().zip(want).filter(|(a, b)| a != b).count();
         return if differ == 0 {
@@ -123,11 +124,24 @@ fn compare(g: &Graph, node: &Node, t: TensorId, got: &[u8], want: &[u8]) -> Resu
         .op
         .def()
         .flops(&descs(&node.inputs), &descs(&node.outputs));
-    let terms = (flops as f32 / want.len() as f32).max(1.0);
+    let merged = |values| partials::merged(&node.op, i, values, shape.c());
+    if let (Some(got), Some(want)) = (merged(&got), merged(&want)) {
+        let rows = got.chunks(shape.c()).zip(want.chunks(shape.c()));
+        return rows.enumerate().try_for_each(|(row, (got, want))| {
+            let terms = flops as f64 / shape.c() as f64;
+            close(got, want, terms).map_err(|why| format!("merged row {row}: {why}"))
+        });
+    }
+    let wide = |values: &[f32]| values.iter().map(|&v| v.into()).collect::<Vec<f64>>();
+    let terms = flops as f64 / want.len() as f64;
+    close(&wide(&got), &wide(&want), terms)
+}
+
+fn close(got: &[f64], want: &[f64], terms: f64) -> Result<(), String> {
     let finite = want.iter().filter(|v| v.is_finite());
-    let largest = finite.fold(0.0_f32, |m, v| m.max(v.abs()));
-    let tolerance = 2.0_f32.powi(-21) * terms.sqrt() * largest;
-    for (i, (a, b)) in got.iter().zip(&want).enumerate() {
+    let largest = finite.fold(0.0_f64, |m, v| m.max(v.abs()));
+    let tolerance = 2.0_f64.powi(-21) * terms.max(1.0).sqrt() * largest;
+    for (i, (a, b)) in got.iter().zip(want).enumerate() {
         let same = a == b || (a.is_nan() && b.is_nan()) || (a - b).abs() <= tolerance;
         if !same {
             return Err(format!("element {i} is {a}, not {b} (± {tolerance:.1e})"));

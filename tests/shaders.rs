@@ -48,7 +48,7 @@ fn nothing_is_left_out(seen: &HashSet<Kernel>) {
         .iter()
         .map(|kernel| match kernel.shader {
             Shader::Plain(name) => name.to_string(),
-            Shader::Conv2d { .. } => "conv2d".to_string(),
+            Shader::Conv2d(_) => "conv2d".to_string(),
         })
         .collect();
     for file in std::fs::read_dir("shaders").unwrap() {

@@ -24,7 +24,9 @@ pub use batch_norm::{
     BatchNorm, BatchNormApply, BatchNormGradInput, BatchNormGradPartials, BatchNormGradSum,
     BatchNormMoments, BatchNormPartials, BatchNormRunning,
 };
-pub use conv2d::{Conv2d, Conv2dGradBias, Conv2dGradInput, Conv2dGradWeight};
+pub use conv2d::{
+    Conv2d, Conv2dGradBias, Conv2dGradInput, Conv2dGradWeight, ConvKernel, ConvPass, Mask,
+};
 pub use cross_entropy::{CrossEntropy, CrossEntropyGrad};
 pub use fill::Fill;
 pub use gather::{GatherImages, GatherLabels, resize_taps};
@@ -33,7 +35,7 @@ pub use max_pool::{MaxPool, MaxPoolGrad};
 pub use record::{RECORD_CAPACITY, Record, RecordStates};
 pub use relu::{Relu, ReluGrad};
 pub use sgd::Sgd;
-pub use shader::{ConvPass, Kernel, Launch, Shader};
+pub use shader::{Kernel, Launch, Shader};
 pub use sum::SumPartials;
 pub use view::{View, ViewMut};
 pub use window::Window;

@@ -1,5 +1,5 @@
 //! A GPU dispatch as plain data. Nothing here knows wgpu.
-use minijinja::{Environment, Value, context};
+use super::ConvKernel;
 
 /// The most workgroups per dimension that WebGPU guarantees.
 const MAX_GROUPS: u32 = 65_535;
@@ -10,36 +10,7 @@ pub enum Shader {
     /// `shaders/<name>.wgsl` as it stands.
     Plain(&'static str),
     /// `shaders/conv2d.wgsl`, rendered.
-    Conv2d {
-        /// The kernel.
-        pass: ConvPass,
-        /// Whether all channel counts are multiples of 4 and four channels are loaded at once.
-        vec4: bool,
-    },
-}
-
-/// The kernels of a convolution; each is named after its entry point.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum ConvPass {
-    /// `[x, w] → [y]`.
-    Forward,
-    /// `[x, w, b] → [y]`.
-    ForwardBias,
-    /// `[dy, w] → [dx]`.
-    GradInput,
-    /// `[x, dy] → [partials of dw]`.
-    GradWeight,
-}
-
-impl ConvPass {
-    /// The kernel's entry point.
-    pub fn entry(self) -> &'static str {
-        match self {
-            ConvPass::Forward | ConvPass::ForwardBias => "forward",
-            ConvPass::GradInput => "grad_input",
-            ConvPass::GradWeight => "grad_weight",
-        }
-    }
+    Conv2d(ConvKernel),
 }
 
 /// One compute pipeline: a module and an entry point of it.
@@ -97,10 +68,7 @@ impl Shader {
     pub fn label(self) -> String {
         match self {
             Shader::Plain(name) => name.to_string(),
-            Shader::Conv2d { pass, vec4 } => {
-                let vec4 = if vec4 { ".vec4" } else { "" };
-                format!("conv2d.{pass:?}{vec4}")
-            }
+            Shader::Conv2d(kernel) => kernel.label(),
         }
     }
 
@@ -108,34 +76,10 @@ impl Shader {
     pub fn wgsl(self) -> String {
         let source = match self {
             Shader::Plain(name) => plain(name).to_string(),
-            Shader::Conv2d { pass, vec4 } => conv2d(pass, vec4),
+            Shader::Conv2d(kernel) => kernel.wgsl(),
         };
         format!("{}\n{source}", include_str!("../../shaders/common.wgsl"))
     }
-}
-
-fn conv2d(pass: ConvPass, vec4: bool) -> String {
-    let part = |index: usize, name: &str, part: &str| context! { index, name, part };
-    let four: Vec<Value> = (0..4)
-        .zip([("x", ".x"), ("y", ".y"), ("z", ".z"), ("w", ".w")])
-        .map(|(index, (name, suffix))| part(index, name, suffix))
-        .collect();
-    let lanes = if vec4 {
-        vec![part(0, "", "")]
-    } else {
-        four.clone()
-    };
-    let context = context! {
-        pass => pass.entry(),
-        bias => pass == ConvPass::ForwardBias,
-        vec4,
-        lanes,
-        four,
-        eight => (0..8).collect::<Vec<usize>>(),
-    };
-    Environment::new()
-        .render_str(include_str!("../../shaders/conv2d.wgsl"), context)
-        .expect("our own template renders")
 }
 
 fn plain(name: &str) -> &'static str {

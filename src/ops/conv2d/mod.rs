@@ -1,16 +1,24 @@
 //! 2-d convolution: `y[n,oy,ox,co] = b[co] + Σ x[n, oy·stride + ky − pad, ox·stride + kx − pad, ci] · w[ky,kx,ci,co]`
-//! over `ky, kx, ci`, where x outside the image is zero. Its gradients are in `grad.rs`.
+//! over `ky, kx, ci`, where x outside the image is zero. Its gradients are in `grad_input.rs`,
+//! `grad_weight.rs` and `bias.rs`.
 mod bias;
+mod blocks;
 mod cpu;
-mod grad;
+mod fused;
+mod grad_input;
+mod grad_weight;
 mod patches;
+mod template;
 
 pub use bias::Conv2dGradBias;
-pub use grad::{Conv2dGradInput, Conv2dGradWeight};
+pub use grad_input::{Conv2dGradInput, Mask};
+pub use grad_weight::Conv2dGradWeight;
+pub use template::{ConvKernel, ConvPass};
 
-use super::{Batched, ConvPass, Launch, OpDef, Shader, SumPartials, View, ViewMut, Window, arity};
+use super::{Batched, Launch, OpDef, Shader, SumPartials, View, ViewMut, Window};
 use crate::graph::{DType, Graph, Node, Shape, TensorDesc, TensorId};
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
+use blocks::Blocks;
 use patches::Patches;
 
 /// Rows and columns of the result that one workgroup computes.
@@ -18,13 +26,19 @@ const TILE: usize = 64;
 /// Workgroups that keep a large GPU busy.
 const WORKGROUPS: usize = 256;
 
-/// `[x, w] → [y]`, or `[x, w, b] → [y]` with a bias.
+/// `[x, w, (b), (norm)] → [y, (partials)]`.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Conv2d {
     /// Kernel size, stride and padding.
     pub window: Window,
-    /// Whether a bias per output channel is added.
+    /// Whether a bias `b` per output channel is added.
     pub bias: bool,
+    /// Whether `max(x·scale + shift, 0)` stands for x, with BatchNorm's `norm` `[1, 1, 4, c_in]` of
+    /// rows scale, shift, mean, rstd. The padding stays zero.
+    pub activate: bool,
+    /// Whether partials `[blocks, 1, 3, c_out]` are left of blocks of y's pixels: their count, mean
+    /// and M2, the sum of squared distances from the mean. Blocks may count 0 pixels.
+    pub moments: bool,
 }
 
 impl Graph {
@@ -40,9 +54,21 @@ impl Graph {
         b: Option<TensorId>,
         window: Window,
     ) -> Result<TensorId> {
-        let bias = b.is_some();
         let inputs: Vec<TensorId> = [x, w].into_iter().chain(b).collect();
-        self.push1(Conv2d { window, bias }, &inputs)
+        let conv = Conv2d {
+            window,
+            bias: b.is_some(),
+            activate: false,
+            moments: false,
+        };
+        self.push1(conv, &inputs)
+    }
+}
+
+impl Conv2d {
+    /// Number of inputs.
+    fn arity(&self) -> usize {
+        2 + usize::from(self.bias) + usize::from(self.activate)
     }
 }
 
@@ -52,16 +78,28 @@ impl OpDef for Conv2d {
     }
 
     fn infer(&self, inputs: &[TensorDesc]) -> Result<Vec<TensorDesc>> {
-        let (x, w) = if self.bias {
-            let [x, w, b] = arity(inputs)?;
+        ensure!(
+            inputs.len() == self.arity(),
+            "takes {} inputs, not {}",
+            self.arity(),
+            inputs.len()
+        );
+        let (x, w) = (inputs[0], inputs[1]);
+        let y = result(x, w, self.window)?;
+        if self.bias {
             let want = TensorDesc::f32(Shape::channels(w.shape.c()));
-            ensure!(b == want, "the bias is {b}, but {want} is needed");
-            (x, w)
-        } else {
-            let [x, w] = arity(inputs)?;
-            (x, w)
-        };
-        Ok(vec![result(x, w, self.window)?])
+            ensure!(inputs[2] == want, "the bias is {}, not {want}", inputs[2]);
+        }
+        if self.activate {
+            check_norm(inputs[self.arity() - 1], x)?;
+        }
+        let mut outputs = vec![y];
+        if self.moments {
+            let blocks = Blocks::of_pixels(y.shape, TILE).count(y.shape.n());
+            let partials = Shape([blocks, 1, 3, y.shape.c()]);
+            outputs.push(TensorDesc::f32(partials));
+        }
+        Ok(outputs)
     }
 
     fn backward(
@@ -70,14 +108,16 @@ impl OpDef for Conv2d {
         node: &Node,
         dy: &[Option<TensorId>],
     ) -> Result<Vec<Option<TensorId>>> {
+        if self.activate || self.moments {
+            bail!("a fused convolution has no gradient: differentiate the graph before fusing it");
+        }
         let Some(dy) = dy[0] else {
             return Ok(vec![None; node.inputs.len()]);
         };
         let window = self.window;
         let (x, w) = (node.inputs[0], node.inputs[1]);
         let (x_shape, w_shape) = (g.shape(x), g.shape(w));
-        let grad_input = Conv2dGradInput { window, x: x_shape };
-        let dx = g.push1(grad_input, &[dy, w])?;
+        let dx = g.push1(Conv2dGradInput::new(window, x_shape), &[dy, w])?;
         let grad_weight = Conv2dGradWeight::new(window, x_shape, w_shape);
         let partials = g.push1(grad_weight, &[x, dy])?;
         let dw = g.push1(SumPartials { shape: w_shape }, &[partials])?;
@@ -93,24 +133,44 @@ impl OpDef for Conv2d {
     fn run_cpu(&self, inputs: &[View], outputs: &mut [ViewMut]) {
         let (x, w) = (inputs[0], inputs[1]);
         let b = self.bias.then(|| inputs[2].f32());
-        let patches = Patches::of_windows(x.shape(), outputs[0].shape(), self.window);
-        cpu::forward(&patches, x.f32(), w.f32(), b, outputs[0].f32());
+        let y = outputs[0].shape();
+        let patches = Patches::of_windows(x.shape(), y, self.window);
+        let norm = inputs[inputs.len() - 1];
+        let activated = self.activate.then(|| fused::activate(x.f32(), norm.f32()));
+        let image = activated.as_deref().unwrap_or(x.f32());
+        cpu::forward(&patches, image, w.f32(), b, outputs[0].f32());
+        if let [result, partials] = outputs {
+            let blocks = Blocks::of_pixels(y, TILE);
+            let (rows, per_unit) = (blocks.rows_per_unit(), blocks.per_unit());
+            fused::moments(result.f32(), y.c(), rows, per_unit, partials.f32());
+        }
     }
 
     fn launch(&self, inputs: &[TensorDesc], outputs: &[TensorDesc]) -> Launch {
         let (x, w, y) = (inputs[0].shape, inputs[1].shape, outputs[0].shape);
-        let pass = if self.bias {
-            ConvPass::ForwardBias
-        } else {
-            ConvPass::Forward
+        let Conv2d {
+            bias,
+            activate,
+            moments,
+            ..
+        } = *self;
+        let pass = ConvPass::Forward {
+            bias,
+            activate,
+            moments,
         };
-        let tiles = y.rows().div_ceil(TILE) * y.c().div_ceil(TILE);
-        launch(pass, [x, w, y], self.window, 0, tiles)
+        let blocks = Blocks::of_pixels(y, TILE);
+        let groups = blocks.count(y.n()) * y.c().div_ceil(TILE);
+        launch(pass, [x, w, y], self.window, blocks.images_per_unit, groups)
     }
 
-    fn batched(&self, inputs: &[TensorDesc], _: &[TensorDesc]) -> Option<Batched> {
-        let rows = [1, 0, 0];
-        Batched::images(inputs[0].shape.n(), &rows[..inputs.len()], &[1])
+    fn batched(&self, inputs: &[TensorDesc], outputs: &[TensorDesc]) -> Option<Batched> {
+        let blocks = Blocks::of_pixels(outputs[0].shape, TILE);
+        let images = blocks.images_per_unit;
+        let read = [images, 0, 0, 0];
+        let made = [images, blocks.per_unit()];
+        let units = blocks.units(inputs[0].shape.n());
+        Batched::images(units, &read[..inputs.len()], &made[..outputs.len()])
     }
 
     fn flops(&self, inputs: &[TensorDesc], outputs: &[TensorDesc]) -> u64 {
@@ -139,18 +199,26 @@ fn result(x: TensorDesc, w: TensorDesc, window: Window) -> Result<TensorDesc> {
     Ok(TensorDesc::f32(shape))
 }
 
+/// Checks that `norm` has its four rows for the channels of `x`.
+fn check_norm(norm: TensorDesc, x: TensorDesc) -> Result<()> {
+    let want = TensorDesc::f32(Shape([1, 1, 4, x.shape.c()]));
+    ensure!(norm == want, "the norm of {x} is {norm}, not {want}");
+    Ok(())
+}
+
 /// Two operations per multiply-add of a pass over output pixels `y`, those with padding included.
 fn flops(w: Shape, y: Shape) -> u64 {
     2 * y.rows() as u64 * w.len() as u64
 }
 
-/// A dispatch of the generated kernel; x, w and y in `shapes`.
+/// A dispatch of the generated kernel; x, w and y in `shapes`. `images` are those of a unit of the
+/// rows, or of a split of the weight's gradient.
 fn launch(
     pass: ConvPass,
     shapes: [Shape; 3],
     window: Window,
-    images_per_split: usize,
-    tiles: usize,
+    images: usize,
+    groups: usize,
 ) -> Launch {
     let [x, w, y] = shapes;
     let [n, height, width, c_in] = x.0;
@@ -168,9 +236,9 @@ fn launch(
         w.0[1],
         window.stride,
         window.pad,
-        images_per_split,
+        images,
     ];
     let params = params.map(|p| u32::try_from(p).expect("sizes below 2^32"));
-    let shader = Shader::Conv2d { pass, vec4 };
-    Launch::new(shader, pass.entry(), params.to_vec(), tiles)
+    let shader = Shader::Conv2d(ConvKernel { pass, vec4 });
+    Launch::new(shader, pass.entry(), params.to_vec(), groups)
 }

@@ -1,0 +1,175 @@
+//! The gradient of a convolution with respect to its image, with what follows it on the way back:
+//! the sum with a skip connection's gradient, ReLU's mask, and the sums that BatchNorm's gradient needs.
+use super::{Blocks, TILE, check_norm, cpu, flops, fused, launch, result};
+use crate::graph::{Shape, TensorDesc};
+use crate::ops::{Batched, ConvPass, Launch, OpDef, View, ViewMut, Window};
+use anyhow::{Result, ensure};
+use rayon::prelude::*;
+
+/// `[dy, w, (skip), (pre, norm), (out)] → [dx, (partials)]`:
+/// `v[n,iy,ix,ci] = Σ dy[n,oy,ox,co] · w[ky,kx,ci,co]` over the `co` and over the taps that looked at
+/// the pixel, `oy·stride + ky − pad = iy` and likewise in x; plus `skip`; dx is v where the mask keeps it.
+///
+/// With a mask the image was made from `pre` by BatchNorm, whose `norm` is `[1, 1, 4, c_in]`, and
+/// partials `[blocks, 1, 2, c_in]` hold `Σ dx` and `Σ dx·x̂` of blocks of pixels, x̂ = (pre − mean)·rstd.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Conv2dGradInput {
+    /// The convolution's window.
+    pub window: Window,
+    /// Dimensions of the convolution's image.
+    pub x: Shape,
+    /// Whether a gradient `skip` of the image's shape is added.
+    pub add: bool,
+    /// Which pixels the image's ReLU let through.
+    pub mask: Mask,
+}
+
+/// How a ReLU's mask is known.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Mask {
+    /// There is no ReLU: everything is kept.
+    None,
+    /// The ReLU saw BatchNorm's result: kept where `pre·scale + shift > 0`.
+    Activation,
+    /// The ReLU saw a sum with BatchNorm's result: kept where its own result `out > 0`.
+    Output,
+}
+
+impl Conv2dGradInput {
+    /// The gradient alone.
+    pub fn new(window: Window, x: Shape) -> Conv2dGradInput {
+        Conv2dGradInput {
+            window,
+            x,
+            add: false,
+            mask: Mask::None,
+        }
+    }
+
+    /// Number of inputs.
+    fn arity(&self) -> usize {
+        let masked = match self.mask {
+            Mask::None => 0,
+            Mask::Activation => 2,
+            Mask::Output => 3,
+        };
+        2 + usize::from(self.add) + masked
+    }
+
+    /// Where `pre` stands among the inputs, with a mask; `norm` and `out` follow it.
+    fn pre(&self) -> usize {
+        2 + usize::from(self.add)
+    }
+
+    /// Classes of pixels by their remainders by the stride; pixels of a class saw the same taps.
+    fn classes(&self) -> usize {
+        self.window.stride * self.window.stride
+    }
+
+    /// The cut of one class of the image's pixels.
+    fn blocks(&self) -> Blocks {
+        let [_, height, width, _] = self.x.0;
+        let stride = self.window.stride;
+        Blocks::new(height.div_ceil(stride) * width.div_ceil(stride), TILE)
+    }
+}
+
+impl OpDef for Conv2dGradInput {
+    fn name(&self) -> &'static str {
+        "conv2d_grad_input"
+    }
+
+    fn infer(&self, inputs: &[TensorDesc]) -> Result<Vec<TensorDesc>> {
+        ensure!(
+            inputs.len() == self.arity(),
+            "takes {} inputs, not {}",
+            self.arity(),
+            inputs.len()
+        );
+        let (dy, w) = (inputs[0], inputs[1]);
+        let dx = TensorDesc::f32(self.x);
+        let y = result(dx, w, self.window)?;
+        ensure!(dy == y, "gradient {dy} is not of the output {y}");
+        if self.add {
+            ensure!(inputs[2] == dx, "skip {} is not like {dx}", inputs[2]);
+        }
+        if self.mask == Mask::None {
+            return Ok(vec![dx]);
+        }
+        let pre = self.pre();
+        ensure!(inputs[pre] == dx, "pre {} is not like {dx}", inputs[pre]);
+        check_norm(inputs[pre + 1], dx)?;
+        if self.mask == Mask::Output {
+            let out = inputs[pre + 2];
+            ensure!(out == dx, "output {out} is not like {dx}");
+        }
+        let blocks = self.classes() * self.blocks().count(self.x.n());
+        let partials = Shape([blocks, 1, 2, self.x.c()]);
+        Ok(vec![dx, TensorDesc::f32(partials)])
+    }
+
+    fn run_cpu(&self, inputs: &[View], outputs: &mut [ViewMut]) {
+        let (dy, w) = (inputs[0], inputs[1]);
+        let x = outputs[0].shape();
+        let shapes = [x, w.shape(), dy.shape()];
+        cpu::grad_input(dy.f32(), w.f32(), outputs[0].f32(), shapes, self.window);
+        let c = x.c();
+        if self.add {
+            let dx = outputs[0].f32().par_chunks_mut(c);
+            dx.zip(inputs[2].f32().par_chunks(c))
+                .for_each(|(dx, skip)| dx.iter_mut().zip(skip).for_each(|(dx, skip)| *dx += skip));
+        }
+        if self.mask == Mask::None {
+            return;
+        }
+        let pre = inputs[self.pre()].f32();
+        let norm = fused::Norm::new(inputs[self.pre() + 1].f32());
+        let out = (self.mask == Mask::Output).then(|| inputs[self.pre() + 2].f32());
+        outputs[0]
+            .f32()
+            .par_chunks_mut(c)
+            .enumerate()
+            .for_each(|(row, dx)| {
+                for (ch, dx) in dx.iter_mut().enumerate() {
+                    let i = row * c + ch;
+                    let activation = out.map_or_else(|| norm.apply(pre[i], ch), |out| out[i]);
+                    *dx = if activation > 0.0 { *dx } else { 0.0 };
+                }
+            });
+        let rows = self.blocks().images_per_unit * x.with_n(1).rows();
+        let blocks = self.classes() * self.blocks().per_unit();
+        let [dx, partials] = outputs else {
+            unreachable!("a mask has partials")
+        };
+        fused::products(dx.f32(), pre, &norm, rows, blocks, partials.f32());
+    }
+
+    fn launch(&self, inputs: &[TensorDesc], outputs: &[TensorDesc]) -> Launch {
+        let (dy, w, x) = (inputs[0].shape, inputs[1].shape, outputs[0].shape);
+        let pass = ConvPass::GradInput {
+            add: self.add,
+            mask: self.mask,
+        };
+        let row_tiles = self.classes() * self.blocks().count(x.n());
+        let groups = row_tiles * x.c().div_ceil(TILE);
+        let images = self.blocks().images_per_unit;
+        launch(pass, [x, w, dy], self.window, images, groups)
+    }
+
+    fn batched(&self, inputs: &[TensorDesc], outputs: &[TensorDesc]) -> Option<Batched> {
+        let blocks = self.blocks();
+        let images = blocks.images_per_unit;
+        let mut rows = vec![images; inputs.len()];
+        rows[1] = 0;
+        if self.mask != Mask::None {
+            rows[self.pre() + 1] = 0;
+        }
+        let made = [images, self.classes() * blocks.per_unit()];
+        let units = blocks.units(inputs[0].shape.n());
+        Batched::images(units, &rows, &made[..outputs.len()])
+    }
+
+    fn flops(&self, inputs: &[TensorDesc], _: &[TensorDesc]) -> u64 {
+        flops(inputs[1].shape, inputs[0].shape)
+    }
+}

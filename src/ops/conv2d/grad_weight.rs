@@ -1,0 +1,96 @@
+//! The gradient of a convolution with respect to its weight, split along the images.
+use super::{TILE, WORKGROUPS, check_norm, cpu, flops, fused, launch, patches::Patches, result};
+use crate::graph::{Shape, TensorDesc};
+use crate::ops::{Batched, ConvPass, Launch, OpDef, View, ViewMut, Window, arity};
+use anyhow::{Result, ensure};
+
+/// `[x, dy, (norm)] → [partials]` of shape `[splits, k_h·k_w, c_in, c_out]`, where split s covers the
+/// images from `s·images_per_split`:
+/// `dw[ky,kx,ci,co] = Σ x[n, oy·stride + ky − pad, …, ci] · dy[n,oy,ox,co]`.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Conv2dGradWeight {
+    /// The convolution's window.
+    pub window: Window,
+    /// Dimensions of the convolution's weight.
+    pub w: Shape,
+    /// Images whose products are summed in one partial gradient.
+    pub images_per_split: usize,
+    /// Whether the convolution saw `max(x·scale + shift, 0)`, as in [`super::Conv2d`].
+    pub activate: bool,
+}
+
+impl Conv2dGradWeight {
+    /// Chooses the split so that tiles × splits fill a GPU; it depends on the shapes alone, and so
+    /// the order of summation does too.
+    pub fn new(window: Window, x: Shape, w: Shape) -> Conv2dGradWeight {
+        let splits = (WORKGROUPS / tiles(w)).clamp(1, x.n());
+        Conv2dGradWeight {
+            window,
+            w,
+            images_per_split: x.n().div_ceil(splits),
+            activate: false,
+        }
+    }
+}
+
+impl OpDef for Conv2dGradWeight {
+    fn name(&self) -> &'static str {
+        "conv2d_grad_weight"
+    }
+
+    fn infer(&self, inputs: &[TensorDesc]) -> Result<Vec<TensorDesc>> {
+        let (x, dy) = if self.activate {
+            let [x, dy, norm] = arity(inputs)?;
+            check_norm(norm, x)?;
+            (x, dy)
+        } else {
+            let [x, dy] = arity(inputs)?;
+            (x, dy)
+        };
+        let y = result(x, TensorDesc::f32(self.w), self.window)?;
+        ensure!(dy == y, "gradient {dy} is not of the output {y}");
+        let splits = x.shape.n().div_ceil(self.images_per_split);
+        let [k_h, k_w, c_in, c_out] = self.w.0;
+        Ok(vec![TensorDesc::f32(Shape([
+            splits,
+            k_h * k_w,
+            c_in,
+            c_out,
+        ]))])
+    }
+
+    fn run_cpu(&self, inputs: &[View], outputs: &mut [ViewMut]) {
+        let (x, dy) = (inputs[0], inputs[1]);
+        let patches = Patches::of_windows(x.shape(), dy.shape(), self.window);
+        let activated = self
+            .activate
+            .then(|| fused::activate(x.f32(), inputs[2].f32()));
+        let image = activated.as_deref().unwrap_or(x.f32());
+        let partials = outputs[0].f32();
+        cpu::grad_weight(&patches, image, dy.f32(), partials, self.images_per_split);
+    }
+
+    fn launch(&self, inputs: &[TensorDesc], outputs: &[TensorDesc]) -> Launch {
+        let pass = ConvPass::GradWeight {
+            activate: self.activate,
+        };
+        let shapes = [inputs[0].shape, self.w, inputs[1].shape];
+        let groups = outputs[0].shape.n() * tiles(self.w);
+        launch(pass, shapes, self.window, self.images_per_split, groups)
+    }
+
+    fn batched(&self, inputs: &[TensorDesc], outputs: &[TensorDesc]) -> Option<Batched> {
+        let images = self.images_per_split;
+        let rows = [images, images, 0];
+        Batched::images(outputs[0].shape.n(), &rows[..inputs.len()], &[1])
+    }
+
+    fn flops(&self, inputs: &[TensorDesc], _: &[TensorDesc]) -> u64 {
+        flops(self.w, inputs[1].shape)
+    }
+}
+
+/// Workgroups for one weight gradient.
+fn tiles(w: Shape) -> usize {
+    w.rows().div_ceil(TILE) * w.c().div_ceil(TILE)
+}

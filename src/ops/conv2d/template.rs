@@ -1,0 +1,141 @@
+//! `shaders/conv2d.wgsl` is a template; this names its variants and renders them.
+use super::Mask;
+use minijinja::{Environment, Value, context};
+use std::collections::BTreeMap;
+
+/// A convolution's kernel with what is fused into it; the entry point is named after the pass.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum ConvPass {
+    /// `[x, w, (b), (norm)] → [y, (partials)]`.
+    Forward {
+        /// Whether there is a bias `b`.
+        bias: bool,
+        /// Whether x goes through BatchNorm and ReLU first, with `norm`.
+        activate: bool,
+        /// Whether `partials` of y's moments are left.
+        moments: bool,
+    },
+    /// `[dy, w, (skip), (pre, norm), (out)] → [dx, (partials)]`.
+    GradInput {
+        /// Whether `skip` is added.
+        add: bool,
+        /// The mask, whose tensors are `pre` and `norm`, and perhaps `out`.
+        mask: Mask,
+    },
+    /// `[x, dy, (norm)] → [partials of dw]`.
+    GradWeight {
+        /// Whether x goes through BatchNorm and ReLU first, with `norm`.
+        activate: bool,
+    },
+}
+
+/// A variant of the template.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct ConvKernel {
+    /// The kernel.
+    pub pass: ConvPass,
+    /// Whether all channel counts are multiples of 4 and four channels are loaded at once.
+    pub vec4: bool,
+}
+
+impl ConvPass {
+    /// The kernel's entry point.
+    pub fn entry(self) -> &'static str {
+        match self {
+            ConvPass::Forward { .. } => "forward",
+            ConvPass::GradInput { .. } => "grad_input",
+            ConvPass::GradWeight { .. } => "grad_weight",
+        }
+    }
+
+    /// The tensors in the order of their bindings, from binding 1.
+    fn tensors(self) -> Vec<&'static str> {
+        let all: &[(&str, bool)] = match self {
+            ConvPass::Forward {
+                bias,
+                activate,
+                moments,
+            } => &[
+                ("x", true),
+                ("w", true),
+                ("b", bias),
+                ("norm", activate),
+                ("y", true),
+                ("partials", moments),
+            ],
+            ConvPass::GradInput { add, mask } => &[
+                ("dy", true),
+                ("w", true),
+                ("skip", add),
+                ("pre", mask != Mask::None),
+                ("norm", mask != Mask::None),
+                ("out", mask == Mask::Output),
+                ("dx", true),
+                ("partials", mask != Mask::None),
+            ],
+            ConvPass::GradWeight { activate } => &[
+                ("x", true),
+                ("dy", true),
+                ("norm", activate),
+                ("partials", true),
+            ],
+        };
+        let bound = all.iter().filter(|(_, bound)| *bound);
+        bound.map(|(name, _)| *name).collect()
+    }
+}
+
+impl ConvKernel {
+    /// A name for people and files: the pass, what is fused into it, and how it loads.
+    pub fn label(self) -> String {
+        let flags = match self.pass {
+            ConvPass::Forward {
+                bias,
+                activate,
+                moments,
+            } => vec![(bias, "bias"), (activate, "activate"), (moments, "moments")],
+            ConvPass::GradInput { add, mask } => vec![
+                (add, "add"),
+                (mask == Mask::Activation, "activation"),
+                (mask == Mask::Output, "output"),
+            ],
+            ConvPass::GradWeight { activate } => vec![(activate, "activate")],
+        };
+        let mut label = format!("conv2d.{}", self.pass.entry());
+        for (_, flag) in flags.into_iter().filter(|(set, _)| *set) {
+            label = format!("{label}.{flag}");
+        }
+        if self.vec4 {
+            label += ".vec4";
+        }
+        label
+    }
+
+    /// The module's WGSL source.
+    pub fn wgsl(self) -> String {
+        let part = |index: usize, name: &str, part: &str| context! { index, name, part };
+        let four: Vec<Value> = (0..4)
+            .zip([("x", ".x"), ("y", ".y"), ("z", ".z"), ("w", ".w")])
+            .map(|(index, (name, suffix))| part(index, name, suffix))
+            .collect();
+        let lanes = if self.vec4 {
+            vec![part(0, "", "")]
+        } else {
+            four.clone()
+        };
+        // Binding numbers by tensor; a tensor that is not bound has none, and so no declaration.
+        let at: BTreeMap<&str, usize> = self.pass.tensors().into_iter().zip(1..).collect();
+        let context = context! {
+            pass => self.pass.entry(),
+            output_mask => matches!(self.pass, ConvPass::GradInput { mask: Mask::Output, .. }),
+            at,
+            vec4 => self.vec4,
+            lanes,
+            four,
+            eight => (0..8).collect::<Vec<usize>>(),
+        };
+        Environment::new()
+            .render_str(include_str!("../../../shaders/conv2d.wgsl"), context)
+            .expect("our own template renders")
+    }
+}
