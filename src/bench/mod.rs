@@ -1,11 +1,19 @@
-//! Measures a device on synthetic images: the same steps that training and evaluation run.
+//! Measures a device on synthetic images: the same steps that training and evaluation run. Predicts
+//! from the plan alone what a card would reach.
+pub mod cards;
+pub mod profile;
+
 use crate::backend::Backend;
 use crate::data::{Dataset, Images};
 use crate::model::{Arch, initialise};
-use crate::plan::Limits;
+use crate::ops::Shader;
+use crate::plan::{Limits, Plan, Roofline, descs};
 use crate::train::{Optimizer, Part, Prepared, Session, Spec};
 use anyhow::{Context, Result};
+use profile::Row;
 use serde::Serialize;
+use serde_json::Value;
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 /// What to measure.
@@ -24,6 +32,8 @@ pub struct Settings {
 pub struct Report {
     /// The device's name.
     pub device: String,
+    /// Seconds from the start of the command to the end of the first training step.
+    pub first_step_seconds: f64,
     /// Training steps.
     pub train: Rate,
     /// Evaluation steps.
@@ -32,6 +42,20 @@ pub struct Report {
     pub peak_memory_bytes: u64,
     /// The plan of a training step.
     pub plan: Totals,
+    /// The kernels of a training step, where they were to be timed.
+    pub profile: Option<Vec<Row>>,
+    /// The same dispatch by dispatch, in Chrome's trace format.
+    #[serde(skip)]
+    pub trace: Option<Value>,
+}
+
+/// Examples per second that a card would reach, by the model of [`Roofline::seconds`].
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Prediction {
+    /// Training.
+    pub train: f64,
+    /// Evaluation.
+    pub infer: f64,
 }
 
 /// Examples per second over some steps.
@@ -71,6 +95,36 @@ impl Settings {
         Ok(plan.dump(prepared.graph()))
     }
 
+    /// What a card with these peaks would reach; nothing is executed.
+    ///
+    /// # Errors
+    /// When the images are too small for the network.
+    pub fn predict(&self, roofline: Roofline) -> Result<Prediction> {
+        let prepared = Prepared::new(&self.spec(), &self.data(), Limits::NONE)?;
+        let rate = |part| -> Result<f64> {
+            let plan = prepared.plan(part).context("both steps are planned")?;
+            Ok(self.batch_size as f64 / roofline.run(plan))
+        };
+        Ok(Prediction {
+            train: rate(Part::Train)?,
+            infer: rate(Part::Test)?,
+        })
+    }
+
+    /// The WGSL modules of both steps by name; nothing is executed.
+    ///
+    /// # Errors
+    /// When the images are too small for the network.
+    pub fn modules(&self) -> Result<BTreeMap<String, String>> {
+        let prepared = Prepared::new(&self.spec(), &self.data(), Limits::NONE)?;
+        let mut modules = BTreeMap::new();
+        for part in [Part::Train, Part::Test] {
+            let plan = prepared.plan(part).context("both steps are planned")?;
+            modules.extend(shaders(plan).map(|shader| (shader.label(), shader.wgsl())));
+        }
+        Ok(modules)
+    }
+
     fn spec(&self) -> Spec {
         Spec {
             arch: Arch::resnet18_d2l(1, 10),
@@ -83,6 +137,10 @@ impl Settings {
                 weight_decay: 0.0,
             }),
         }
+    }
+
+    fn indices(&self) -> Vec<u32> {
+        (0..self.batch_size as u32).collect()
     }
 
     /// One batch of images whose grey levels have no pattern; their values do not matter.
@@ -108,22 +166,38 @@ impl Settings {
     }
 }
 
+fn shaders(plan: &Plan) -> impl Iterator<Item = Shader> {
+    plan.dispatches.iter().map(|d| {
+        let (inputs, outputs) = (descs(&d.inputs), descs(&d.outputs));
+        d.op.def().launch(&inputs, &outputs).kernel.shader
+    })
+}
+
 /// Runs the steps and takes their times. The first step of each kind warms up and is not counted.
+/// `started` is when the command began. With `timed` every kernel of a training step is timed too,
+/// and held against the card's peaks where they are given.
 ///
 /// # Errors
-/// When the memory is too small or the device fails.
-pub fn measure(settings: &Settings, backend: Box<dyn Backend>) -> Result<Report> {
+/// When the memory is too small, the device fails, or it has no clock for its kernels.
+pub fn measure(
+    settings: &Settings,
+    backend: Box<dyn Backend>,
+    started: Instant,
+    timed: bool,
+    roofline: Option<Roofline>,
+) -> Result<Report> {
     let (spec, data) = (settings.spec(), settings.data());
     let prepared = Prepared::new(&spec, &data, backend.limits())?;
     prepared.check_memory(&spec, &data, backend.as_ref())?;
-    let plan = prepared
+    let training = prepared
         .plan(Part::Train)
-        .context("a training step is planned")?;
+        .context("a training step is planned")?
+        .clone();
     let plan = Totals {
-        dispatches: plan.dispatches.len(),
-        flops: plan.flops(),
-        bytes: plan.bytes(),
-        memory_bytes: plan.memory_bytes(),
+        dispatches: training.dispatches.len(),
+        flops: training.flops(),
+        bytes: training.bytes(),
+        memory_bytes: training.memory_bytes(),
     };
     let mut session = Session::open(prepared, &data, backend)?;
     for (tensor, values) in initialise(session.params(), 0) {
@@ -131,20 +205,48 @@ pub fn measure(settings: &Settings, backend: Box<dyn Backend>) -> Result<Report>
     }
     session.set_learning_rate(0.01)?;
     let mut peak = 0;
+    let indices = settings.indices();
+    session.step(Part::Train, &indices)?;
+    session.wait()?;
+    let first_step_seconds = started.elapsed().as_secs_f64();
     let train = time(&mut session, Part::Train, settings, &mut peak)?;
     let infer = time(&mut session, Part::Test, settings, &mut peak)?;
+    let seconds = match timed {
+        true => Some(mean_seconds(&mut session, settings)?),
+        false => None,
+    };
+    let profile = seconds.as_ref();
+    let profile = profile.map(|seconds| profile::rows(&training, seconds, roofline));
+    let trace = seconds.map(|seconds| profile::trace(&training, session.graph(), &seconds));
     let device = session.backend().device().to_string();
     Ok(Report {
         device,
+        first_step_seconds,
         train,
         infer,
         peak_memory_bytes: peak,
         plan,
+        profile,
+        trace,
     })
 }
 
+/// The seconds of each dispatch of a training step, their mean over the measured steps.
+fn mean_seconds(session: &mut Session, settings: &Settings) -> Result<Vec<f64>> {
+    let mut mean = Vec::new();
+    for _ in 0..settings.steps {
+        let seconds = session.profile(Part::Train, &settings.indices())?;
+        mean.resize(seconds.len(), 0.0);
+        for (mean, seconds) in mean.iter_mut().zip(seconds) {
+            *mean += seconds / settings.steps as f64;
+        }
+    }
+    session.results()?;
+    Ok(mean)
+}
+
 fn time(session: &mut Session, part: Part, settings: &Settings, peak: &mut u64) -> Result<Rate> {
-    let indices: Vec<u32> = (0..settings.batch_size as u32).collect();
+    let indices = settings.indices();
     let mut rates = Vec::with_capacity(settings.steps);
     for step in 0..=settings.steps {
         let start = Instant::now();

@@ -1,14 +1,23 @@
-//! `resnet bench`: training and inference on synthetic images, and the plan as text.
+//! `resnet bench`: training and inference on synthetic images, the time of every kernel, what a card
+//! would reach, and the plan and the shaders as text.
 use crate::backend::gpu::Options;
 use crate::backend::{self, Choice};
-use crate::bench::{Report, Settings, measure};
+use crate::bench::profile::Row;
+use crate::bench::{Report, Settings, cards, measure};
+use crate::plan::Roofline;
 use crate::report::mib;
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
+use std::fs;
 use std::io::{Write, stdout};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 const EXAMPLES: &str = "Examples:
   resnet bench                             the default device at 96×96, batch 256
   resnet bench --device cpu --image-size 28
+  resnet bench --profile --card \"RX 7900 XTX\"   every kernel, held against the card's peaks
+  resnet bench --trace step.json           the same for ui.perfetto.dev
+  resnet bench --predict --peak 6.8 --bandwidth 200   what a card would reach; needs no device
   resnet bench --dump-graph                the plan of a training step; nothing is executed";
 
 /// Arguments of `resnet bench`.
@@ -30,12 +39,33 @@ pub struct Args {
     /// Keeps wgpu's run-time checks in the GPU kernels: slower, and safe with any driver or kernel.
     #[arg(long)]
     checked: bool,
+    /// Times every kernel of a training step too.
+    #[arg(long)]
+    profile: bool,
+    /// Writes the times of a step's kernels as a trace that ui.perfetto.dev opens.
+    #[arg(long, value_name = "FILE")]
+    trace: Option<PathBuf>,
+    /// Predicts from the plan what a card would reach, and stops.
+    #[arg(long)]
+    predict: bool,
+    /// A card whose peaks are known, such as "RTX 4090"; a wrong name lists them all.
+    #[arg(long, conflicts_with_all = ["peak", "bandwidth"])]
+    card: Option<String>,
+    /// The card's f32 TFLOPS.
+    #[arg(long, value_name = "TFLOPS", requires = "bandwidth")]
+    peak: Option<f64>,
+    /// The card's memory bandwidth in GB/s.
+    #[arg(long, value_name = "GBS", requires = "peak")]
+    bandwidth: Option<f64>,
     /// One JSON object instead of text.
     #[arg(long)]
     json: bool,
     /// Prints the plan of a training step, one line per dispatch, and stops.
     #[arg(long)]
     dump_graph: bool,
+    /// Writes every WGSL module of a training and an evaluation step into this folder, and stops.
+    #[arg(long, value_name = "DIR")]
+    dump_wgsl: Option<PathBuf>,
 }
 
 /// Measures and prints.
@@ -43,60 +73,114 @@ pub struct Args {
 /// # Errors
 /// When the device is not there, its memory too small, or it fails.
 pub fn run(args: Args) -> Result<()> {
-    let Args {
-        device,
-        batch_size,
-        image_size,
-        steps,
-        checked,
-        json,
-        dump_graph,
-    } = args;
-    ensure!(steps > 0, "--steps must be at least 1");
-    ensure!(
-        batch_size > 1,
-        "--batch-size must be at least 2: BatchNorm needs more than one example"
-    );
-    ensure!(image_size > 0, "--image-size must be at least 1");
+    let started = Instant::now();
+    let settings = settings(&args)?;
+    let card = card(&args)?;
+    let mut out = stdout().lock();
+    if let Some(folder) = &args.dump_wgsl {
+        return dump_wgsl(&settings, folder);
+    }
+    if args.predict {
+        let (name, roofline) = card.context(
+            "--predict: name the card by --card NAME or its peaks by --peak TFLOPS --bandwidth GBS",
+        )?;
+        let prediction = settings.predict(roofline)?;
+        match args.json {
+            true => writeln!(out, "{}", serde_json::to_string(&prediction)?)?,
+            false => writeln!(out, "{}", predicted(&name, &settings, roofline)?)?,
+        }
+        return Ok(());
+    }
     let options = Options {
-        checked,
+        checked: args.checked,
         ..Options::default()
     };
-    let (backend, note) = backend::open(&device, options)?;
+    let (backend, note) = backend::open(&args.device, options)?;
     if let Some(note) = note {
         eprintln!("{note}");
     }
-    let settings = Settings {
-        batch_size,
-        image_size,
-        steps,
-    };
-    let mut out = stdout().lock();
-    if dump_graph {
+    if args.dump_graph {
         write!(out, "{}", settings.dump(backend.limits())?)?;
         return Ok(());
     }
-    let report = measure(&settings, backend)?;
-    if json {
+    let roofline = card.as_ref().map(|(_, roofline)| *roofline);
+    let timed = args.profile || args.trace.is_some();
+    let report = measure(&settings, backend, started, timed, roofline)?;
+    if let (Some(path), Some(trace)) = (&args.trace, &report.trace) {
+        fs::write(path, trace.to_string())
+            .with_context(|| format!("--trace {}", path.display()))?;
+    }
+    if args.json {
         writeln!(out, "{}", serde_json::to_string(&report)?)?;
         return Ok(());
     }
-    let Report {
-        device,
-        train,
-        infer,
-        peak_memory_bytes,
-        plan,
-    } = report;
-    writeln!(out, "device     {device}")?;
-    for (name, rate) in [("training", train), ("inference", infer)] {
+    print(&mut out, &report, args.steps)?;
+    if let (true, Some(rows)) = (args.profile, &report.profile) {
+        print_profile(&mut out, rows)?;
+    }
+    if let Some((name, roofline)) = card {
+        writeln!(out, "{}", predicted(&name, &settings, roofline)?)?;
+    }
+    Ok(())
+}
+
+fn settings(args: &Args) -> Result<Settings> {
+    ensure!(args.steps > 0, "--steps must be at least 1");
+    ensure!(
+        args.batch_size > 1,
+        "--batch-size must be at least 2: BatchNorm needs more than one example"
+    );
+    ensure!(args.image_size > 0, "--image-size must be at least 1");
+    Ok(Settings {
+        batch_size: args.batch_size,
+        image_size: args.image_size,
+        steps: args.steps,
+    })
+}
+
+/// The card that the flags name, if they name one.
+fn card(args: &Args) -> Result<Option<(String, Roofline)>> {
+    if let Some(name) = &args.card {
+        let (name, roofline) = cards::find(name)?;
+        return Ok(Some((name.to_string(), roofline)));
+    }
+    let (Some(peak), Some(bandwidth)) = (args.peak, args.bandwidth) else {
+        return Ok(None);
+    };
+    if !(peak > 0.0 && bandwidth > 0.0) {
+        bail!("--peak and --bandwidth must be above 0");
+    }
+    let name = format!("{peak} TFLOPS and {bandwidth} GB/s");
+    Ok(Some((name, cards::roofline(peak, bandwidth))))
+}
+
+fn dump_wgsl(settings: &Settings, folder: &Path) -> Result<()> {
+    let modules = settings.modules()?;
+    fs::create_dir_all(folder).with_context(|| format!("--dump-wgsl {}", folder.display()))?;
+    for (name, source) in &modules {
+        let path = folder.join(format!("{name}.wgsl"));
+        fs::write(&path, source).with_context(|| format!("--dump-wgsl {}", path.display()))?;
+    }
+    eprintln!("{} modules written to {}", modules.len(), folder.display());
+    Ok(())
+}
+
+fn print(out: &mut impl Write, report: &Report, steps: usize) -> Result<()> {
+    writeln!(out, "device     {}", report.device)?;
+    writeln!(
+        out,
+        "first step {:.2} s after the start",
+        report.first_step_seconds
+    )?;
+    for (name, rate) in [("training", report.train), ("inference", report.infer)] {
         writeln!(
             out,
             "{name:10} {:.1} examples/s (from {:.1} to {:.1} over {steps} steps)",
             rate.examples_per_second, rate.min, rate.max
         )?;
     }
-    writeln!(out, "memory     {} at the peak", mib(peak_memory_bytes))?;
+    let (peak, plan) = (report.peak_memory_bytes, report.plan);
+    writeln!(out, "memory     {} at the peak", mib(peak))?;
     writeln!(
         out,
         "plan       {} dispatches, {:.1} GFLOP, {:.2} GB moved, {} per training step",
@@ -106,4 +190,49 @@ pub fn run(args: Args) -> Result<()> {
         mib(plan.memory_bytes)
     )?;
     Ok(())
+}
+
+fn print_profile(out: &mut impl Write, rows: &[Row]) -> Result<()> {
+    let all: f64 = rows.iter().map(|row| row.seconds).sum();
+    let width = |text: fn(&Row) -> &str| rows.iter().map(|row| text(row).len()).max();
+    let op = width(|row| row.op).unwrap_or(0);
+    let kernel = width(|row| &row.kernel).unwrap_or(0).max(6);
+    let bounded = rows.iter().any(|row| row.bound_seconds.is_some());
+    let last = if bounded { "  roofline" } else { "" };
+    writeln!(
+        out,
+        "\n{:op$}  {:kernel$}  calls        ms   share     GFLOP        MB   TFLOPS     GB/s{last}",
+        "op", "kernel"
+    )?;
+    for row in rows {
+        let (flops, bytes) = (row.flops as f64, row.bytes as f64);
+        write!(
+            out,
+            "{:op$}  {:kernel$}  {:>5}  {:>8.3}  {:>5.1} %  {:>8.2}  {:>8.1}  {:>7.3}  {:>7.1}",
+            row.op,
+            row.kernel,
+            row.calls,
+            row.seconds * 1e3,
+            100.0 * row.seconds / all,
+            flops / 1e9,
+            bytes / 1e6,
+            flops / row.seconds / 1e12,
+            bytes / row.seconds / 1e9
+        )?;
+        match row.bound_seconds {
+            Some(bound) => writeln!(out, "  {:>6.1} %", 100.0 * bound / row.seconds)?,
+            None => writeln!(out)?,
+        }
+    }
+    writeln!(out, "{:.3} ms in all", all * 1e3)?;
+    Ok(())
+}
+
+fn predicted(card: &str, settings: &Settings, roofline: Roofline) -> Result<String> {
+    let prediction = settings.predict(roofline)?;
+    Ok(format!(
+        "predicted  {:.0} examples/s in training and {:.0} in inference on {card},\n           \
+         if every kernel reaches 55 % of the arithmetic or 80 % of the bandwidth and costs 5 µs more",
+        prediction.train, prediction.infer
+    ))
 }

@@ -72,6 +72,11 @@ impl Session {
         self.backend.as_ref()
     }
 
+    /// The graph of its steps.
+    pub fn graph(&self) -> &Graph {
+        &self.graph
+    }
+
     /// The network's parameters, the same in every step.
     pub fn params(&self) -> &[Param] {
         &self.steps[0].pass.network.params
@@ -121,6 +126,12 @@ impl Session {
     /// # Errors
     /// When the device fails.
     pub fn step(&mut self, part: Part, indices: &[u32]) -> Result<()> {
+        let plan = self.prepare(part, indices)?;
+        self.backend.run(plan)
+    }
+
+    /// Writes the indices of a step and counts it; returns its plan.
+    fn prepare(&mut self, part: Part, indices: &[u32]) -> Result<PlanId> {
         assert!(
             self.pending < RECORD_CAPACITY,
             "results must be read before the log is full"
@@ -129,9 +140,17 @@ impl Session {
         let Ready { pass, plan, .. } = known.expect("every batch size of the data set is prepared");
         let (input, plan) = (pass.indices, *plan);
         self.backend.write(input, bytemuck::cast_slice(indices))?;
-        self.backend.run(plan)?;
         self.pending += 1;
-        Ok(())
+        Ok(plan)
+    }
+
+    /// Runs a step and returns the seconds that each of its plan's dispatches took.
+    ///
+    /// # Errors
+    /// When the device has no clock for them or fails.
+    pub fn profile(&mut self, part: Part, indices: &[u32]) -> Result<Vec<f64>> {
+        let plan = self.prepare(part, indices)?;
+        self.backend.profile(plan)
     }
 
     /// Waits for the queued steps and returns what those since the last call measured.

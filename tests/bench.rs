@@ -1,0 +1,97 @@
+//! `resnet bench` as a person runs it: the profile, the trace, the prediction and the written shaders.
+use assert_cmd::Command;
+use predicates::prelude::*;
+use serde_json::Value;
+use std::fs;
+
+fn bench(args: &str) -> Command {
+    let mut command = Command::cargo_bin("resnet").unwrap();
+    command.args(["bench", "--batch-size", "2", "--image-size", "28"]);
+    command.args(args.split_whitespace());
+    command
+}
+
+fn json(command: &mut Command) -> Value {
+    let output = command.arg("--json").output().unwrap();
+    assert!(output.status.success());
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+#[test]
+fn the_profile_and_the_trace_hold_every_dispatch() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("step.json");
+    let mut command = bench("--device cpu --steps 1 --profile --peak 1 --bandwidth 100 --trace");
+    let report = json(command.arg(&file));
+    let dispatches = report["plan"]["dispatches"].as_u64().unwrap();
+
+    let rows = report["profile"].as_array().unwrap();
+    let total = |key: &str| {
+        rows.iter()
+            .map(|row| row[key].as_u64().unwrap())
+            .sum::<u64>()
+    };
+    assert_eq!(total("calls"), dispatches);
+    assert_eq!(total("flops"), report["plan"]["flops"]);
+    assert_eq!(total("bytes"), report["plan"]["bytes"]);
+    for row in rows {
+        let [flops, bytes] = ["flops", "bytes"].map(|key| row[key].as_f64().unwrap());
+        let bound = row["bound_seconds"].as_f64().unwrap();
+        // The calls of a kernel need not all have the same bound.
+        let (least, most) = (
+            (flops / 1e12).max(bytes / 1e11),
+            flops / 1e12 + bytes / 1e11,
+        );
+        assert!(bound >= 0.999 * least && bound <= 1.001 * most, "{row}");
+    }
+
+    let trace: Value = serde_json::from_slice(&fs::read(file).unwrap()).unwrap();
+    let events = trace["traceEvents"].as_array().unwrap();
+    assert_eq!(events.len() as u64, dispatches);
+    let number = |event: &Value, key: &str| event[key].as_f64().unwrap();
+    for pair in events.windows(2) {
+        let end = number(&pair[0], "ts") + number(&pair[0], "dur");
+        assert!((end - number(&pair[1], "ts")).abs() < 1e-3, "{pair:?}");
+    }
+}
+
+#[test]
+fn a_prediction_needs_peaks_and_no_device() {
+    let [slow, fast] = ["1", "10"].map(|peak| {
+        let predicted = json(&mut bench(&format!(
+            "--predict --peak {peak} --bandwidth 1e9"
+        )));
+        predicted["train"].as_f64().unwrap()
+    });
+    assert!(fast > slow, "{fast} {slow}");
+    bench("--predict --card")
+        .arg("rtx 4090")
+        .assert()
+        .success()
+        .stdout(predicate::str::contains("on RTX 4090"));
+    let fails = |args: &str, why: &str| {
+        bench(args)
+            .assert()
+            .failure()
+            .stderr(predicate::str::contains(why));
+    };
+    fails("--predict", "--peak TFLOPS --bandwidth GBS");
+    fails("--predict --card Voodoo", "RX 7900 XTX");
+    fails("--predict --peak 0 --bandwidth 1", "must be above 0");
+}
+
+#[test]
+fn every_module_is_written_as_wgsl() {
+    let folder = tempfile::tempdir().unwrap();
+    let into = folder.path().join("wgsl");
+    bench("--dump-wgsl").arg(&into).assert().success();
+    let mut files = 0;
+    for entry in fs::read_dir(into).unwrap() {
+        let path = entry.unwrap().path();
+        let source = fs::read_to_string(&path).unwrap();
+        naga::front::wgsl::parse_str(&source)
+            .unwrap_or_else(|e| panic!("{}: {}", path.display(), e.emit_to_string(&source)));
+        files += 1;
+    }
+    assert!(files > 10, "{files} files");
+}
