@@ -54,12 +54,16 @@ impl Pipelines {
     /// # Errors
     /// When the driver refuses a kernel, which is then named.
     pub fn compile(&mut self, device: &Device, kernels: &[(Kernel, Arity)]) -> Result<()> {
-        let mut missing: HashMap<Kernel, Arity> = kernels.iter().copied().collect();
-        missing.retain(|kernel, _| !self.pipelines.contains_key(kernel));
+        // In the order of their first use, so that what a driver prints of them can be told apart.
+        let mut seen = HashSet::new();
+        let mut is_missing =
+            |kernel: Kernel| !self.pipelines.contains_key(&kernel) && seen.insert(kernel);
+        let mut missing = kernels.to_vec();
+        missing.retain(|&(kernel, _)| is_missing(kernel));
         if missing.is_empty() {
             return Ok(());
         }
-        for &arity in missing.values() {
+        for &(_, arity) in &missing {
             let layout = || bind_group_layout(&device.wgpu, arity);
             self.layouts.entry(arity).or_insert_with(layout);
         }
@@ -69,7 +73,8 @@ impl Pipelines {
         bar.enable_steady_tick(Duration::from_millis(100));
 
         // Several kernels may lie in one module.
-        let mut shaders: HashSet<Shader> = missing.keys().map(|kernel| kernel.shader).collect();
+        let mut shaders: HashSet<Shader> =
+            missing.iter().map(|(kernel, _)| kernel.shader).collect();
         shaders.retain(|shader| !self.modules.contains_key(shader));
         let checked = self.checked;
         let modules = shaders.into_par_iter().map(|shader| {
