@@ -307,3 +307,32 @@ fn an_interrupted_run_goes_on_with_the_same_bits() {
         |run: &Path| fs::read(run.join("checkpoints/step-00000060/weights.safetensors")).unwrap();
     assert!(weights(&unbroken) == weights(&broken));
 }
+
+#[test]
+fn every_instruction_set_passes_the_golden_cases() {
+    let detected = [
+        ("scalar", true),
+        #[cfg(target_arch = "x86_64")]
+        ("avx2", is_x86_feature_detected!("avx2")),
+        #[cfg(target_arch = "x86_64")]
+        ("avx512", is_x86_feature_detected!("avx512f")),
+    ];
+    for (isa, detected) in detected {
+        if !detected {
+            println!("skipped {isa}: this processor lacks it");
+            continue;
+        }
+        resnet()
+            .args(["verify", "--device", "cpu"])
+            .env("RESNET_CPU_ISA", isa)
+            .assert()
+            .success()
+            .stdout(predicate::str::contains(" 0 failed"));
+    }
+    resnet()
+        .args(["verify", "--device", "cpu"])
+        .env("RESNET_CPU_ISA", "avx3")
+        .assert()
+        .code(1)
+        .stderr(predicate::str::contains("RESNET_CPU_ISA=avx3"));
+}

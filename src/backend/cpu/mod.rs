@@ -1,7 +1,9 @@
 //! The native backend: runs a plan's dispatches one after another, each on all threads.
 mod buffer;
-pub mod gemm;
+pub mod conv;
 pub mod host;
+pub mod norm;
+pub mod simd;
 
 use super::{Assignment, Backend, PlanId};
 use crate::graph::TensorId;
@@ -31,14 +33,16 @@ impl Cpu {
     /// A backend on all cores.
     ///
     /// # Errors
-    /// When the threads cannot be started.
+    /// When the threads cannot be started, or the environment asks for an instruction set that is not there.
     pub fn new() -> Result<Cpu> {
+        simd::choose()?;
         let threads = rayon::ThreadPoolBuilder::new()
             .build()
             .context("starting the CPU threads")?;
         let device = format!(
-            "cpu ({}, {} threads)",
+            "cpu ({}, {}, {} threads)",
             host::processor()?,
+            simd::name(),
             threads.current_num_threads()
         );
         Ok(Cpu {

@@ -1,10 +1,11 @@
 //! The gradient of a convolution with respect to its image, with what follows it on the way back:
 //! the sum with a skip connection's gradient, ReLU's mask, and the sums that BatchNorm's gradient needs.
-use super::{Blocks, TILE, check_norm, cpu, flops, fused, launch, result};
+use super::{Blocks, TILE, check_norm, flops, launch, result};
+use crate::backend::cpu::conv::{self, Epilogue, Geometry, Partials};
+use crate::backend::cpu::norm::Norm;
 use crate::graph::{Shape, TensorDesc};
 use crate::ops::{Batched, ConvPass, Launch, OpDef, View, ViewMut, Window};
 use anyhow::{Result, ensure};
-use rayon::prelude::*;
 
 /// `[dy, w, (skip), (pre, norm), (out)] → [dx, (partials)]`:
 /// `v[n,iy,ix,ci] = Σ dy[n,oy,ox,co] · w[ky,kx,ci,co]` over the `co` and over the taps that looked at
@@ -109,39 +110,30 @@ impl OpDef for Conv2dGradInput {
     }
 
     fn run_cpu(&self, inputs: &[View], outputs: &mut [ViewMut]) {
-        let (dy, w) = (inputs[0], inputs[1]);
-        let x = outputs[0].shape();
-        let shapes = [x, w.shape(), dy.shape()];
-        cpu::grad_input(dy.f32(), w.f32(), outputs[0].f32(), shapes, self.window);
-        let c = x.c();
-        if self.add {
-            let dx = outputs[0].f32().par_chunks_mut(c);
-            dx.zip(inputs[2].f32().par_chunks(c))
-                .for_each(|(dx, skip)| dx.iter_mut().zip(skip).for_each(|(dx, skip)| *dx += skip));
-        }
-        if self.mask == Mask::None {
-            return;
-        }
-        let pre = inputs[self.pre()].f32();
-        let norm = fused::Norm::new(inputs[self.pre() + 1].f32());
-        let out = (self.mask == Mask::Output).then(|| inputs[self.pre() + 2].f32());
-        outputs[0]
-            .f32()
-            .par_chunks_mut(c)
-            .enumerate()
-            .for_each(|(row, dx)| {
-                for (ch, dx) in dx.iter_mut().enumerate() {
-                    let i = row * c + ch;
-                    let activation = out.map_or_else(|| norm.apply(pre[i], ch), |out| out[i]);
-                    *dx = if activation > 0.0 { *dx } else { 0.0 };
-                }
-            });
-        let rows = self.blocks().images_per_unit * x.with_n(1).rows();
-        let blocks = self.classes() * self.blocks().per_unit();
-        let [dx, partials] = outputs else {
-            unreachable!("a mask has partials")
+        let [dy, w] = [inputs[0], inputs[1]];
+        let geometry = Geometry {
+            x: self.x,
+            w: w.shape(),
+            y: dy.shape(),
+            window: self.window,
         };
-        fused::products(dx.f32(), pre, &norm, rows, blocks, partials.f32());
+        let masking = inputs.get(self.pre()..).unwrap_or_default();
+        let epilogue = Epilogue {
+            bias: None,
+            skip: self.add.then(|| inputs[2].f32()),
+            mask: (self.mask != Mask::None).then(|| conv::Mask {
+                pre: masking[0].f32(),
+                norm: Norm::new(masking[1].f32()),
+                out: masking.get(2).map(View::f32),
+            }),
+        };
+        let (dx, rest) = outputs.split_first_mut().expect("dx");
+        let partials = rest.first_mut().map(|partials| Partials {
+            data: partials.f32(),
+            images_per_unit: self.blocks().images_per_unit,
+            blocks_per_unit: self.classes() * self.blocks().per_unit(),
+        });
+        conv::grad_input(&geometry, dy.f32(), w.f32(), &epilogue, partials, dx.f32());
     }
 
     fn launch(&self, inputs: &[TensorDesc], outputs: &[TensorDesc]) -> Launch {

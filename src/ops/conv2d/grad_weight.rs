@@ -1,5 +1,7 @@
 //! The gradient of a convolution with respect to its weight, split along the images.
-use super::{TILE, WORKGROUPS, check_norm, cpu, flops, fused, launch, patches::Patches, result};
+use super::{TILE, WORKGROUPS, check_norm, flops, launch, result};
+use crate::backend::cpu::conv::{self, Geometry};
+use crate::backend::cpu::norm::Norm;
 use crate::graph::{Shape, TensorDesc};
 use crate::ops::{Batched, ConvPass, Launch, OpDef, View, ViewMut, Window, arity};
 use anyhow::{Result, ensure};
@@ -60,14 +62,16 @@ impl OpDef for Conv2dGradWeight {
     }
 
     fn run_cpu(&self, inputs: &[View], outputs: &mut [ViewMut]) {
-        let (x, dy) = (inputs[0], inputs[1]);
-        let patches = Patches::of_windows(x.shape(), dy.shape(), self.window);
-        let activated = self
-            .activate
-            .then(|| fused::activate(x.f32(), inputs[2].f32()));
-        let image = activated.as_deref().unwrap_or(x.f32());
-        let partials = outputs[0].f32();
-        cpu::grad_weight(&patches, image, dy.f32(), partials, self.images_per_split);
+        let [x, dy] = [inputs[0], inputs[1]];
+        let geometry = Geometry {
+            x: x.shape(),
+            w: self.w,
+            y: dy.shape(),
+            window: self.window,
+        };
+        let norm = self.activate.then(|| Norm::new(inputs[2].f32()));
+        let (x, dy, partials) = (x.f32(), dy.f32(), outputs[0].f32());
+        conv::grad_weight(&geometry, x, norm, dy, self.images_per_split, partials);
     }
 
     fn launch(&self, inputs: &[TensorDesc], outputs: &[TensorDesc]) -> Launch {

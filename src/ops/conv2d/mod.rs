@@ -3,11 +3,8 @@
 //! `grad_weight.rs` and `bias.rs`.
 mod bias;
 mod blocks;
-mod cpu;
-mod fused;
 mod grad_input;
 mod grad_weight;
-mod patches;
 mod template;
 
 pub use bias::Conv2dGradBias;
@@ -16,10 +13,11 @@ pub use grad_weight::Conv2dGradWeight;
 pub use template::{ConvKernel, ConvPass};
 
 use super::{Batched, Launch, OpDef, Shader, SumPartials, View, ViewMut, Window};
+use crate::backend::cpu::conv::{self, Epilogue, Geometry, Partials};
+use crate::backend::cpu::norm::Norm;
 use crate::graph::{DType, Graph, Node, Shape, TensorDesc, TensorId};
 use anyhow::{Result, bail, ensure};
 use blocks::Blocks;
-use patches::Patches;
 
 /// Rows and columns of the result that one workgroup computes.
 const TILE: usize = 64;
@@ -131,19 +129,35 @@ impl OpDef for Conv2d {
     }
 
     fn run_cpu(&self, inputs: &[View], outputs: &mut [ViewMut]) {
-        let (x, w) = (inputs[0], inputs[1]);
-        let b = self.bias.then(|| inputs[2].f32());
-        let y = outputs[0].shape();
-        let patches = Patches::of_windows(x.shape(), y, self.window);
-        let norm = inputs[inputs.len() - 1];
-        let activated = self.activate.then(|| fused::activate(x.f32(), norm.f32()));
-        let image = activated.as_deref().unwrap_or(x.f32());
-        cpu::forward(&patches, image, w.f32(), b, outputs[0].f32());
-        if let [result, partials] = outputs {
-            let blocks = Blocks::of_pixels(y, TILE);
-            let (rows, per_unit) = (blocks.rows_per_unit(), blocks.per_unit());
-            fused::moments(result.f32(), y.c(), rows, per_unit, partials.f32());
-        }
+        let [x, w] = [inputs[0], inputs[1]];
+        let geometry = Geometry {
+            x: x.shape(),
+            w: w.shape(),
+            y: outputs[0].shape(),
+            window: self.window,
+        };
+        let norm = self.activate.then(|| inputs[self.arity() - 1].f32());
+        let epilogue = Epilogue {
+            bias: self.bias.then(|| inputs[2].f32()),
+            ..Epilogue::default()
+        };
+        let blocks = Blocks::of_pixels(geometry.y, TILE);
+        let (y, rest) = outputs.split_first_mut().expect("y");
+        let partials = rest.first_mut().map(|partials| Partials {
+            data: partials.f32(),
+            images_per_unit: blocks.images_per_unit,
+            blocks_per_unit: blocks.per_unit(),
+        });
+        let norm = norm.map(Norm::new);
+        conv::forward(
+            &geometry,
+            x.f32(),
+            norm,
+            w.f32(),
+            &epilogue,
+            partials,
+            y.f32(),
+        );
     }
 
     fn launch(&self, inputs: &[TensorDesc], outputs: &[TensorDesc]) -> Launch {

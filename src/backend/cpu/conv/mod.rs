@@ -1,0 +1,87 @@
+//! Convolution on the CPU without a patch matrix: for every target pixel, each tap of the kernel that lies inside
+//! the image is a dense product of 32 channels with a block of the weight. No padding is multiplied, a stride is
+//! only another list of taps, and the bits depend on neither the threads nor how the work is shared among them.
+mod axis;
+mod correlate;
+mod epilogue;
+mod grad_weight;
+mod pack;
+mod tile;
+mod winograd;
+
+pub use epilogue::{Epilogue, Mask, Partials};
+pub use grad_weight::grad_weight;
+
+use crate::backend::cpu::norm::Norm;
+use crate::graph::Shape;
+use crate::ops::Window;
+use correlate::Correlate;
+use std::cell::RefCell;
+
+/// Images that a task works on at once: enough rows for the micro-kernels at a border pixel, few enough that the
+/// image rows in work stay in the L2 cache.
+const IMAGES: usize = 16;
+
+/// A convolution of images `x` by a weight `w` to images `y`.
+#[derive(Clone, Copy)]
+pub struct Geometry {
+    /// `[n, h, w, c_in]`.
+    pub x: Shape,
+    /// `[k_h, k_w, c_in, c_out]`.
+    pub w: Shape,
+    /// `[n, h_out, w_out, c_out]`.
+    pub y: Shape,
+    /// Kernel size, stride and padding.
+    pub window: Window,
+}
+
+/// `y = conv(x, w)`, and what the epilogue makes of it; with a norm x is `max(x·scale + shift, 0)`.
+pub fn forward(
+    g: &Geometry,
+    x: &[f32],
+    norm: Option<Norm>,
+    w: &[f32],
+    epilogue: &Epilogue,
+    partials: Option<Partials>,
+    y: &mut [f32],
+) {
+    Correlate::forward(g).run(x, norm, w, epilogue, partials, y);
+}
+
+/// `dx` from `dy` and `w`, and what the epilogue makes of it.
+pub fn grad_input(
+    g: &Geometry,
+    dy: &[f32],
+    w: &[f32],
+    epilogue: &Epilogue,
+    partials: Option<Partials>,
+    dx: &mut [f32],
+) {
+    Correlate::grad_input(g).run(dy, None, w, epilogue, partials, dx);
+}
+
+thread_local! {
+    /// The packed weight of the call that this thread leads.
+    static WEIGHT: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+    /// The packed rows of the task that this thread works on.
+    static SCRATCH: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+}
+
+thread_local! {
+    /// The transformed tiles of the task that this thread works on.
+    static PRODUCTS: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Lends the calling thread's memory, `len` elements of unspecified contents.
+fn lend<R>(
+    memory: &'static std::thread::LocalKey<RefCell<Vec<f32>>>,
+    len: usize,
+    work: impl FnOnce(&mut [f32]) -> R,
+) -> R {
+    memory.with_borrow_mut(|memory| {
+        if memory.len() < len {
+            memory.resize(len, 0.0);
+        }
+        work(&mut memory[..len])
+    })
+}

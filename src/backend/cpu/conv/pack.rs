@@ -1,0 +1,166 @@
+//! The layout of the micro-kernels: blocks of 32 channels, and in a block the images of a pixel side by side. A run
+//! of pixels is then one dense matrix whose rows are (pixel, image), and a border is only where the run starts.
+use super::tile::{BLOCK, SQUARE};
+use crate::backend::cpu::norm::Norm;
+use crate::graph::Shape;
+use crate::ops::Window;
+use rayon::prelude::*;
+use std::ops::Range;
+
+/// Image rows to be packed as `[plane][block][column][image][32]`; channels that fill no block end in zeros.
+pub struct Rows<'a> {
+    /// The images, `[n, h, w, c]`.
+    pub x: &'a [f32],
+    pub shape: Shape,
+    /// Packs `max(x·scale + shift, 0)` instead of x.
+    pub norm: Option<Norm<'a>>,
+    /// Packs the patch of this window, `k_h·k_w·c` numbers, as the channels of a pixel.
+    pub patches: Option<Window>,
+    /// Pixel `i` of a row is number `i / planes` of plane `i % planes`.
+    pub planes: usize,
+    /// Zero columns before the first pixel of a plane.
+    pub left: usize,
+    /// Columns of a plane, zero columns on both sides included.
+    pub columns: usize,
+    /// Blocks of channels.
+    pub blocks: Range<usize>,
+    /// Images side by side.
+    pub images: usize,
+}
+
+impl Rows<'_> {
+    /// Elements of a column: the images of one pixel.
+    pub fn column_len(&self) -> usize {
+        self.images * BLOCK
+    }
+
+    /// Elements of a packed row.
+    pub fn row_len(&self) -> usize {
+        self.planes * self.blocks.len() * self.columns * self.column_len()
+    }
+
+    /// A plane's block of channels, from `column` on.
+    pub fn from<'p>(&self, row: &'p [f32], plane: usize, block: usize, column: usize) -> &'p [f32] {
+        let first = (plane * self.blocks.len() + block) * self.columns;
+        &row[(first + column) * self.column_len()..(first + self.columns) * self.column_len()]
+    }
+
+    /// Packs row `y` of `count` images from `first` on. Zero columns and missing images are left as they are.
+    #[inline(always)]
+    pub fn pack(&self, first: usize, count: usize, y: usize, row: &mut [f32]) {
+        let [_, h, w, c] = self.shape.0;
+        if let Some(window) = self.patches {
+            return self.pack_patches(window, first, count, y, row);
+        }
+        for n in 0..count {
+            let line = &self.x[((first + n) * h + y) * w * c..][..w * c];
+            for (x, pixel) in line.chunks_exact(c).enumerate() {
+                self.put(pixel, x, n, self.norm, row);
+            }
+        }
+    }
+
+    /// Writes the channels of one pixel of one image.
+    #[inline(always)]
+    fn put(&self, pixel: &[f32], x: usize, n: usize, norm: Option<Norm>, row: &mut [f32]) {
+        let plane = x % self.planes * self.blocks.len() * self.columns;
+        let first = (plane + self.left + x / self.planes) * self.column_len() + n * BLOCK;
+        let channels = self.blocks.start * BLOCK..pixel.len().min(self.blocks.end * BLOCK);
+        for (block, from) in pixel[channels].chunks(BLOCK).enumerate() {
+            let to = &mut row[first + block * self.columns * self.column_len()..];
+            match from.len() {
+                // A length that the compiler knows makes the copy a few vector moves.
+                BLOCK => to[..BLOCK].copy_from_slice(&from[..BLOCK]),
+                len => to[..len].copy_from_slice(from),
+            }
+            if let Some(norm) = norm {
+                norm.activate(&mut to[..from.len()], block * BLOCK);
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn pack_patches(&self, window: Window, first: usize, count: usize, y: usize, row: &mut [f32]) {
+        const LANES: usize = 8;
+        let [_, h, w, c] = self.shape.0;
+        let Window {
+            kernel,
+            stride,
+            pad,
+        } = window;
+        // The taps of one line of a patch are neighbours in the image. Lines are copied in whole vectors, and what
+        // overhangs is overwritten by the next.
+        let len = kernel * c;
+        let padded = ((w + 2 * pad) * c).max(len) + LANES;
+        let mut lines = vec![0.0; kernel * padded];
+        let mut patch = vec![0.0; kernel * len + LANES];
+        for n in 0..count {
+            for (ky, line) in lines.chunks_exact_mut(padded).enumerate() {
+                let inside = &mut line[pad * c..(pad + w) * c];
+                match (y * stride + ky).checked_sub(pad).filter(|&iy| iy < h) {
+                    Some(iy) => {
+                        inside.copy_from_slice(&self.x[((first + n) * h + iy) * w * c..][..w * c]);
+                        if let Some(norm) = self.norm {
+                            inside.chunks_exact_mut(c).for_each(|x| norm.activate(x, 0));
+                        }
+                    }
+                    None => inside.fill(0.0),
+                }
+            }
+            for x in 0..self.columns {
+                for (ky, line) in lines.chunks_exact(padded).enumerate() {
+                    let from = &line[x * stride * c..];
+                    let to = &mut patch[ky * len..];
+                    for i in (0..len).step_by(LANES) {
+                        to[i..i + LANES].copy_from_slice(&from[i..i + LANES]);
+                    }
+                }
+                self.put(&patch[..kernel * len], x, n, None, row);
+            }
+        }
+    }
+}
+
+/// Between which channels a weight `[k_h, k_w, c_in, c_out]` stands.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// From `c_in` to `c_out`.
+    Forward,
+    /// From `c_out` to `c_in`.
+    Backward,
+}
+
+/// Packs a weight as `[block of targets][tap][block of sources][32][32]`, filled up with zeros.
+pub fn weight(w: &[f32], shape: Shape, direction: Direction, packed: &mut [f32]) {
+    let [k_h, k_w, c_in, c_out] = shape.0;
+    let taps = k_h * k_w;
+    let sources = match direction {
+        Direction::Forward => c_in,
+        Direction::Backward => c_out,
+    };
+    let per_tap = sources.div_ceil(BLOCK) * SQUARE;
+    packed
+        .par_chunks_mut(per_tap)
+        .enumerate()
+        .for_each(|(i, packed)| {
+            let (first, tap) = (i / taps * BLOCK, i % taps);
+            let w = &w[tap * c_in * c_out..][..c_in * c_out];
+            packed.fill(0.0);
+            match direction {
+                Direction::Forward => {
+                    let targets = first..c_out.min(first + BLOCK);
+                    for (row, w) in packed.chunks_exact_mut(BLOCK).zip(w.chunks_exact(c_out)) {
+                        row[..targets.len()].copy_from_slice(&w[targets.clone()]);
+                    }
+                }
+                Direction::Backward => {
+                    let targets = w.chunks_exact(c_out).skip(first).take(BLOCK);
+                    for (t, w) in targets.enumerate() {
+                        for (s, w) in w.iter().enumerate() {
+                            packed[s * BLOCK + t] = *w;
+                        }
+                    }
+                }
+            }
+        });
+}
