@@ -11,7 +11,7 @@ use crate::ops::{View, ViewMut};
 use crate::plan::{Binding, Dispatch, Limits, Place, Plan};
 use anyhow::{Context, Result, ensure};
 use buffer::Buffer;
-use std::collections::HashMap;
+use std::collections::{HashMap, hash_map::Entry};
 use std::time::Instant;
 
 /// Runs plans on the machine's cores.
@@ -80,13 +80,15 @@ impl Backend for Cpu {
 
     fn compile(&mut self, plan: Plan) -> Result<PlanId> {
         for (&tensor, &bytes) in &plan.owned {
-            self.owned
-                .entry(tensor)
-                .or_insert_with(|| Buffer::zeroed(bytes));
+            if let Entry::Vacant(entry) = self.owned.entry(tensor) {
+                entry.insert(Buffer::zeroed(bytes)?);
+            }
         }
         let sizes: Vec<usize> = self.pool.iter().map(|b| b.bytes().len()).collect();
         let Assignment { slots, new } = super::assign(&plan.slots, &sizes);
-        self.pool.extend(new.into_iter().map(Buffer::zeroed));
+        for bytes in new {
+            self.pool.push(Buffer::zeroed(bytes)?);
+        }
         self.plans.push(Compiled { plan, slots });
         Ok(PlanId(self.plans.len() - 1))
     }

@@ -4,7 +4,7 @@ use super::axis::{Axis, Run};
 use super::epilogue::{Epilogue, Partials};
 use super::pack::{self, Direction, Rows};
 use super::tile::{BLOCK, SQUARE, multiply};
-use super::{Geometry, IMAGES, SCRATCH, WEIGHT, lend, winograd};
+use super::{Geometry, IMAGES, SCRATCH, SHARED, lend, winograd};
 use crate::backend::cpu::norm::Norm;
 use crate::backend::cpu::simd::level;
 use crate::graph::Shape;
@@ -177,7 +177,7 @@ impl Correlate {
             .map(|(i, target)| (i * images, target, units.as_mut().and_then(Iterator::next)))
             .collect();
         let len = self.points() * sources * targets * SQUARE;
-        lend(&WEIGHT, len, |packed| {
+        lend(&SHARED, len, |packed| {
             match self.winograd {
                 true => winograd::weight(w, self.weight, self.direction, packed),
                 false => pack::weight(w, self.weight, self.direction, packed),

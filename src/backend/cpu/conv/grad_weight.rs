@@ -4,7 +4,7 @@ use super::axis::Run;
 use super::correlate::Correlate;
 use super::pack::Rows;
 use super::tile::{BLOCK, SQUARE, multiply_transposed};
-use super::{Geometry, IMAGES, PRODUCTS, SCRATCH, lend, winograd};
+use super::{Geometry, IMAGES, PRODUCTS, SCRATCH, SHARED, lend, winograd};
 use crate::backend::cpu::norm::Norm;
 use crate::backend::cpu::simd::{level, vectorized};
 use fearless_simd::{dispatch, prelude::*};
@@ -38,15 +38,14 @@ pub fn grad_weight(
     let groups = (2 * rayon::current_num_threads()).div_ceil(splits);
     let per_group = targets.div_ceil(groups);
     let groups = targets.div_ceil(per_group);
-    let mut sums = vec![0.0; splits * targets * conv.points() * sources * SQUARE];
-    let tasks: Vec<_> = (0..splits * groups).collect();
-    let mut rest = &mut sums[..];
-    let pieces = tasks.iter().map(|task| {
-        let (split, group) = (task / groups, task % groups);
-        let task = Task {
-            conv: &conv,
-            x: &x,
-            dy: Rows {
+    let per_target = conv.points() * sources * SQUARE;
+    lend(&SHARED, splits * targets * per_target, |sums| {
+        let mut rest = &mut *sums;
+        let task = |task: usize| {
+            let (split, group) = (task / groups, task % groups);
+            let blocks = group * per_group..targets.min((group + 1) * per_group);
+            let len = blocks.len() * per_target;
+            let dy = Rows {
                 x: dy,
                 shape: g.y,
                 norm: None,
@@ -55,41 +54,46 @@ pub fn grad_weight(
                 left: 0,
                 // A tile may overhang.
                 columns: g.y.0[2].next_multiple_of(conv.tile()),
-                blocks: group * per_group..targets.min((group + 1) * per_group),
+                blocks,
                 images: x.images,
-            },
-            images: split * images_per_split..g.x.n().min((split + 1) * images_per_split),
+            };
+            let task = Task {
+                conv: &conv,
+                x: &x,
+                dy,
+                images: split * images_per_split..g.x.n().min((split + 1) * images_per_split),
+            };
+            (
+                task,
+                rest.split_off_mut(..len).expect("room for all blocks"),
+            )
         };
-        let len = task.dy.blocks.len() * conv.points() * sources * SQUARE;
-        (
-            task,
-            rest.split_off_mut(..len).expect("room for all blocks"),
-        )
-    });
-    let pieces: Vec<_> = pieces.collect();
-    pieces.into_par_iter().for_each(|(task, sums)| {
-        dispatch!(level(), s => task.run(s, sums));
-    });
-    // The sums are `[split][block of c_out][tap or point][block of c_in][32][32]`.
-    if conv.winograd {
-        sums.par_chunks_mut(conv.points() * sources * SQUARE)
-            .for_each(|sums| {
+        let tasks: Vec<_> = (0..splits * groups).map(task).collect();
+        tasks.into_par_iter().for_each(|(task, sums)| {
+            sums.fill(0.0);
+            dispatch!(level(), s => task.run(s, sums));
+        });
+        if conv.winograd {
+            sums.par_chunks_mut(per_target).for_each(|sums| {
                 vectorized(
                     #[inline(always)]
                     || winograd::transform_sums(sums, sources * SQUARE),
                 );
             });
-    }
-    let rows = partials.par_chunks_mut(c_in * c_out).enumerate();
-    rows.for_each(|(i, dw)| {
-        let (split, tap) = (i / conv.taps(), i % conv.taps());
-        for (ci, dw) in dw.chunks_exact_mut(c_out).enumerate() {
-            for (target, dw) in dw.chunks_mut(BLOCK).enumerate() {
-                let tap = (split * targets + target) * conv.points() + tap;
-                let from = tap * sources * SQUARE + ci * BLOCK;
-                dw.copy_from_slice(&sums[from..from + dw.len()]);
-            }
         }
+        let sums = &*sums;
+        // They are `[split][block of c_out][tap or point][block of c_in][32][32]`.
+        let taps = partials.par_chunks_mut(c_in * c_out).enumerate();
+        taps.for_each(|(i, dw)| {
+            let (split, tap) = (i / conv.taps(), i % conv.taps());
+            for (ci, dw) in dw.chunks_exact_mut(c_out).enumerate() {
+                for (target, dw) in dw.chunks_mut(BLOCK).enumerate() {
+                    let tap = (split * targets + target) * conv.points() + tap;
+                    let from = tap * sources * SQUARE + ci * BLOCK;
+                    dw.copy_from_slice(&sums[from..from + dw.len()]);
+                }
+            }
+        });
     });
 }
 

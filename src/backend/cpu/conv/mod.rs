@@ -61,8 +61,8 @@ pub fn grad_input(
 }
 
 thread_local! {
-    /// The packed weight of the call that this thread leads.
-    static WEIGHT: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+    /// What the tasks of the call that this thread leads share: the packed weight, or its gradient.
+    static SHARED: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
     /// The packed rows of the task that this thread works on.
     static SCRATCH: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
 }
