@@ -6,6 +6,7 @@ missing_packages() {
     [ -e /usr/share/datasets/fashion-mnist/train-images-idx3-ubyte.gz ] || echo dataset-fashion-mnist
     PATH=$PATH:/sbin ldconfig -p 2>/dev/null | grep -q 'libvulkan\.so\.1' || echo libvulkan1
     ls /usr/share/vulkan/icd.d /etc/vulkan/icd.d 2>/dev/null | grep -q '\.json$' || echo mesa-vulkan-drivers
+    command -v spirv-val >/dev/null 2>&1 || echo spirv-tools
     command -v cc >/dev/null 2>&1 || echo gcc libc6-dev
 }
 
@@ -49,7 +50,7 @@ setup() {
             as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $packages; }; then
             echo "Could not install: $packages" >&2
             echo 'By hand, on Debian or Ubuntu:  sudo apt-get install '"$packages" >&2
-            echo 'The data set comes by `resnet fetch` too; the Vulkan packages are for GPUs only. Going on.' >&2
+            echo 'The data set comes by `resnet fetch` too; the Vulkan packages are for GPUs only, and spirv-tools for a test. Going on.' >&2
         fi
     fi
     install_backports || echo 'Could not install Mesa from the backports. Going on.' >&2

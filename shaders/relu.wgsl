@@ -34,6 +34,9 @@ fn grad_input(
 ) {
     let i = flat_element(group, groups, local);
     if (i < params.count) {
-        dx[i] = select(0.0, dy[i], out[i] > 0.0);
+        // As bits, positive numbers are 1 up to infinity's pattern. A comparison of floats would take the
+        // smallest for 0 on the devices that flush them.
+        let bits = bitcast<u32>(out[i]);
+        dx[i] = select(0.0, dy[i], bits > 0u && bits <= 0x7f800000u);
     }
 }

@@ -1,12 +1,19 @@
-//! Every kernel that the cases launch, without any GPU: naga must read, validate and translate it
-//! for Vulkan, Metal and DX12, and it must stay within what WebGPU guarantees everywhere.
+//! Every kernel that the cases and whole training steps launch, without any GPU: naga must read, validate
+//! and translate it for Vulkan, Metal and DX12, Khronos' validator must accept the SPIR-V, and it must
+//! stay within what WebGPU guarantees everywhere.
 use crate::cases;
 use naga::back::{hlsl, msl, spv};
-use naga::proc::Layouter;
+use naga::proc::{BoundsCheckPolicies, BoundsCheckPolicy, Layouter};
 use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
 use naga::{AddressSpace, EntryPoint, Module, ShaderStage};
+use resnet::data;
+use resnet::model::Arch;
 use resnet::ops::{Kernel, Shader};
+use resnet::plan::{Limits, Plan, descs};
+use resnet::train::{Optimizer, Part, Prepared, Spec};
 use std::collections::HashSet;
+use std::io::{ErrorKind, Write};
+use std::process::{Command, Stdio};
 
 /// WebGPU's guarantees: `maxStorageBuffersPerShaderStage`, `maxComputeInvocationsPerWorkgroup`
 /// and `maxComputeWorkgroupStorageSize`.
@@ -17,6 +24,13 @@ const WORKGROUP_BYTES: u32 = 16_384;
 #[test]
 fn kernels_translate_and_are_portable() {
     let mut seen: HashSet<Kernel> = HashSet::new();
+    for dispatch in steps().iter().flat_map(|plan| &plan.dispatches) {
+        let (inputs, outputs) = (descs(&dispatch.inputs), descs(&dispatch.outputs));
+        let launch = dispatch.op.def().launch(&inputs, &outputs);
+        if seen.insert(launch.kernel) {
+            check(launch.kernel, inputs.len(), outputs.len());
+        }
+    }
     for case in cases::all() {
         for node in case.g.nodes() {
             let descs = |ts: &[_]| ts.iter().map(|&t| case.g.desc(t)).collect::<Vec<_>>();
@@ -123,14 +137,25 @@ fn portable(kernel: Kernel, module: &Module, info: &ModuleInfo, index: usize, te
     );
 }
 
-/// Writes the kernel for the three APIs as wgpu does.
+/// Writes the kernel for the three APIs as wgpu does, for Vulkan with and without run-time checks.
 fn translate(kernel: Kernel, module: &Module, info: &ModuleInfo) {
-    let spirv = spv::PipelineOptions {
+    let pipeline = spv::PipelineOptions {
         shader_stage: ShaderStage::Compute,
         entry_point: kernel.entry.to_string(),
     };
-    spv::write_vec(module, info, &spv::Options::default(), Some(&spirv))
-        .unwrap_or_else(|e| panic!("{kernel:?}: SPIR-V: {e}"));
+    for policy in [BoundsCheckPolicy::Unchecked, BoundsCheckPolicy::Restrict] {
+        let options = spv::Options {
+            bounds_check_policies: BoundsCheckPolicies {
+                index: policy,
+                buffer: policy,
+                ..Default::default()
+            },
+            ..Default::default()
+        };
+        let words = spv::write_vec(module, info, &options, Some(&pipeline))
+            .unwrap_or_else(|e| panic!("{kernel:?}: SPIR-V: {e}"));
+        spirv_val(kernel, bytemuck::cast_slice(&words));
+    }
 
     let entry_point = Some((ShaderStage::Compute, kernel.entry.to_string()));
     let options = msl::Options {
@@ -149,4 +174,51 @@ fn translate(kernel: Kernel, module: &Module, info: &ModuleInfo) {
     hlsl::Writer::new(&mut text, &hlsl::Options::default(), &pipeline)
         .write(module, info, None)
         .unwrap_or_else(|e| panic!("{kernel:?}: HLSL: {e}"));
+}
+
+/// Asks Khronos' validator. Where it is not installed it is left out with a word on stderr, unless
+/// `RESNET_REQUIRE_GPU=1` says that this machine is to check everything.
+fn spirv_val(kernel: Kernel, spirv: &[u8]) {
+    let spawned = Command::new("spirv-val")
+        .args(["--target-env", "vulkan1.1", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    let mut child = match spawned {
+        Err(e) if e.kind() == ErrorKind::NotFound => {
+            let required = std::env::var("RESNET_REQUIRE_GPU").is_ok_and(|v| v == "1");
+            assert!(!required, "spirv-val is not installed (spirv-tools)");
+            eprintln!("SKIPPED: spirv-val, which is not installed (spirv-tools)");
+            return;
+        }
+        spawned => spawned.unwrap(),
+    };
+    child.stdin.take().unwrap().write_all(spirv).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{kernel:?}: spirv-val: {said}");
+}
+
+/// Training and evaluation steps of the ResNet-18 that `resnet train` trains, large and small.
+fn steps() -> Vec<Plan> {
+    let data = data::load(Some("sample")).unwrap();
+    let mut plans = Vec::new();
+    for (batch_size, image_size) in [(256, 96), (4, 28)] {
+        let spec = Spec {
+            arch: Arch::resnet18_d2l(1, 10),
+            batch_size,
+            image_size,
+            limit_batches: Some(1),
+            optimizer: Some(Optimizer {
+                momentum: 0.9,
+                nesterov: false,
+                weight_decay: 1e-4,
+            }),
+        };
+        let prepared = Prepared::new(&spec, &data, Limits::NONE).unwrap();
+        let both = [Part::Train, Part::Test].map(|part| prepared.plan(part).unwrap().clone());
+        plans.extend(both);
+    }
+    plans
 }
