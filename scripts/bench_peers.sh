@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# Times `resnet bench` on the CPU beside PyTorch, in turns, and prints the ratio of the medians: scripts/bench_peers.sh [ROUNDS]
+# PyTorch comes from PyPI into target/peers (about 5 GB), or from the environment that RESNET_PEERS_VENV names.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+rounds=${1:-3}
+venv=${RESNET_PEERS_VENV:-target/peers}
+if ! [ -x "$venv/bin/python" ]; then
+    python3 -m venv "$venv"
+    "$venv/bin/pip" install --quiet torch numpy
+fi
+cargo build --release --locked
+exec "$venv/bin/python" scripts/bench_peers.py "$rounds"
