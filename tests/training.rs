@@ -11,6 +11,7 @@ use resnet::plan::Limits;
 use resnet::report::{Console, Progress};
 use resnet::train::checkpoint::{self, WeightsInfo};
 use resnet::train::{Optimizer, Outcome, Part, Prepared, Run, Session, Spec};
+use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use tempfile::TempDir;
@@ -115,6 +116,18 @@ fn the_same_seed_gives_the_same_bits() {
             three_steps(backend(), limits),
             "{name}"
         );
+    }
+}
+
+#[test]
+fn the_number_of_threads_changes_no_bit() {
+    let on = |threads| {
+        let cpu = Cpu::with_threads(NonZeroUsize::new(threads)).unwrap();
+        three_steps(Box::new(cpu), Limits::NONE)
+    };
+    let one = on(1);
+    for threads in [2, 3, 7] {
+        assert_eq!(on(threads), one, "{threads} threads");
     }
 }
 

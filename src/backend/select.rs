@@ -4,6 +4,7 @@ use super::cpu::Cpu;
 use super::gpu::{Gpu, Options, adapters};
 use anyhow::{Result, bail};
 use std::convert::Infallible;
+use std::num::NonZeroUsize;
 use std::str::FromStr;
 
 /// What `--device` asks for.
@@ -34,11 +35,16 @@ impl FromStr for Choice {
 
 /// Opens the device, and returns a line for the user where the choice needs a word.
 ///
-/// The options are for a GPU; the CPU has none of them. `WGPU_ADAPTER_NAME` stands in for a name where the choice is `gpu` or `auto`.
+/// The options are for a GPU, the threads for the CPU. `WGPU_ADAPTER_NAME` stands in for a name where the choice is
+/// `gpu` or `auto`.
 ///
 /// # Errors
 /// When there is no such adapter, more than one, or the driver refuses.
-pub fn open(choice: &Choice, options: Options) -> Result<(Box<dyn Backend>, Option<String>)> {
+pub fn open(
+    choice: &Choice,
+    options: Options,
+    threads: Option<NonZeroUsize>,
+) -> Result<(Box<dyn Backend>, Option<String>)> {
     let named = std::env::var("WGPU_ADAPTER_NAME").unwrap_or_default();
     let (choice, asked_by) = match choice {
         Choice::Gpu | Choice::Auto if !named.is_empty() => {
@@ -49,7 +55,7 @@ pub fn open(choice: &Choice, options: Options) -> Result<(Box<dyn Backend>, Opti
         _ => (choice, String::new()),
     };
     if *choice == Choice::Cpu {
-        return Ok((Box::new(Cpu::new()?), None));
+        return Ok((Box::new(Cpu::with_threads(threads)?), None));
     }
     let adapters = adapters();
     let best = adapters.iter().min_by_key(|a| a.rank());
@@ -63,7 +69,7 @@ pub fn open(choice: &Choice, options: Options) -> Result<(Box<dyn Backend>, Opti
                 ),
                 None => "no GPU found, using the CPU".to_string(),
             };
-            return Ok((Box::new(Cpu::new()?), Some(note)));
+            return Ok((Box::new(Cpu::with_threads(threads)?), Some(note)));
         }
         (Choice::Gpu, Some(adapter)) => adapter,
         (Choice::Gpu, None) => bail!(

@@ -1,7 +1,7 @@
 //! `resnet bench`: training and inference on synthetic images, the time of every kernel, what a card
 //! would reach, and the plan and the shaders as text.
-use crate::backend::gpu::Options;
-use crate::backend::{self, Choice};
+use super::hardware::Hardware;
+use crate::backend::Choice;
 use crate::bench::profile::Row;
 use crate::bench::{Report, Settings, cards, measure};
 use crate::plan::Roofline;
@@ -36,9 +36,8 @@ pub struct Args {
     /// Measured steps, after one that warms up.
     #[arg(long, default_value_t = 5)]
     steps: usize,
-    /// Keeps wgpu's run-time checks in the GPU kernels: slower, and safe with any driver or kernel.
-    #[arg(long)]
-    checked: bool,
+    #[command(flatten)]
+    hardware: Hardware,
     /// Times every kernel of a training step too.
     #[arg(long)]
     profile: bool,
@@ -91,14 +90,7 @@ pub fn run(args: Args) -> Result<()> {
         }
         return Ok(());
     }
-    let options = Options {
-        checked: args.checked,
-        ..Options::default()
-    };
-    let (backend, note) = backend::open(&args.device, options)?;
-    if let Some(note) = note {
-        eprintln!("{note}");
-    }
+    let backend = args.hardware.open(&args.device)?;
     if args.dump_graph {
         write!(out, "{}", settings.dump(backend.limits())?)?;
         return Ok(());

@@ -1,6 +1,6 @@
 //! `resnet eval`: loss, accuracy, per-class accuracy and the confusion matrix on the test images.
-use crate::backend::gpu::Options;
-use crate::backend::{self, Choice};
+use super::hardware::Hardware;
+use crate::backend::Choice;
 use crate::config::TrainConfig;
 use crate::data;
 use crate::report::{Confusion, Sums};
@@ -34,9 +34,8 @@ pub struct Args {
     /// Evaluates only the first batches.
     #[arg(long)]
     limit_batches: Option<usize>,
-    /// Keeps wgpu's run-time checks in the GPU kernels: slower, and safe with any driver or kernel.
-    #[arg(long)]
-    checked: bool,
+    #[command(flatten)]
+    hardware: Hardware,
     /// One JSON object instead of text.
     #[arg(long)]
     json: bool,
@@ -92,14 +91,7 @@ pub fn run(args: Args) -> Result<()> {
         data.classes.len(),
         data.test.channels
     );
-    let options = Options {
-        checked: args.checked,
-        ..Options::default()
-    };
-    let (backend, note) = backend::open(&args.device, options)?;
-    if let Some(note) = note {
-        eprintln!("{note}");
-    }
+    let backend = args.hardware.open(&args.device)?;
     let spec = Spec {
         arch,
         batch_size: config.batch_size,

@@ -3,6 +3,7 @@ mod bench;
 mod devices;
 mod eval;
 mod fetch;
+mod hardware;
 mod shapes;
 mod train;
 mod verify;

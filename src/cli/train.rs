@@ -1,7 +1,6 @@
 //! `resnet train`: trains, tests after every epoch, saves checkpoints, resumes.
 use super::Status;
-use crate::backend;
-use crate::backend::gpu::Options;
+use super::hardware::Hardware;
 use crate::config::{self, Overrides, TrainConfig};
 use crate::data::{self, Dataset};
 use crate::model::{Arch, initialise};
@@ -35,9 +34,8 @@ pub struct Args {
     /// Starts from the weights in this safetensors file, with PyTorch's names and layouts.
     #[arg(long, value_name = "FILE")]
     init: Option<PathBuf>,
-    /// Keeps wgpu's run-time checks in the GPU kernels: slower, and safe with any driver or kernel.
-    #[arg(long)]
-    checked: bool,
+    #[command(flatten)]
+    hardware: Hardware,
     /// One JSON object per line on stdout: steps, epochs and the end.
     #[arg(long)]
     json: bool,
@@ -56,14 +54,7 @@ pub fn run(args: Args) -> Result<Status> {
     for note in &data.notes {
         eprintln!("{note}");
     }
-    let options = Options {
-        checked: args.checked,
-        ..Options::default()
-    };
-    let (backend, note) = backend::open(&config.device.parse()?, options)?;
-    if let Some(note) = note {
-        eprintln!("{note}");
-    }
+    let backend = args.hardware.open(&config.device.parse()?)?;
     let spec = spec(&config, &data);
     let prepared = Prepared::new(&spec, &data, backend.limits())?;
     eprintln!(

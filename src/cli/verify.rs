@@ -1,6 +1,6 @@
 //! `resnet verify`: arguments and printing.
-use crate::backend::gpu::Options;
-use crate::backend::{self, Choice};
+use super::hardware::Hardware;
+use crate::backend::Choice;
 use crate::verify::{Case, Check, Report, Rule, Set, run as replay, worst};
 use anyhow::{Result, ensure};
 use std::io::{Write, stdout};
@@ -21,9 +21,8 @@ pub struct Args {
     /// Folder with a manifest.json and its files, instead of the cases inside this program.
     #[arg(long, value_name = "DIR")]
     cases: Option<PathBuf>,
-    /// Keeps wgpu's run-time checks in the GPU kernels: slower, and safe with any driver or kernel.
-    #[arg(long)]
-    checked: bool,
+    #[command(flatten)]
+    hardware: Hardware,
     /// One JSON object instead of text.
     #[arg(long)]
     json: bool,
@@ -38,14 +37,7 @@ pub fn run(args: Args) -> Result<()> {
         Some(dir) => Set::open(dir)?,
         None => Set::built_in()?,
     };
-    let options = Options {
-        checked: args.checked,
-        ..Options::default()
-    };
-    let (mut backend, note) = backend::open(&args.device, options)?;
-    if let Some(note) = note {
-        eprintln!("{note}");
-    }
+    let mut backend = args.hardware.open(&args.device)?;
     let mut out = stdout().lock();
     if !args.json {
         writeln!(out, "{}", backend.device())?;

@@ -12,6 +12,7 @@ use crate::plan::{Binding, Dispatch, Limits, Place, Plan};
 use anyhow::{Context, Result, ensure};
 use buffer::Buffer;
 use std::collections::{HashMap, hash_map::Entry};
+use std::num::NonZeroUsize;
 use std::time::Instant;
 
 /// Runs plans on the machine's cores.
@@ -35,8 +36,18 @@ impl Cpu {
     /// # Errors
     /// When the threads cannot be started, or the environment asks for an instruction set that is not there.
     pub fn new() -> Result<Cpu> {
+        Cpu::with_threads(None)
+    }
+
+    /// A backend on so many threads, or on all cores.
+    ///
+    /// # Errors
+    /// As for [`Cpu::new`].
+    pub fn with_threads(threads: Option<NonZeroUsize>) -> Result<Cpu> {
         simd::choose()?;
         let threads = rayon::ThreadPoolBuilder::new()
+            // 0 stands for all cores.
+            .num_threads(threads.map_or(0, NonZeroUsize::get))
             .build()
             .context("starting the CPU threads")?;
         let device = format!(
