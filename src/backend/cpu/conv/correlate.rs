@@ -121,11 +121,8 @@ impl Correlate {
     /// Blocks of source channels and of target channels.
     pub fn blocks(&self) -> [usize; 2] {
         let [_, _, c_in, c_out] = self.weight.0;
-        let blocks = [c_in, c_out].map(|c| c.div_ceil(BLOCK));
-        match self.direction {
-            Direction::Forward => blocks,
-            Direction::Backward => [blocks[1], blocks[0]],
-        }
+        let sources = self.direction.sources(self.weight);
+        [sources, c_in + c_out - sources].map(|c| c.div_ceil(BLOCK))
     }
 
     /// How source rows are packed, `images` side by side.

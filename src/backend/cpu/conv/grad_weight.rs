@@ -14,8 +14,11 @@ use std::ops::Range;
 /// Rows of x and of dy that stay in the L1 cache while all their products are made: 8 KB per block of each.
 const DEPTH: usize = 96;
 
-/// `partials[s] = Σ xᵀ·dy` over the images of split s, `[splits, k_h·k_w, c_in, c_out]`; a split has
-/// `images_per_split` images, the last what is left.
+/// The fewest images that are summed together.
+const TOGETHER: usize = 16;
+
+/// `Σ xᵀ·dy` in parts, `[splits, k_h·k_w, c_in, c_out]`; a split stands for `images_per_split` images, the last for
+/// what is left. Splits of few images are summed together into the first of them, and the others are zero.
 pub fn grad_weight(
     g: &Geometry,
     x: &[f32],
@@ -27,6 +30,8 @@ pub fn grad_weight(
     let conv = Correlate::forward(g);
     let [_, _, c_in, c_out] = conv.weight.0;
     let [sources, targets] = [c_in, c_out].map(|c| c.div_ceil(BLOCK));
+    let together = TOGETHER.div_ceil(images_per_split);
+    let images_per_split = images_per_split * together;
     let splits = g.x.n().div_ceil(images_per_split);
     let at_once = match conv.winograd {
         true => DEPTH.div_ceil(g.y.0[2].div_ceil(2)),
@@ -34,8 +39,14 @@ pub fn grad_weight(
     };
     let images = images_per_split.div_ceil(images_per_split.div_ceil(at_once));
     let x = conv.source_rows(x, norm, images);
-    // Some tasks for every thread. How the output channels are shared among them changes no sum.
-    let groups = (2 * rayon::current_num_threads()).div_ceil(splits);
+    // Output channels are shared among as few tasks as keep all threads busy, as each packs its images anew. How they
+    // are shared changes no sum.
+    let threads = rayon::current_num_threads();
+    let busy = |groups: &usize| {
+        let tasks = splits * groups;
+        10 * tasks.next_multiple_of(threads) <= 11 * tasks
+    };
+    let groups = (1..targets).find(busy).unwrap_or(targets);
     let per_group = targets.div_ceil(groups);
     let groups = targets.div_ceil(per_group);
     let per_target = conv.points() * sources * SQUARE;
@@ -86,6 +97,10 @@ pub fn grad_weight(
         let taps = partials.par_chunks_mut(c_in * c_out).enumerate();
         taps.for_each(|(i, dw)| {
             let (split, tap) = (i / conv.taps(), i % conv.taps());
+            if !split.is_multiple_of(together) {
+                return dw.fill(0.0);
+            }
+            let split = split / together;
             for (ci, dw) in dw.chunks_exact_mut(c_out).enumerate() {
                 for (target, dw) in dw.chunks_mut(BLOCK).enumerate() {
                     let tap = (split * targets + target) * conv.points() + tap;

@@ -130,37 +130,54 @@ pub enum Direction {
     Backward,
 }
 
+impl Direction {
+    /// Channels of the source.
+    pub fn sources(self, weight: Shape) -> usize {
+        match self {
+            Direction::Forward => weight.0[2],
+            Direction::Backward => weight.0[3],
+        }
+    }
+}
+
 /// Packs a weight as `[block of targets][tap][block of sources][32][32]`, filled up with zeros.
 pub fn weight(w: &[f32], shape: Shape, direction: Direction, packed: &mut [f32]) {
-    let [k_h, k_w, c_in, c_out] = shape.0;
-    let taps = k_h * k_w;
-    let sources = match direction {
-        Direction::Forward => c_in,
-        Direction::Backward => c_out,
+    let taps = shape.0[0] * shape.0[1];
+    let blocks = direction.sources(shape).div_ceil(BLOCK);
+    let squares = packed.par_chunks_mut(blocks * SQUARE).enumerate();
+    squares.for_each(|(i, packed)| {
+        for (source, to) in packed.chunks_exact_mut(SQUARE).enumerate() {
+            square(w, shape, direction, i % taps, [source, i / taps], to);
+        }
+    });
+}
+
+/// Copies what one tap has between a block of sources and a block of targets, a row per source; zeros fill it up.
+#[inline(always)]
+pub fn square(
+    w: &[f32],
+    shape: Shape,
+    direction: Direction,
+    tap: usize,
+    [source, target]: [usize; 2],
+    square: &mut [f32],
+) {
+    let [_, _, c_in, c_out] = shape.0;
+    let w = &w[tap * c_in * c_out..][..c_in * c_out];
+    let (row, column) = match direction {
+        Direction::Forward => (source * BLOCK, target * BLOCK),
+        Direction::Backward => (target * BLOCK, source * BLOCK),
     };
-    let per_tap = sources.div_ceil(BLOCK) * SQUARE;
-    packed
-        .par_chunks_mut(per_tap)
-        .enumerate()
-        .for_each(|(i, packed)| {
-            let (first, tap) = (i / taps * BLOCK, i % taps);
-            let w = &w[tap * c_in * c_out..][..c_in * c_out];
-            packed.fill(0.0);
-            match direction {
-                Direction::Forward => {
-                    let targets = first..c_out.min(first + BLOCK);
-                    for (row, w) in packed.chunks_exact_mut(BLOCK).zip(w.chunks_exact(c_out)) {
-                        row[..targets.len()].copy_from_slice(&w[targets.clone()]);
-                    }
-                }
-                Direction::Backward => {
-                    let targets = w.chunks_exact(c_out).skip(first).take(BLOCK);
-                    for (t, w) in targets.enumerate() {
-                        for (s, w) in w.iter().enumerate() {
-                            packed[s * BLOCK + t] = *w;
-                        }
-                    }
-                }
+    let len = BLOCK.min(c_out - column);
+    square.fill(0.0);
+    for (i, w) in w.chunks_exact(c_out).skip(row).take(BLOCK).enumerate() {
+        let w = &w[column..column + len];
+        match direction {
+            Direction::Forward => square[i * BLOCK..][..len].copy_from_slice(w),
+            Direction::Backward => {
+                let column = square[i..].iter_mut().step_by(BLOCK);
+                column.zip(w).for_each(|(to, w)| *to = *w);
             }
-        });
+        }
+    }
 }

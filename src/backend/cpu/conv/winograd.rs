@@ -3,9 +3,10 @@
 //! See Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks" (2016).
 use super::axis::Axis;
 use super::correlate::{CACHED, Correlate, Work};
-use super::pack::{Direction, Rows};
+use super::pack::{self, Direction, Rows};
 use super::tile::{BLOCK, SQUARE, multiply};
 use super::{PRODUCTS, lend};
+use crate::backend::cpu::simd::vectorized;
 use crate::graph::Shape;
 use fearless_simd::prelude::*;
 use rayon::prelude::*;
@@ -20,40 +21,37 @@ const ROWS: usize = 48;
 /// Transforms a weight `[3, 3, c_in, c_out]` into `[block of targets][point][block of sources][32][32]`: `G·w·Gᵀ`
 /// with the rows (1, 0, 0), (½, ½, ½), (½, −½, ½), (0, 0, 1) of G. Backwards, w is turned by 180 degrees.
 pub fn weight(w: &[f32], shape: Shape, direction: Direction, packed: &mut [f32]) {
-    let [_, _, c_in, c_out] = shape.0;
-    let tap = c_in * c_out;
-    let sources = match direction {
-        Direction::Forward => c_in,
-        Direction::Backward => c_out,
-    };
-    let blocks = sources.div_ceil(BLOCK);
-    packed
-        .par_chunks_mut(POINTS * blocks * SQUARE)
-        .enumerate()
-        .for_each(|(block, packed)| {
-            packed.fill(0.0);
-            for s in 0..sources {
-                for t in 0..BLOCK {
-                    let target = block * BLOCK + t;
-                    let at = match direction {
-                        Direction::Forward if target < c_out => s * c_out + target,
-                        Direction::Backward if target < c_in => target * c_out + s,
-                        _ => continue,
-                    };
-                    let tap = |y: usize, x: usize| match direction {
-                        Direction::Forward => w[(y * 3 + x) * tap + at],
-                        Direction::Backward => w[((2 - y) * 3 + 2 - x) * tap + at],
-                    };
-                    let rows = [0, 1, 2].map(|y| spread([0, 1, 2].map(|x| tap(y, x))));
-                    for (x, column) in turn(rows).into_iter().enumerate() {
-                        for (y, value) in spread(column).into_iter().enumerate() {
-                            let point = (y * 4 + x) * blocks + s / BLOCK;
-                            packed[point * SQUARE + s % BLOCK * BLOCK + t] = value;
-                        }
-                    }
-                }
+    let blocks = direction.sources(shape).div_ceil(BLOCK);
+    let targets = packed.par_chunks_mut(POINTS * blocks * SQUARE).enumerate();
+    targets.for_each(|(target, packed)| {
+        let mut taps = [[0.0; SQUARE]; 9];
+        for source in 0..blocks {
+            for (i, to) in taps.iter_mut().enumerate() {
+                let tap = match direction {
+                    Direction::Forward => i,
+                    Direction::Backward => 8 - i,
+                };
+                pack::square(w, shape, direction, tap, [source, target], to);
             }
-        });
+            vectorized(
+                #[inline(always)]
+                || transform_weight(&taps, &mut packed[source * SQUARE..], blocks * SQUARE),
+            );
+        }
+    });
+}
+
+/// Transforms each of the numbers that the nine taps have, to 16 places `stride` apart.
+#[inline(always)]
+fn transform_weight(taps: &[[f32; SQUARE]; 9], u: &mut [f32], stride: usize) {
+    for i in 0..SQUARE {
+        let rows = [0, 1, 2].map(|y| spread([0, 1, 2].map(|x| taps[y * 3 + x][i])));
+        for (x, column) in turn(rows).into_iter().enumerate() {
+            for (y, value) in spread(column).into_iter().enumerate() {
+                u[(y * 4 + x) * stride + i] = value;
+            }
+        }
+    }
 }
 
 /// `G·w`.
