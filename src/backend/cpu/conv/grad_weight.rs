@@ -14,11 +14,8 @@ use std::ops::Range;
 /// Rows of x and of dy that stay in the L1 cache while all their products are made: 8 KB per block of each.
 const DEPTH: usize = 96;
 
-/// The fewest images that are summed together.
-const TOGETHER: usize = 16;
-
-/// `Σ xᵀ·dy` in parts, `[splits, k_h·k_w, c_in, c_out]`; a split stands for `images_per_split` images, the last for
-/// what is left. Splits of few images are summed together into the first of them, and the others are zero.
+/// `partials[s] = Σ xᵀ·dy` over the images of split s, `[splits, k_h·k_w, c_in, c_out]`; a split has
+/// `images_per_split` images, the last what is left.
 pub fn grad_weight(
     g: &Geometry,
     x: &[f32],
@@ -30,8 +27,6 @@ pub fn grad_weight(
     let conv = Correlate::forward(g);
     let [_, _, c_in, c_out] = conv.weight.0;
     let [sources, targets] = [c_in, c_out].map(|c| c.div_ceil(BLOCK));
-    let together = TOGETHER.div_ceil(images_per_split);
-    let images_per_split = images_per_split * together;
     let splits = g.x.n().div_ceil(images_per_split);
     let at_once = match conv.winograd {
         true => DEPTH.div_ceil(g.y.0[2].div_ceil(2)),
@@ -97,10 +92,6 @@ pub fn grad_weight(
         let taps = partials.par_chunks_mut(c_in * c_out).enumerate();
         taps.for_each(|(i, dw)| {
             let (split, tap) = (i / conv.taps(), i % conv.taps());
-            if !split.is_multiple_of(together) {
-                return dw.fill(0.0);
-            }
-            let split = split / together;
             for (ci, dw) in dw.chunks_exact_mut(c_out).enumerate() {
                 for (target, dw) in dw.chunks_mut(BLOCK).enumerate() {
                     let tap = (split * targets + target) * conv.points() + tap;
