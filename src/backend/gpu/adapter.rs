@@ -47,7 +47,7 @@ impl AdapterReport {
 }
 
 /// Every adapter of the machine. GL is left out, since it shows the same cards with less to offer;
-/// `WGPU_BACKEND` chooses other backends.
+/// `WGPU_BACKEND` chooses other backends: GL too where this program was built with the feature `gl`.
 pub fn adapters() -> Vec<AdapterReport> {
     let backends = wgpu::Backends::from_env().unwrap_or(wgpu::Backends::PRIMARY);
     let instance = wgpu::Instance::new(wgpu::InstanceDescriptor {
