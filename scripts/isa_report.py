@@ -83,6 +83,8 @@ def main():
             name = known.pop(0)
         elif entry == "main":
             continue  # wgpu's own
+        elif trace:
+            name = f"(evaluation) {entry}"
         loop = inner_loop(listing)
         share = f"{100 * loop[0] / loop[1]:.0f} %" if loop and loop[0] else "-"
         rows.append([name] + [str(stats.get(key, "?")) for key in STATS] + [share])
