@@ -4,8 +4,9 @@
 #   scripts/gpu_report.sh [CARD...]      without a GPU: AMD's real compiler for cards that are not there
 #                                        (navi21, navi31 and vega10 by default; also navi10, gfx1150, vangogh,
 #                                        polaris10, renoir), and the executor's own time, since nothing is computed
-#   scripts/gpu_report.sh --device 0 [--out FILE]
-#                                        on a real GPU: devices, verify, and a profile, in one file to send back
+#   scripts/gpu_report.sh --device 0 [--out FILE] [--card NAME]
+#                                        on a real GPU: devices, verify, and a profile, in one file to send back;
+#                                        NAME is a card whose peaks `resnet bench` knows, such as "RTX 4090"
 #
 # RESNET names a program that is built already.
 set -euo pipefail
@@ -29,16 +30,18 @@ say() {
     "$RESNET" "$@" 2>&1 || echo "exit code $?"
 }
 
-# The report of a real GPU.
+# The report of a real GPU: its device, and perhaps the flag that names its peaks.
 real() {
+    local device=$1
+    shift
     uname -srm
     say --version
     say devices
-    say verify --device "$1"
-    say verify --device "$1" --checked
-    say bench --device "$1" --batch-size 256 --steps 20 --profile --card "RX 7900 XTX"
-    say bench --device "$1" --batch-size 64 --steps 20
-    say bench --device "$1" --batch-size 256 --steps 20 --checked
+    say verify --device "$device"
+    say verify --device "$device" --checked
+    say bench --device "$device" --batch-size 256 --steps 20 --profile "$@"
+    say bench --device "$device" --batch-size 64 --steps 20
+    say bench --device "$device" --batch-size 256 --steps 20 --checked
 }
 
 # Mesa's library that pretends to be an AMD card, of the same version as the installed driver.
@@ -87,18 +90,20 @@ PYTHON
 
 device=
 out=gpu_report.txt
+peaks=()
 cards=()
 while [ $# -gt 0 ]; do
     case $1 in
     --device) device=${2:?--device needs a number or a name} && shift 2 ;;
     --out) out=${2:?--out needs a file} && shift 2 ;;
+    --card) peaks=(--card "${2:?--card needs a name}") && shift 2 ;;
     -*) fail "unknown flag $1; the head of $0 says what there is" ;;
     *) cards+=("$1") && shift ;;
     esac
 done
 build
 if [ -n "$device" ]; then
-    real "$device" | tee "$out"
+    real "$device" ${peaks[@]+"${peaks[@]}"} | tee "$out"
     echo "written to $out" >&2
     exit
 fi
