@@ -8,6 +8,7 @@ struct Params {
     examples: u32,
     classes: u32,
     label_smoothing: f32, // a
+    weight: f32,          // dloss of every example; read by forward_grad only
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -28,16 +29,8 @@ fn first_largest(row: u32) -> u32 {
     return largest;
 }
 
-@compute @workgroup_size(256)
-fn forward(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let n = flat_element(group, groups, local);
-    if (n >= params.examples) {
-        return;
-    }
+/// Writes the loss of example n.
+fn loss(n: u32) {
     let row = n * params.classes;
     let label = labels[n];
     let largest = first_largest(row);
@@ -54,6 +47,55 @@ fn forward(
     correct[n] = select(0u, 1u, largest == label);
 }
 
+@compute @workgroup_size(256)
+fn forward(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let n = flat_element(group, groups, local);
+    if (n < params.examples) {
+        loss(n);
+    }
+}
+
+/// What the gradient of example n needs: its largest logit, and the sum of the exponentials around it.
+fn softmax(n: u32) -> vec2<f32> {
+    let row = n * params.classes;
+    let max = logits[row + first_largest(row)];
+    var sum = 0.0;
+    for (var c = 0u; c < params.classes; c++) {
+        sum += exp(logits[row + c] - max);
+    }
+    return vec2<f32>(max, sum);
+}
+
+/// The gradient of the loss of example n with respect to logit c.
+fn gradient(n: u32, c: u32, softmax: vec2<f32>) -> f32 {
+    let a = params.label_smoothing;
+    let target_c = select(0.0, 1.0 - a, c == labels[n]) + a / f32(params.classes);
+    return exp(logits[n * params.classes + c] - softmax.x) / softmax.y - target_c;
+}
+
+@group(0) @binding(5) var<storage, read_write> dlogits_too: array<f32>;  // [N, 1, 1, C]
+
+@compute @workgroup_size(256)
+fn forward_grad(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let n = flat_element(group, groups, local);
+    if (n >= params.examples) {
+        return;
+    }
+    loss(n);
+    let parts = softmax(n);
+    for (var c = 0u; c < params.classes; c++) {
+        dlogits_too[n * params.classes + c] = gradient(n, c, parts) * params.weight;
+    }
+}
+
 @group(0) @binding(3) var<storage, read> dlosses: array<f32>;        // [N, 1, 1, 1]
 @group(0) @binding(4) var<storage, read_write> dlogits: array<f32>;  // [N, 1, 1, C]
 
@@ -67,17 +109,8 @@ fn grad_input(
     if (n >= params.examples) {
         return;
     }
-    let row = n * params.classes;
-    let label = labels[n];
-    let dloss = dlosses[n];
-    let max = logits[row + first_largest(row)];
-    var sum = 0.0;
+    let parts = softmax(n);
     for (var c = 0u; c < params.classes; c++) {
-        sum += exp(logits[row + c] - max);
-    }
-    let a = params.label_smoothing;
-    for (var c = 0u; c < params.classes; c++) {
-        let target_c = select(0.0, 1.0 - a, c == label) + a / f32(params.classes);
-        dlogits[row + c] = (exp(logits[row + c] - max) / sum - target_c) * dloss;
+        dlogits[n * params.classes + c] = gradient(n, c, parts) * dlosses[n];
     }
 }

@@ -35,6 +35,8 @@ pub struct TrainConfig {
     pub nesterov: bool,
     /// Weight decay, added to the gradients.
     pub weight_decay: f32,
+    /// Whether the steps are fused; it decides how sums are rounded.
+    pub fuse: bool,
 }
 
 impl Default for TrainConfig {
@@ -54,6 +56,7 @@ impl Default for TrainConfig {
             momentum: 0.0,
             nesterov: false,
             weight_decay: 0.0,
+            fuse: true,
         }
     }
 }
@@ -91,7 +94,7 @@ pub struct Overrides {
     #[arg(long, env = "RESNET_LIMIT_BATCHES")]
     pub limit_batches: Option<usize>,
     /// Takes the examples in the order of the file.
-    #[arg(long = "no-shuffle", env = "RESNET_NO_SHUFFLE", value_parser = no_shuffle(),
+    #[arg(long = "no-shuffle", env = "RESNET_NO_SHUFFLE", value_parser = negated(),
         num_args = 0, default_missing_value = "true")]
     pub shuffle: Option<bool>,
     /// Momentum of the gradient descent [default: 0].
@@ -108,15 +111,19 @@ pub struct Overrides {
     /// Weight decay, added to the gradients [default: 0].
     #[arg(long, env = "RESNET_WEIGHT_DECAY", allow_negative_numbers = true)]
     pub weight_decay: Option<f32>,
+    /// Runs every node by itself, as the reference for the fused steps.
+    #[arg(long = "no-fuse", env = "RESNET_NO_FUSE", value_parser = negated(),
+        num_args = 0, default_missing_value = "true")]
+    pub fuse: Option<bool>,
 }
 
-/// `--no-shuffle` says the opposite of the setting it stands for.
-fn no_shuffle() -> impl TypedValueParser<Value = bool> {
+/// `--no-shuffle` and `--no-fuse` say the opposite of the settings they stand for.
+fn negated() -> impl TypedValueParser<Value = bool> {
     BoolishValueParser::new().map(|no| !no)
 }
 
 /// Every key of a file, in the order of [`TrainConfig`].
-const KEYS: [&str; 13] = [
+const KEYS: [&str; 14] = [
     "epochs",
     "lr",
     "batch_size",
@@ -130,6 +137,7 @@ const KEYS: [&str; 13] = [
     "momentum",
     "nesterov",
     "weight_decay",
+    "fuse",
 ];
 
 /// The settings of a new run: defaults, then `file`, then `flags` (into which the environment went).
@@ -183,6 +191,7 @@ impl Overrides {
         set(&mut config.momentum, &self.momentum);
         set(&mut config.nesterov, &self.nesterov);
         set(&mut config.weight_decay, &self.weight_decay);
+        set(&mut config.fuse, &self.fuse);
         config.data = self.data.clone().or(config.data.take());
         config.out = self.out.clone().or(config.out.take());
         config.limit_batches = self.limit_batches.or(config.limit_batches);

@@ -3,7 +3,7 @@
 //! The way of the data, which no import follows backwards:
 //!
 //! ```text
-//! cli ─► config ─► data ─► model ─► graph ─► autodiff ─► plan ─► backend{cpu,gpu} ─► train ─► report
+//! cli ─► config ─► data ─► model ─► graph ─► autodiff ─► fuse ─► plan ─► backend{cpu,gpu} ─► train ─► report
 //! ```
 //!
 //! # Invariants

@@ -1,7 +1,7 @@
 //! The table of cases, one or more for every op. What is asked of them is in the neighbouring files.
 //! A new op is a new row of `all`.
 use crate::case::{Case, differentiable, plain};
-use crate::fused;
+use crate::{fused, fused_norm};
 use resnet::graph::{DType, Shape, TensorDesc, TensorId};
 use resnet::ops::{AdamW, AdamWCorrection, BatchNorm, Fill, Sgd, SumPartials, Window, resize_taps};
 
@@ -10,6 +10,7 @@ pub fn all() -> Vec<Case> {
     let mut cases = elementwise();
     cases.extend(convolutions());
     cases.extend(fused::cases());
+    cases.extend(fused_norm::cases());
     cases.extend(batch_norms());
     cases.extend(pools());
     cases.extend(losses());

@@ -36,9 +36,9 @@ pub fn whole(case: &Case, keep: &[TensorId], backend: &dyn Backend) -> Result<Pl
 
 /// Runs a plan of a case once and returns the kept values and the states.
 pub fn run(case: &Case, plan: Plan, backend: &mut dyn Backend) -> Result<Contents> {
-    let (owned, kept) = (plan.owned.clone(), plan.kept.clone());
+    let (on_device, kept) = (plan.clone(), plan.kept.clone());
     let id = backend.compile(plan)?;
-    for (t, bytes) in case.data.iter().filter(|(t, _)| owned.contains_key(t)) {
+    for (t, bytes) in case.data.iter().filter(|(t, _)| on_device.holds(*t)) {
         backend.write(*t, bytes)?;
     }
     backend.run(id)?;
@@ -46,7 +46,11 @@ pub fn run(case: &Case, plan: Plan, backend: &mut dyn Backend) -> Result<Content
     for t in kept.into_keys() {
         contents.insert(t, backend.read_value(id, t)?);
     }
-    for t in owned.into_keys() {
+    for t in on_device
+        .owned
+        .into_keys()
+        .chain(on_device.parts.into_keys())
+    {
         if case.g.tensor(t).kind == Kind::State {
             contents.insert(t, backend.read(t)?);
         }

@@ -8,6 +8,8 @@ mod cli;
 mod device;
 mod executor;
 mod fused;
+mod fused_norm;
+mod fusion;
 mod gradients;
 mod graph;
 mod parity;

@@ -204,7 +204,12 @@ fn spirv_val(kernel: Kernel, spirv: &[u8]) {
 fn steps() -> Vec<Plan> {
     let data = data::load(Some("sample")).unwrap();
     let mut plans = Vec::new();
-    for (batch_size, image_size) in [(256, 96), (4, 28)] {
+    for (batch_size, image_size, fuse) in [
+        (256, 96, false),
+        (4, 28, false),
+        (256, 96, true),
+        (4, 28, true),
+    ] {
         let spec = Spec {
             arch: Arch::resnet18_d2l(1, 10),
             batch_size,
@@ -215,6 +220,7 @@ fn steps() -> Vec<Plan> {
                 nesterov: false,
                 weight_decay: 1e-4,
             }),
+            fuse,
         };
         let prepared = Prepared::new(&spec, &data, Limits::NONE).unwrap();
         let both = [Part::Train, Part::Test].map(|part| prepared.plan(part).unwrap().clone());

@@ -12,19 +12,28 @@ const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden");
 
 #[test]
 fn golden_cases_pass_on_the_cpu() {
-    all_pass(&mut Cpu::new().unwrap());
+    for fuse in [false, true] {
+        all_pass(&mut Cpu::new().unwrap(), fuse);
+    }
 }
 
 #[test]
 fn golden_cases_pass_on_the_gpu() {
     if let Some(adapter) = device::adapter() {
-        all_pass(&mut device::open(adapter, Options::default()));
+        for fuse in [false, true] {
+            all_pass(&mut device::open(adapter, Options::default()), fuse);
+        }
     }
 }
 
 #[test]
 fn the_built_in_set_passes() {
-    let report = run(&Set::built_in().unwrap(), &mut Cpu::new().unwrap(), |_| ());
+    let report = run(
+        &Set::built_in().unwrap(),
+        &mut Cpu::new().unwrap(),
+        true,
+        |_| (),
+    );
     assert_eq!(report.failed, 0);
     for op in ["conv2d", "adamw", "network", "resize"] {
         assert!(report.cases.iter().any(|case| case.op == op), "{op}");
@@ -142,16 +151,22 @@ fn broken_folders_are_errors_that_name_the_file() {
     assert!(error(dir.path()).contains("resize.safetensors is not a whole safetensors file"));
 }
 
-fn all_pass(backend: &mut dyn Backend) {
+fn all_pass(backend: &mut dyn Backend, fuse: bool) {
     let set = Set::open(Path::new(GOLDEN)).unwrap();
-    let Report { failed, cases, .. } = run(&set, backend, |_| ());
+    let Report { failed, cases, .. } = run(&set, backend, fuse, |_| ());
     let reason = |c: &Case| Some(format!("{}: {}", c.name, c.reason.as_ref()?));
     let reasons: Vec<String> = cases.iter().filter_map(reason).collect();
-    assert_eq!(failed, 0, "on {}: {reasons:#?}", backend.device());
+    let device = backend.device();
+    assert_eq!(failed, 0, "on {device}, fused: {fuse}: {reasons:#?}");
 }
 
 fn replay(dir: &Path) -> Report {
-    run(&Set::open(dir).unwrap(), &mut Cpu::new().unwrap(), |_| ())
+    run(
+        &Set::open(dir).unwrap(),
+        &mut Cpu::new().unwrap(),
+        true,
+        |_| (),
+    )
 }
 
 /// A folder with this manifest and some of the golden files.

@@ -25,6 +25,8 @@ pub struct Settings {
     pub image_size: usize,
     /// Measured steps.
     pub steps: usize,
+    /// Whether the steps are fused.
+    pub fuse: bool,
 }
 
 /// What was measured.
@@ -136,6 +138,7 @@ impl Settings {
                 nesterov: false,
                 weight_decay: 0.0,
             }),
+            fuse: self.fuse,
         }
     }
 

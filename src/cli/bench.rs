@@ -38,6 +38,9 @@ pub struct Args {
     steps: usize,
     #[command(flatten)]
     hardware: Hardware,
+    /// Runs every node by itself, as the reference for the fused steps.
+    #[arg(long)]
+    no_fuse: bool,
     /// Times every kernel of a training step too.
     #[arg(long)]
     profile: bool,
@@ -127,6 +130,7 @@ fn settings(args: &Args) -> Result<Settings> {
         batch_size: args.batch_size,
         image_size: args.image_size,
         steps: args.steps,
+        fuse: !args.no_fuse,
     })
 }
 

@@ -36,6 +36,9 @@ pub struct Args {
     limit_batches: Option<usize>,
     #[command(flatten)]
     hardware: Hardware,
+    /// Runs every node by itself, as the reference for the fused steps.
+    #[arg(long)]
+    no_fuse: bool,
     /// One JSON object instead of text.
     #[arg(long)]
     json: bool,
@@ -98,6 +101,7 @@ pub fn run(args: Args) -> Result<()> {
         image_size,
         limit_batches: config.limit_batches,
         optimizer: None,
+        fuse: config.fuse && !args.no_fuse,
     };
     let prepared = Prepared::new(&spec, &data, backend.limits())?;
     prepared.check_memory(&spec, &data, backend.as_ref())?;

@@ -117,6 +117,7 @@ fn spec(config: &TrainConfig, data: &Dataset) -> Spec {
             nesterov: config.nesterov,
             weight_decay: config.weight_decay,
         }),
+        fuse: config.fuse,
     }
 }
 

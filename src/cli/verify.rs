@@ -23,6 +23,9 @@ pub struct Args {
     cases: Option<PathBuf>,
     #[command(flatten)]
     hardware: Hardware,
+    /// Runs every node by itself, as the reference for the fused steps.
+    #[arg(long)]
+    no_fuse: bool,
     /// One JSON object instead of text.
     #[arg(long)]
     json: bool,
@@ -43,7 +46,7 @@ pub fn run(args: Args) -> Result<()> {
         writeln!(out, "{}", backend.device())?;
     }
     let mut broken_pipe = Ok(());
-    let report = replay(&set, backend.as_mut(), |case| {
+    let report = replay(&set, backend.as_mut(), !args.no_fuse, |case| {
         if !args.json && broken_pipe.is_ok() {
             broken_pipe = writeln!(out, "{}", line(case));
         }

@@ -1,14 +1,19 @@
 //! The intermediate representation: a list of nodes in execution order over named tensors.
 //! A node reads only tensors that already exist, so no topological sort is ever needed.
 mod autodiff;
+mod fuse;
 mod tensor;
 
 pub use autodiff::{Gradients, backward};
+pub use fuse::fuse;
 pub use tensor::{DType, Shape, TensorDesc};
 
 use crate::ops::Op;
 use anyhow::{Context, Result, ensure};
-use std::collections::HashMap;
+use std::{
+    collections::{HashMap, HashSet},
+    ops::Range,
+};
 
 /// Names a tensor of one [`Graph`].
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -34,7 +39,12 @@ pub struct Tensor {
     pub desc: TensorDesc,
     /// Who owns it.
     pub kind: Kind,
+    /// The tensor that it is a part of, and its first byte there; see [`Graph::pack`].
+    pub part_of: Option<(TensorId, usize)>,
 }
+
+/// Parts of a packed tensor begin at multiples of this many bytes, which every device can bind.
+const PACK_ALIGNMENT: usize = 1024;
 
 /// One op applied to tensors. Outputs that are states are rewritten in place.
 #[derive(Clone, Debug)]
@@ -88,6 +98,46 @@ impl Graph {
     /// Looks an input or a state up by its name, with its scope.
     pub fn find(&self, name: &str) -> Option<TensorId> {
         self.interned.get(name).copied()
+    }
+
+    /// The tensor whose bytes hold this one's, and the first of them: the tensor itself, or its pack.
+    pub fn whole(&self, id: TensorId) -> (TensorId, usize) {
+        self.tensor(id).part_of.unwrap_or((id, 0))
+    }
+
+    /// Lays f32 tensors of one kind one after another in a new tensor, so that one node can work on
+    /// all of them. They keep their names and are used as before; no node may write one of them
+    /// while it reads another.
+    pub fn pack(&mut self, name: &str, members: &[TensorId]) -> TensorId {
+        let mut bytes = 0_usize;
+        let mut offsets = Vec::new();
+        for &t in members {
+            bytes = bytes.next_multiple_of(PACK_ALIGNMENT);
+            offsets.push(bytes);
+            bytes += self.desc(t).bytes();
+        }
+        let desc = TensorDesc::f32(Shape::channels(bytes / 4));
+        let pack = match self.tensor(members[0]).kind {
+            Kind::State => self.state(name, desc),
+            kind => self.new_tensor(name.to_string(), desc, kind),
+        };
+        for (&t, offset) in members.iter().zip(offsets) {
+            let kind = self.tensor(pack).kind;
+            let tensor = &mut self.tensors[t.0 as usize];
+            assert!(
+                tensor.part_of.is_none() && tensor.kind == kind && tensor.desc.dtype == DType::F32,
+                "{} cannot be packed",
+                tensor.name
+            );
+            tensor.part_of = Some((pack, offset));
+        }
+        pack
+    }
+
+    /// The tensors packed into this one, in the order of their bytes.
+    pub fn parts(&self, pack: TensorId) -> impl Iterator<Item = (TensorId, &Tensor)> {
+        self.tensors()
+            .filter(move |(_, t)| t.part_of.is_some_and(|(whole, _)| whole == pack))
     }
 
     /// Puts `scope` before the names of the inputs and states that are declared from now on, so that
@@ -145,11 +195,7 @@ impl Graph {
                 "{name}: a state cannot be read and updated by one node"
             );
         }
-        let descs: Vec<TensorDesc> = inputs.iter().map(|&t| self.desc(t)).collect();
-        let mut inferred = op
-            .def()
-            .infer(&descs)
-            .with_context(|| format!("{name}: the inputs do not fit"))?;
+        let mut inferred = self.infer(&op, inputs)?;
         assert!(
             inferred.len() >= states.len(),
             "{name}: more states than outputs"
@@ -164,12 +210,7 @@ impl Graph {
                 "{name}: state {state} is {desc}, but {want} is needed"
             );
         }
-        let values: Vec<TensorId> = inferred
-            .into_iter()
-            .map(|desc| {
-                self.new_tensor(format!("{name}.{}", self.tensors.len()), desc, Kind::Value)
-            })
-            .collect();
+        let values = self.new_values(name, inferred);
         let outputs = values.iter().chain(states).copied().collect();
         self.nodes.push(Node {
             op,
@@ -179,6 +220,49 @@ impl Graph {
         Ok(values)
     }
 
+    /// A node that is not yet in the graph: its first outputs are `known`, the others new values.
+    fn node(&mut self, op: Op, inputs: &[TensorId], known: &[TensorId]) -> Result<Node> {
+        let mut inferred = self.infer(&op, inputs)?;
+        let name = op.def().name();
+        let of_known: Vec<TensorDesc> = inferred.drain(..known.len()).collect();
+        for (&t, want) in known.iter().zip(of_known) {
+            assert!(
+                self.desc(t) == want,
+                "{name}: {} is {want}",
+                self.tensor(t).name
+            );
+        }
+        let values = self.new_values(name, inferred);
+        Ok(Node {
+            op,
+            inputs: inputs.to_vec(),
+            outputs: known.iter().chain(&values).copied().collect(),
+        })
+    }
+
+    /// Appends nodes whose tensors are in the graph, and returns their range.
+    fn append(&mut self, nodes: Vec<Node>) -> Range<usize> {
+        let start = self.nodes.len();
+        self.nodes.extend(nodes);
+        start..self.nodes.len()
+    }
+
+    /// Those of the nodes that a kept value or a state's update depends on, in order.
+    pub fn live<'n>(&self, nodes: &'n [Node], keep: &[TensorId]) -> Vec<&'n Node> {
+        let mut needed: HashSet<TensorId> = keep.iter().copied().collect();
+        let mut live = Vec::new();
+        for node in nodes.iter().rev() {
+            let updates = |t: &TensorId| self.tensor(*t).kind == Kind::State;
+            let is_needed = |t: &TensorId| needed.contains(t) || needed.contains(&self.whole(*t).0);
+            if node.outputs.iter().any(|t| is_needed(t) || updates(t)) {
+                needed.extend(&node.inputs);
+                live.push(node);
+            }
+        }
+        live.reverse();
+        live
+    }
+
     /// Gives a value a name that people recognise in dumps and messages.
     pub fn label(&mut self, id: TensorId, name: impl Into<String>) {
         assert!(
@@ -186,6 +270,21 @@ impl Graph {
             "inputs and states keep their names"
         );
         self.tensors[id.0 as usize].name = name.into();
+    }
+
+    fn infer(&self, op: &Op, inputs: &[TensorId]) -> Result<Vec<TensorDesc>> {
+        let descs: Vec<TensorDesc> = inputs.iter().map(|&t| self.desc(t)).collect();
+        op.def()
+            .infer(&descs)
+            .with_context(|| format!("{}: the inputs do not fit", op.def().name()))
+    }
+
+    fn new_values(&mut self, op: &str, descs: Vec<TensorDesc>) -> Vec<TensorId> {
+        let value = |desc| {
+            let name = format!("{op}.{}", self.tensors.len());
+            self.new_tensor(name, desc, Kind::Value)
+        };
+        descs.into_iter().map(value).collect()
     }
 
     fn intern(&mut self, name: &str, desc: TensorDesc, kind: Kind) -> TensorId {
@@ -204,7 +303,12 @@ impl Graph {
     }
 
     fn new_tensor(&mut self, name: String, desc: TensorDesc, kind: Kind) -> TensorId {
-        self.tensors.push(Tensor { name, desc, kind });
+        self.tensors.push(Tensor {
+            name,
+            desc,
+            kind,
+            part_of: None,
+        });
         TensorId((self.tensors.len() - 1) as u32)
     }
 }

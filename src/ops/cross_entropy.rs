@@ -10,7 +10,7 @@ const SHADER: Shader = Shader::Plain("cross_entropy");
 /// Examples per task on the CPU.
 const BLOCK: usize = 256;
 
-/// `[logits: N×1×1×C, labels: N×1×1×1] → [losses: N×1×1×1, correct: N×1×1×1]`.
+/// `[logits: N×1×1×C, labels: N×1×1×1] → [losses: N×1×1×1, correct: N×1×1×1, (dlogits)]`.
 ///
 /// `loss = −Σ_c target_c · log softmax(logits)_c` with `target = (1 − a)·onehot(label) + a/C`, and
 /// `correct` is 1 where the first of the largest logits is the label's, else 0. Labels are less
@@ -19,6 +19,9 @@ const BLOCK: usize = 256;
 pub struct CrossEntropy {
     /// The `a` above, the part of the target that is spread over all classes.
     pub label_smoothing: f32,
+    /// The weight that every example's loss has in what is minimised; with it the gradient `dlogits`
+    /// of [`CrossEntropyGrad`] is made too.
+    pub grad: Option<f32>,
 }
 
 /// `[logits, labels, dlosses: N×1×1×1] → [dlogits]`: `(softmax − target) · dlosses`.
@@ -39,7 +42,11 @@ impl Graph {
         labels: TensorId,
         label_smoothing: f32,
     ) -> Result<[TensorId; 2]> {
-        let outputs = self.push(CrossEntropy { label_smoothing }, &[logits, labels])?;
+        let op = CrossEntropy {
+            label_smoothing,
+            grad: None,
+        };
+        let outputs = self.push(op, &[logits, labels])?;
         Ok([outputs[0], outputs[1]])
     }
 }
@@ -52,7 +59,9 @@ impl OpDef for CrossEntropy {
     fn infer(&self, inputs: &[TensorDesc]) -> Result<Vec<TensorDesc>> {
         let [logits, labels] = arity(inputs)?;
         let examples = examples(logits, labels)?;
-        Ok(vec![TensorDesc::f32(examples), TensorDesc::u32(examples)])
+        let results = [TensorDesc::f32(examples), TensorDesc::u32(examples)];
+        let dlogits = self.grad.map(|_| logits);
+        Ok(results.into_iter().chain(dlogits).collect())
     }
 
     fn backward(
@@ -74,8 +83,9 @@ impl OpDef for CrossEntropy {
     fn run_cpu(&self, inputs: &[View], outputs: &mut [ViewMut]) {
         let (logits, labels) = (inputs[0].f32(), inputs[1].u32());
         let classes = inputs[0].shape().c();
-        let [losses, correct] = outputs else {
-            unreachable!("two outputs are inferred");
+        let (results, dlogits) = outputs.split_at_mut(2);
+        let [losses, correct] = results else {
+            unreachable!("two results are inferred");
         };
         losses
             .f32()
@@ -95,14 +105,24 @@ impl OpDef for CrossEntropy {
                     sum.ln() - (1.0 - self.label_smoothing) * (x[label] - max) - spread * shifted;
                 *correct = u32::from(largest == label);
             });
+        if let (Some(weight), [dlogits]) = (self.grad, dlogits) {
+            let weight = |_| weight;
+            grad_logits(logits, labels, weight, self.label_smoothing, dlogits);
+        }
     }
 
     fn launch(&self, inputs: &[TensorDesc], _: &[TensorDesc]) -> Launch {
-        per_example("forward", inputs[0].shape, self.label_smoothing)
+        let entry = match self.grad {
+            None => "forward",
+            Some(_) => "forward_grad",
+        };
+        let weight = self.grad.unwrap_or(0.0);
+        per_example(entry, inputs[0].shape, self.label_smoothing, weight)
     }
 
-    fn batched(&self, inputs: &[TensorDesc], _: &[TensorDesc]) -> Option<Batched> {
-        Batched::images(inputs[0].shape.n(), &[1, 1], &[1, 1])
+    fn batched(&self, inputs: &[TensorDesc], outputs: &[TensorDesc]) -> Option<Batched> {
+        let rows = [1; 3];
+        Batched::images(inputs[0].shape.n(), &[1, 1], &rows[..outputs.len()])
     }
 }
 
@@ -123,32 +143,51 @@ impl OpDef for CrossEntropyGrad {
 
     fn run_cpu(&self, inputs: &[View], outputs: &mut [ViewMut]) {
         let (logits, labels, dlosses) = (inputs[0].f32(), inputs[1].u32(), inputs[2].f32());
-        let classes = inputs[0].shape().c();
-        let spread = self.label_smoothing / classes as f32;
-        outputs[0]
-            .f32()
-            .par_chunks_exact_mut(classes)
-            .zip(logits.par_chunks_exact(classes))
-            .zip(labels.par_iter().zip(dlosses))
-            .with_min_len(BLOCK)
-            .for_each(|((dx, x), (&label, dloss))| {
-                let max = x[first_largest(x)];
-                let sum: f32 = x.iter().map(|x| (x - max).exp()).sum();
-                for (class, (dx, x)) in dx.iter_mut().zip(x).enumerate() {
-                    let onehot = f32::from(class == label as usize);
-                    let target = (1.0 - self.label_smoothing) * onehot + spread;
-                    *dx = ((x - max).exp() / sum - target) * dloss;
-                }
-            });
+        let weight = |example: usize| dlosses[example];
+        grad_logits(
+            logits,
+            labels,
+            weight,
+            self.label_smoothing,
+            &mut outputs[0],
+        );
     }
 
     fn launch(&self, inputs: &[TensorDesc], _: &[TensorDesc]) -> Launch {
-        per_example("grad_input", inputs[0].shape, self.label_smoothing)
+        per_example("grad_input", inputs[0].shape, self.label_smoothing, 0.0)
     }
 
     fn batched(&self, inputs: &[TensorDesc], _: &[TensorDesc]) -> Option<Batched> {
         Batched::images(inputs[0].shape.n(), &[1, 1, 1], &[1])
     }
+}
+
+/// `(softmax − target) · weight` of every example.
+fn grad_logits(
+    logits: &[f32],
+    labels: &[u32],
+    weight: impl Fn(usize) -> f32 + Sync,
+    label_smoothing: f32,
+    dlogits: &mut ViewMut,
+) {
+    let classes = dlogits.shape().c();
+    let spread = label_smoothing / classes as f32;
+    dlogits
+        .f32()
+        .par_chunks_exact_mut(classes)
+        .zip(logits.par_chunks_exact(classes))
+        .zip(labels)
+        .enumerate()
+        .with_min_len(BLOCK)
+        .for_each(|(example, ((dx, x), &label))| {
+            let max = x[first_largest(x)];
+            let sum: f32 = x.iter().map(|x| (x - max).exp()).sum();
+            for (class, (dx, x)) in dx.iter_mut().zip(x).enumerate() {
+                let onehot = f32::from(class == label as usize);
+                let target = (1.0 - label_smoothing) * onehot + spread;
+                *dx = ((x - max).exp() / sum - target) * weight(example);
+            }
+        });
 }
 
 /// The shape of one number per example, if logits and labels belong together.
@@ -166,8 +205,12 @@ fn examples(logits: TensorDesc, labels: TensorDesc) -> Result<Shape> {
     Ok(examples)
 }
 
-fn per_example(entry: &'static str, logits: Shape, label_smoothing: f32) -> Launch {
-    let params = [logits.c() as u32, label_smoothing.to_bits()];
+fn per_example(entry: &'static str, logits: Shape, label_smoothing: f32, weight: f32) -> Launch {
+    let params = [
+        logits.c() as u32,
+        label_smoothing.to_bits(),
+        weight.to_bits(),
+    ];
     Launch::elements(SHADER, entry, logits.n(), &params)
 }
 

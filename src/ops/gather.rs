@@ -146,6 +146,10 @@ impl OpDef for GatherImages {
     fn batched(&self, inputs: &[TensorDesc], _: &[TensorDesc]) -> Option<Batched> {
         Batched::images(inputs[1].shape.n(), &[0, 1, 0], &[1])
     }
+
+    fn bytes(&self, inputs: &[TensorDesc], outputs: &[TensorDesc]) -> u64 {
+        gathered_bytes(inputs, outputs)
+    }
 }
 
 impl OpDef for GatherLabels {
@@ -184,6 +188,19 @@ impl OpDef for GatherLabels {
     fn batched(&self, inputs: &[TensorDesc], _: &[TensorDesc]) -> Option<Batched> {
         Batched::images(inputs[1].shape.n(), &[0, 1], &[1])
     }
+
+    fn bytes(&self, inputs: &[TensorDesc], outputs: &[TensorDesc]) -> u64 {
+        gathered_bytes(inputs, outputs)
+    }
+}
+
+/// Of the data set, the first input, at most one entry per index, the second, is touched.
+fn gathered_bytes(inputs: &[TensorDesc], outputs: &[TensorDesc]) -> u64 {
+    let (all, taken) = (inputs[0].shape.n(), inputs[1].shape.n());
+    let entries = inputs[0].with_n(all.min(taken));
+    let bound = [entries].into_iter().chain(inputs[1..].iter().copied());
+    let bound = bound.chain(outputs.iter().copied());
+    bound.map(|t| t.bytes() as u64).sum()
 }
 
 /// Errs unless the tensor is at least one u32 per example.

@@ -1,5 +1,5 @@
 //! The mean over height and width of every channel, and its gradient.
-use super::{Batched, Launch, OpDef, Shader, View, ViewMut, arity};
+use super::{Batched, Launch, Mask, Norm, OpDef, Shader, View, ViewMut, arity};
 use crate::graph::{Graph, Node, Shape, TensorDesc, TensorId};
 use anyhow::{Result, ensure};
 use rayon::prelude::*;
@@ -10,11 +10,30 @@ const SHADER: Shader = Shader::Plain("global_avg_pool");
 #[derive(Clone, PartialEq, Debug)]
 pub struct GlobalAvgPool;
 
-/// `[dy] → [dx]`: `dy / (h·w)` for every pixel.
+/// `[dy, (pre, norm), (out)] → [dx, (partials)]`: `dy / (h·w)` for every pixel that the mask keeps.
+///
+/// With a mask the forward's input was made from `pre` by BatchNorm and ReLU, and partials
+/// `[blocks, 1, 2, c]` hold `Σ dx` and `Σ dx·x̂` of blocks of images, x̂ = (pre − mean)·rstd.
 #[derive(Clone, PartialEq, Debug)]
 pub struct GlobalAvgPoolGrad {
     /// Dimensions of the forward's input.
     pub x: Shape,
+    /// Which pixels the ReLU before let through.
+    pub mask: Mask,
+}
+
+/// The most blocks of images whose sums are left.
+const MAX_BLOCKS: usize = 256;
+
+impl GlobalAvgPoolGrad {
+    /// Whole images per block of the partials.
+    fn images_per_block(&self) -> usize {
+        self.x.n().div_ceil(MAX_BLOCKS)
+    }
+
+    fn blocks(&self, n: usize) -> usize {
+        n.div_ceil(self.images_per_block())
+    }
 }
 
 impl Graph {
@@ -53,6 +72,7 @@ impl OpDef for GlobalAvgPool {
         };
         let grad = GlobalAvgPoolGrad {
             x: g.shape(node.inputs[0]),
+            mask: Mask::None,
         };
         Ok(vec![Some(g.push1(grad, &[dy])?)])
     }
@@ -81,7 +101,7 @@ impl OpDef for GlobalAvgPool {
             SHADER,
             "forward",
             outputs[0].shape.len(),
-            &[(h * w) as u32, c as u32],
+            &[(h * w) as u32, c as u32, 0, 0],
         )
     }
 
@@ -100,19 +120,33 @@ impl OpDef for GlobalAvgPoolGrad {
     }
 
     fn infer(&self, inputs: &[TensorDesc]) -> Result<Vec<TensorDesc>> {
-        let [dy] = arity(inputs)?;
-        let want = Shape([self.x.n(), 1, 1, self.x.c()]);
+        let (count, x) = (1 + self.mask.inputs(), TensorDesc::f32(self.x));
+        ensure!(
+            inputs.len() == count,
+            "takes {count} inputs, not {}",
+            inputs.len()
+        );
+        let (dy, want) = (inputs[0], Shape([self.x.n(), 1, 1, self.x.c()]));
         ensure!(dy.shape == want, "gradient {dy} is not {want}");
-        Ok(vec![TensorDesc::f32(self.x)])
+        if self.mask == Mask::None {
+            return Ok(vec![x]);
+        }
+        Norm::check(inputs[2], x)?;
+        for t in [1, 3].iter().filter_map(|&i| inputs.get(i)) {
+            ensure!(*t == x, "{t} is not the {x} that was pooled");
+        }
+        let blocks = self.blocks(self.x.n());
+        let partials = Shape([blocks, 1, 2, self.x.c()]);
+        Ok(vec![x, TensorDesc::f32(partials)])
     }
 
     fn run_cpu(&self, inputs: &[View], outputs: &mut [ViewMut]) {
         let Shape([_, h, w, c]) = self.x;
-        let dy = inputs[0].f32().par_chunks(c);
-        outputs[0]
-            .f32()
-            .par_chunks_mut(h * w * c)
-            .zip(dy)
+        let (dx, partials) = outputs.split_first_mut().expect("dx is inferred");
+        let image = h * w * c;
+        dx.f32()
+            .par_chunks_mut(image)
+            .zip(inputs[0].f32().par_chunks(c))
             .for_each(|(dx, dy)| {
                 let (first, rest) = dx.split_at_mut(c);
                 for (dx, dy) in first.iter_mut().zip(dy) {
@@ -121,19 +155,55 @@ impl OpDef for GlobalAvgPoolGrad {
                 rest.chunks_exact_mut(c)
                     .for_each(|row| row.copy_from_slice(first));
             });
+        let [partials] = partials else { return };
+        let (pre, norm) = (inputs[1].f32(), Norm::of(inputs[2]));
+        let out = inputs.get(3).map(View::f32);
+        let block = self.images_per_block() * image;
+        dx.f32()
+            .par_chunks_mut(block)
+            .zip(partials.f32().par_chunks_mut(2 * c))
+            .enumerate()
+            .for_each(|(i, (dx, sums))| {
+                sums.fill(0.0);
+                let (sum, products) = sums.split_at_mut(c);
+                for (row, dx) in dx.chunks_exact_mut(c).enumerate() {
+                    let at = i * block + row * c;
+                    let pre = &pre[at..at + c];
+                    for ch in 0..c {
+                        let kept = match out {
+                            Some(out) => out[at + ch],
+                            None => pre[ch] * norm.scale[ch] + norm.shift[ch],
+                        };
+                        dx[ch] = if kept > 0.0 { dx[ch] } else { 0.0 };
+                        sum[ch] += dx[ch];
+                        products[ch] += dx[ch] * ((pre[ch] - norm.mean[ch]) * norm.rstd[ch]);
+                    }
+                }
+            });
     }
 
-    fn launch(&self, _: &[TensorDesc], outputs: &[TensorDesc]) -> Launch {
-        let Shape([_, h, w, c]) = outputs[0].shape;
-        Launch::elements(
-            SHADER,
-            "grad_input",
-            outputs[0].shape.len(),
-            &[(h * w) as u32, c as u32],
+    fn launch(&self, inputs: &[TensorDesc], outputs: &[TensorDesc]) -> Launch {
+        let Shape([n, h, w, c]) = outputs[0].shape;
+        let entry = match self.mask {
+            Mask::None => "grad_input",
+            Mask::Activation => "grad_masked_by_activation",
+            Mask::Output => "grad_masked_by_output",
+        };
+        let (count, images) = match self.mask {
+            Mask::None => (outputs[0].shape.len(), 0),
+            _ => (self.blocks(n) * c, self.images_per_block()),
+        };
+        let params = [h * w, c, images, inputs[0].shape.n()].map(|p| p as u32);
+        Launch::elements(SHADER, entry, count, &params)
+    }
+
+    fn batched(&self, inputs: &[TensorDesc], outputs: &[TensorDesc]) -> Option<Batched> {
+        let images = self.images_per_block();
+        let (read, written) = ([images, images, 0, images], [images, 1]);
+        Batched::images(
+            self.blocks(inputs[0].shape.n()),
+            &read[..inputs.len()],
+            &written[..outputs.len()],
         )
-    }
-
-    fn batched(&self, inputs: &[TensorDesc], _: &[TensorDesc]) -> Option<Batched> {
-        Batched::images(inputs[0].shape.n(), &[1], &[1])
     }
 }

@@ -133,19 +133,6 @@ impl MaxPool {
     }
 }
 
-impl MaxPoolGrad {
-    /// The windows along one axis that contain position `i`.
-    fn windows(&self, i: usize, out: usize) -> std::ops::Range<usize> {
-        let Window {
-            kernel,
-            stride,
-            pad,
-        } = self.window;
-        let first = (i + pad + 1).saturating_sub(kernel).div_ceil(stride);
-        first..((i + pad) / stride + 1).min(out)
-    }
-}
-
 impl OpDef for MaxPoolGrad {
     fn name(&self) -> &'static str {
         "max_pool_grad"
@@ -173,8 +160,8 @@ impl OpDef for MaxPoolGrad {
             .for_each(|(dx, (indices, dy))| {
                 for (pixel, dx) in dx.chunks_exact_mut(c).enumerate() {
                     dx.fill(0.0);
-                    for p in self.windows(pixel / w, h_out) {
-                        for q in self.windows(pixel % w, w_out) {
+                    for (p, _) in self.window.around(pixel / w, h_out) {
+                        for (q, _) in self.window.around(pixel % w, w_out) {
                             let o = (p * w_out + q) * c;
                             let won = indices[o..o + c].iter().zip(&dy[o..o + c]);
                             for (dx, (&index, &dy)) in dx.iter_mut().zip(won) {

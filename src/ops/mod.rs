@@ -13,6 +13,7 @@ mod max_pool;
 mod record;
 mod relu;
 mod sgd;
+mod sgd_bucket;
 mod shader;
 mod sum;
 mod view;
@@ -21,8 +22,9 @@ mod window;
 pub use adamw::{AdamW, AdamWCorrection};
 pub use add::Add;
 pub use batch_norm::{
-    BatchNorm, BatchNormApply, BatchNormGradInput, BatchNormGradPartials, BatchNormGradSum,
-    BatchNormMoments, BatchNormPartials, BatchNormRunning,
+    Activate, BatchNorm, BatchNormApply, BatchNormFinish, BatchNormFold, BatchNormGradInput,
+    BatchNormGradPartials, BatchNormGradSum, BatchNormMaxPool, BatchNormMaxPoolGrad,
+    BatchNormPartials, Norm, Skip,
 };
 pub use conv2d::{
     Conv2d, Conv2dGradBias, Conv2dGradInput, Conv2dGradWeight, ConvKernel, ConvPass, Mask,
@@ -35,6 +37,7 @@ pub use max_pool::{MaxPool, MaxPoolGrad};
 pub use record::{RECORD_CAPACITY, Record, RecordStates};
 pub use relu::{Relu, ReluGrad};
 pub use sgd::Sgd;
+pub use sgd_bucket::{MAX_SEGMENTS, Segment, SgdBucket};
 pub use shader::{Kernel, Launch, Shader};
 pub use sum::SumPartials;
 pub use view::{View, ViewMut};
@@ -86,6 +89,13 @@ pub trait OpDef {
     fn flops(&self, _inputs: &[TensorDesc], outputs: &[TensorDesc]) -> u64 {
         outputs.iter().map(|o| o.shape.len() as u64).sum()
     }
+
+    /// Bytes that a dispatch moves when it touches each element once that it can touch at all: every
+    /// bound tensor, unless the op says otherwise.
+    fn bytes(&self, inputs: &[TensorDesc], outputs: &[TensorDesc]) -> u64 {
+        let bound = inputs.iter().chain(outputs);
+        bound.map(|t| t.bytes() as u64).sum()
+    }
 }
 
 /// How a dispatch may be cut along N. A unit is the smallest piece; every tensor says how many of
@@ -132,16 +142,19 @@ macro_rules! ops {
 }
 
 ops!(
+    Activate,
     AdamW,
     AdamWCorrection,
     Add,
     BatchNormApply,
+    BatchNormFinish,
+    BatchNormFold,
     BatchNormGradInput,
     BatchNormGradPartials,
     BatchNormGradSum,
-    BatchNormMoments,
+    BatchNormMaxPool,
+    BatchNormMaxPoolGrad,
     BatchNormPartials,
-    BatchNormRunning,
     Conv2d,
     Conv2dGradBias,
     Conv2dGradInput,
@@ -159,6 +172,7 @@ ops!(
     Relu,
     ReluGrad,
     Sgd,
+    SgdBucket,
     SumPartials,
 );
 

@@ -15,7 +15,7 @@ const SHADER: Shader = Shader::Plain("sgd");
 /// ```
 /// See <https://docs.pytorch.org/docs/stable/generated/torch.optim.SGD.html>. There the first `m`
 /// is `d` itself; a buffer of zeros gives the same, as there is no dampening.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Sgd {
     /// Share of the last step that is kept, from 0 to less than 1.
     pub momentum: f32,
@@ -23,6 +23,29 @@ pub struct Sgd {
     pub nesterov: bool,
     /// Factor of the parameters that is added to their gradient.
     pub weight_decay: f32,
+}
+
+impl Sgd {
+    /// The step of some elements without momentum.
+    pub(super) fn step(&self, lr: f32, g: &[f32], p: &mut [f32]) {
+        for (p, g) in p.iter_mut().zip(g) {
+            *p -= lr * (g + self.weight_decay * *p);
+        }
+    }
+
+    /// The step of some elements with momentum.
+    pub(super) fn step_momentum(&self, lr: f32, g: &[f32], p: &mut [f32], m: &mut [f32]) {
+        for ((p, m), g) in p.iter_mut().zip(m).zip(g) {
+            let d = g + self.weight_decay * *p;
+            *m = self.momentum * *m + d;
+            *p -= lr
+                * if self.nesterov {
+                    d + self.momentum * *m
+                } else {
+                    *m
+                };
+        }
+    }
 }
 
 impl OpDef for Sgd {
@@ -43,30 +66,16 @@ impl OpDef for Sgd {
 
     fn run_cpu(&self, inputs: &[View], outputs: &mut [ViewMut]) {
         let (g, lr) = (inputs[0].f32(), inputs[1].f32()[0]);
-        let &Sgd {
-            momentum,
-            nesterov,
-            weight_decay,
-        } = self;
         match outputs {
             [p] => {
                 let blocks = p.f32().par_chunks_mut(BLOCK).zip(g.par_chunks(BLOCK));
-                blocks.for_each(|(p, g)| {
-                    for (p, g) in p.iter_mut().zip(g) {
-                        *p -= lr * (g + weight_decay * *p);
-                    }
-                });
+                blocks.for_each(|(p, g)| self.step(lr, g, p));
             }
             [p, m] => {
                 let states = p.f32().par_chunks_mut(BLOCK);
                 let states = states.zip(m.f32().par_chunks_mut(BLOCK));
-                states.zip(g.par_chunks(BLOCK)).for_each(|((p, m), g)| {
-                    for ((p, m), g) in p.iter_mut().zip(m).zip(g) {
-                        let d = g + weight_decay * *p;
-                        *m = momentum * *m + d;
-                        *p -= lr * if nesterov { d + momentum * *m } else { *m };
-                    }
-                });
+                let blocks = states.zip(g.par_chunks(BLOCK));
+                blocks.for_each(|((p, m), g)| self.step_momentum(lr, g, p, m));
             }
             _ => unreachable!("one or two states are inferred"),
         }

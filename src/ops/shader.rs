@@ -84,18 +84,22 @@ impl Shader {
 
 fn plain(name: &str) -> &'static str {
     match name {
+        "activate" => include_str!("../../shaders/activate.wgsl"),
         "adamw" => include_str!("../../shaders/adamw.wgsl"),
         "add" => include_str!("../../shaders/add.wgsl"),
         "batch_norm" => include_str!("../../shaders/batch_norm.wgsl"),
+        "batch_norm_pool" => include_str!("../../shaders/batch_norm_pool.wgsl"),
         "conv2d_bias" => include_str!("../../shaders/conv2d_bias.wgsl"),
         "fill" => include_str!("../../shaders/fill.wgsl"),
         "gather" => include_str!("../../shaders/gather.wgsl"),
         "global_avg_pool" => include_str!("../../shaders/global_avg_pool.wgsl"),
         "max_pool" => include_str!("../../shaders/max_pool.wgsl"),
         "cross_entropy" => include_str!("../../shaders/cross_entropy.wgsl"),
+        "norm" => include_str!("../../shaders/norm.wgsl"),
         "record" => include_str!("../../shaders/record.wgsl"),
         "relu" => include_str!("../../shaders/relu.wgsl"),
         "sgd" => include_str!("../../shaders/sgd.wgsl"),
+        "sgd_bucket" => include_str!("../../shaders/sgd_bucket.wgsl"),
         "sum" => include_str!("../../shaders/sum.wgsl"),
         _ => unreachable!("no shader file {name}.wgsl"),
     }

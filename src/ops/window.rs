@@ -40,4 +40,17 @@ impl Window {
             .checked_sub(self.pad)
             .filter(|&i| i < size)
     }
+
+    /// The windows along an axis of `out` windows that contain position `i`, each with the tap that
+    /// looks at it.
+    pub fn around(self, i: usize, out: usize) -> impl Iterator<Item = (usize, usize)> {
+        let Window {
+            kernel,
+            stride,
+            pad,
+        } = self;
+        let first = (i + pad + 1).saturating_sub(kernel).div_ceil(stride);
+        let windows = first..((i + pad) / stride + 1).min(out);
+        windows.map(move |o| (o, i + pad - o * stride))
+    }
 }

@@ -65,7 +65,7 @@ pub(super) fn chunk(whole: Dispatch, limits: Limits) -> Result<Vec<Dispatch>> {
                 ((first + per_chunk) * rows).min(b.desc.shape.n()),
             );
             Binding {
-                offset: from * row,
+                offset: b.offset + from * row,
                 desc: b.desc.with_n(to - from),
                 ..*b
             }

@@ -6,11 +6,11 @@ mod roofline;
 
 pub use roofline::Roofline;
 
-use crate::graph::{Graph, Kind, Node, TensorDesc, TensorId};
+use crate::graph::{Graph, Kind, TensorDesc, TensorId};
 use crate::ops::Op;
 use anyhow::{Context, Result};
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     ops::Range,
 };
 
@@ -32,7 +32,7 @@ impl Limits {
 }
 
 /// Where a tensor's bytes are.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Place {
     /// A buffer of its own, shared by all plans: inputs and states.
     Own(TensorId),
@@ -47,7 +47,7 @@ pub struct Binding {
     pub tensor: TensorId,
     /// The buffer.
     pub place: Place,
-    /// First byte of the part, counted from the start of the tensor.
+    /// First byte of the part, counted from the start of the buffer.
     pub offset: usize,
     /// Description of the part.
     pub desc: TensorDesc,
@@ -72,13 +72,11 @@ impl Dispatch {
             .flops(&descs(&self.inputs), &descs(&self.outputs))
     }
 
-    /// Bytes moved when every bound tensor is touched once.
+    /// Bytes moved when every element that can be touched is touched once.
     pub fn bytes(&self) -> u64 {
-        self.inputs
-            .iter()
-            .chain(&self.outputs)
-            .map(|b| b.desc.bytes() as u64)
-            .sum()
+        self.op
+            .def()
+            .bytes(&descs(&self.inputs), &descs(&self.outputs))
     }
 }
 
@@ -92,7 +90,20 @@ pub fn descs(bindings: &[Binding]) -> Vec<TensorDesc> {
 pub struct Kept {
     /// The pool buffer that holds it.
     pub slot: usize,
+    /// Its first byte there.
+    pub offset: usize,
     /// Its size, which may be less than the buffer's.
+    pub bytes: usize,
+}
+
+/// An input or a state that lies in another one's buffer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Part {
+    /// Whose buffer it is.
+    pub of: TensorId,
+    /// Its first byte there.
+    pub offset: usize,
+    /// Its size.
     pub bytes: usize,
 }
 
@@ -105,11 +116,18 @@ pub struct Plan {
     pub slots: Vec<usize>,
     /// The values that can be read after a run.
     pub kept: BTreeMap<TensorId, Kept>,
-    /// Inputs and states that the plan touches, with their sizes in bytes.
+    /// Inputs and states that the plan touches and that have a buffer, with their sizes in bytes.
     pub owned: BTreeMap<TensorId, usize>,
+    /// Inputs and states in the buffers of others.
+    pub parts: BTreeMap<TensorId, Part>,
 }
 
 impl Plan {
+    /// Whether an input or a state is on the device once the plan is compiled.
+    pub fn holds(&self, tensor: TensorId) -> bool {
+        self.owned.contains_key(&tensor) || self.parts.contains_key(&tensor)
+    }
+
     /// Bytes of all pool buffers.
     pub fn pool_bytes(&self) -> u64 {
         self.slots.iter().map(|&s| s as u64).sum()
@@ -143,15 +161,16 @@ impl Plan {
 /// # Errors
 /// When a tensor exceeds a limit and its dispatch cannot be cut along N.
 pub fn plan(g: &Graph, range: Range<usize>, keep: &[TensorId], limits: Limits) -> Result<Plan> {
-    let nodes = live_nodes(g, &g.nodes()[range], keep);
+    let nodes = g.live(&g.nodes()[range], keep);
+    let buffer = |t: TensorId| g.whole(t).0;
     let mut last_use = HashMap::new();
     for (i, node) in nodes.iter().enumerate() {
         for &t in node.inputs.iter().chain(&node.outputs) {
-            last_use.insert(t, i);
+            last_use.insert(buffer(t), i);
         }
     }
     for &t in keep {
-        last_use.insert(t, usize::MAX);
+        last_use.insert(buffer(t), usize::MAX);
     }
 
     let mut pool = Pool::default();
@@ -160,11 +179,12 @@ pub fn plan(g: &Graph, range: Range<usize>, keep: &[TensorId], limits: Limits) -
         slots: Vec::new(),
         kept: BTreeMap::new(),
         owned: BTreeMap::new(),
+        parts: BTreeMap::new(),
     };
     let mut places = HashMap::new();
     for (i, node) in nodes.iter().enumerate() {
-        let touched: BTreeSet<TensorId> =
-            node.inputs.iter().chain(&node.outputs).copied().collect();
+        let touched = node.inputs.iter().chain(&node.outputs);
+        let touched: BTreeSet<TensorId> = touched.map(|&t| buffer(t)).collect();
         for &t in &touched {
             let bytes = g.desc(t).bytes();
             places.entry(t).or_insert_with(|| match g.tensor(t).kind {
@@ -175,17 +195,28 @@ pub fn plan(g: &Graph, range: Range<usize>, keep: &[TensorId], limits: Limits) -
                 }
             });
         }
-        let whole = |&t: &TensorId| Binding {
-            tensor: t,
-            place: places[&t],
-            offset: 0,
-            desc: g.desc(t),
+        let whole = |&t: &TensorId| {
+            let (buffer, offset) = g.whole(t);
+            Binding {
+                tensor: t,
+                place: places[&buffer],
+                offset,
+                desc: g.desc(t),
+            }
         };
         let dispatch = Dispatch {
             op: node.op.clone(),
             inputs: node.inputs.iter().map(whole).collect(),
             outputs: node.outputs.iter().map(whole).collect(),
         };
+        assert!(
+            dispatch
+                .inputs
+                .iter()
+                .all(|i| dispatch.outputs.iter().all(|o| i.place != o.place)),
+            "{} reads a buffer that it writes",
+            node.op.def().name()
+        );
         plan.dispatches
             .extend(chunk::chunk(dispatch, limits).with_context(|| {
                 format!(
@@ -201,37 +232,28 @@ pub fn plan(g: &Graph, range: Range<usize>, keep: &[TensorId], limits: Limits) -
         }
     }
     for &t in keep {
-        if let Some(&Place::Slot(slot)) = places.get(&t) {
+        let (buffer, offset) = g.whole(t);
+        if let Some(&Place::Slot(slot)) = places.get(&buffer) {
+            let bytes = g.desc(t).bytes();
             plan.kept.insert(
                 t,
                 Kept {
                     slot,
-                    bytes: g.desc(t).bytes(),
+                    offset,
+                    bytes,
                 },
             );
         }
     }
-    plan.slots = pool.slots;
-    Ok(plan)
-}
-
-/// The nodes that a kept value or a state's update depends on, in order.
-fn live_nodes<'g>(g: &Graph, nodes: &'g [Node], keep: &[TensorId]) -> Vec<&'g Node> {
-    let mut needed: HashSet<TensorId> = keep.iter().copied().collect();
-    let mut live = Vec::new();
-    for node in nodes.iter().rev() {
-        let updates = |t: &TensorId| g.tensor(*t).kind == Kind::State;
-        if node
-            .outputs
-            .iter()
-            .any(|t| needed.contains(t) || updates(t))
-        {
-            needed.extend(&node.inputs);
-            live.push(node);
+    for &of in plan.owned.keys() {
+        for (t, tensor) in g.parts(of) {
+            let (_, offset) = g.whole(t);
+            let bytes = tensor.desc.bytes();
+            plan.parts.insert(t, Part { of, offset, bytes });
         }
     }
-    live.reverse();
-    live
+    plan.slots = pool.slots;
+    Ok(plan)
 }
 
 /// Buffers that grow to the largest tensor they ever hold.

@@ -2,7 +2,7 @@
 use super::pass::{Optimizer, Pass, Source, evaluate, train};
 use crate::backend::{Backend, memory_needed};
 use crate::data::{Dataset, Images};
-use crate::graph::Graph;
+use crate::graph::{Graph, fuse};
 use crate::model::Arch;
 use crate::plan::{Limits, Plan, plan};
 use crate::report::mib;
@@ -23,6 +23,8 @@ pub struct Spec {
     pub limit_batches: Option<usize>,
     /// `None` only evaluates.
     pub optimizer: Option<Optimizer>,
+    /// Whether the steps are fused, see [`fuse`].
+    pub fuse: bool,
 }
 
 /// Which half of the data set a step takes its examples from.
@@ -61,9 +63,10 @@ impl Prepared {
             image_size,
             limit_batches,
             optimizer,
+            fuse: fused,
         } = spec;
         let mut graph = Graph::default();
-        let mut steps = Vec::new();
+        let mut passes = Vec::new();
         let mut sources = Vec::new();
         for (part, images) in [(Part::Train, &data.train), (Part::Test, &data.test)] {
             let optimizer = match (part, optimizer) {
@@ -80,10 +83,19 @@ impl Prepared {
                     Some(optimizer) => train(&mut graph, arch, &source, batch, optimizer),
                     None => evaluate(&mut graph, arch, &source, batch),
                 }?;
-                let plan = plan(&graph, pass.nodes.clone(), &[pass.network.logits], limits)?;
-                steps.push(Step { part, pass, plan });
+                passes.push((part, pass));
             }
         }
+        if *fused {
+            for (_, pass) in &mut passes {
+                pass.nodes = fuse(&mut graph, pass.nodes.clone(), &[pass.network.logits])?;
+            }
+        }
+        let step = |(part, pass): (Part, Pass)| -> Result<Step> {
+            let plan = plan(&graph, pass.nodes.clone(), &[pass.network.logits], limits)?;
+            Ok(Step { part, pass, plan })
+        };
+        let mut steps = passes.into_iter().map(step).collect::<Result<Vec<_>>>()?;
         steps.sort_by_key(|step| Reverse(step.plan.pool_bytes()));
         Ok(Prepared {
             graph,

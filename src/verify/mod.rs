@@ -42,8 +42,14 @@ enum Ready<'a> {
 
 /// Runs every case of the set on the device and hands each verdict to `told` as it comes.
 ///
-/// A backend serves one graph, so all cases are parts of one. What cannot be replayed is a failed case.
-pub fn run(set: &Set, backend: &mut dyn Backend, mut told: impl FnMut(&Case)) -> Report {
+/// A backend serves one graph, so all cases are parts of one, fused if `fuse` says so. What cannot be
+/// replayed is a failed case.
+pub fn run(
+    set: &Set,
+    backend: &mut dyn Backend,
+    fuse: bool,
+    mut told: impl FnMut(&Case),
+) -> Report {
     let mut g = Graph::default();
     let mut ready = Vec::new();
     for (number, entry) in set.manifest.ops.iter().enumerate() {
@@ -69,9 +75,9 @@ pub fn run(set: &Set, backend: &mut dyn Backend, mut told: impl FnMut(&Case)) ->
         .into_iter()
         .map(|case| {
             let verdict = match case {
-                Ready::Op(case) => case.run(&g, backend),
-                Ready::Network(case) => case.run(&g, backend),
-                Ready::Resize(case) => case.run(&g, backend),
+                Ready::Op(case) => case.run(&mut g, backend, fuse),
+                Ready::Network(case) => case.run(&mut g, backend, fuse),
+                Ready::Resize(case) => case.run(&mut g, backend, fuse),
                 Ready::Refused(case) => case,
             };
             told(&verdict);

@@ -97,9 +97,9 @@ impl<'a> NetworkCase<'a> {
     }
 
     /// Runs and judges the case.
-    pub fn run(&self, g: &Graph, backend: &mut dyn Backend) -> Case {
+    pub fn run(&self, g: &mut Graph, backend: &mut dyn Backend, fuse: bool) -> Case {
         let name = self.entry.name();
-        let checks = replay::play(g, backend, &self.stages).and_then(|got| self.judge(&got));
+        let checks = replay::play(g, backend, &self.stages, fuse).and_then(|got| self.judge(&got));
         match checks {
             Ok(checks) => Case::judged(name, "network", checks),
             Err(why) => Case::refused(name, "network", &why),

@@ -43,9 +43,9 @@ impl<'a> OpCase<'a> {
     }
 
     /// Runs and judges the case.
-    pub fn run(&self, g: &Graph, backend: &mut dyn Backend) -> Case {
+    pub fn run(&self, g: &mut Graph, backend: &mut dyn Backend, fuse: bool) -> Case {
         let OpEntry { op, case, .. } = self.entry;
-        let checks = replay::play(g, backend, &self.stages).and_then(|got| self.judge(&got));
+        let checks = replay::play(g, backend, &self.stages, fuse).and_then(|got| self.judge(&got));
         match checks {
             Ok(checks) => Case::judged(case, op, checks),
             Err(why) => Case::refused(case, op, &why),

@@ -1,7 +1,7 @@
 //! Runs a case's part of the graph and collects what came out. Nothing is judged here.
 use super::{golden::Array, layout::Layout};
 use crate::backend::Backend;
-use crate::graph::{DType, Graph, Kind, Shape, TensorId};
+use crate::graph::{self, DType, Graph, Kind, Shape, TensorId};
 use crate::plan;
 use anyhow::Result;
 use std::{collections::BTreeMap, ops::Range};
@@ -84,22 +84,31 @@ impl Output {
     }
 }
 
-/// Plans, compiles and runs the stages in order.
+/// Fuses if `fuse` says so, plans, compiles and runs the stages in order.
 ///
 /// # Errors
 /// When a plan does not fit the device, or the device fails.
-pub fn play(g: &Graph, backend: &mut dyn Backend, stages: &[Stage]) -> Result<Outputs> {
+pub fn play(
+    g: &mut Graph,
+    backend: &mut dyn Backend,
+    stages: &[Stage],
+    fuse: bool,
+) -> Result<Outputs> {
     let mut outputs = Outputs::new();
     for stage in stages {
         let reads = stage.runs.iter().flat_map(|run| &run.reads);
         let keep: Vec<TensorId> = reads.map(|read| read.tensor).collect();
-        let plan = plan::plan(g, stage.nodes.clone(), &keep, backend.limits())?;
-        let owned = plan.owned.clone();
+        let mut nodes = stage.nodes.clone();
+        if fuse {
+            nodes = graph::fuse(g, nodes, &keep)?;
+        }
+        let plan = plan::plan(g, nodes, &keep, backend.limits())?;
+        let on_device = plan.clone();
         let id = backend.compile(plan)?;
         for run in &stage.runs {
             for (tensor, bytes) in &run.writes {
                 // What no wanted result depends on is not on the device.
-                if owned.contains_key(tensor) {
+                if on_device.holds(*tensor) {
                     backend.write(*tensor, bytes)?;
                 }
             }

@@ -77,8 +77,8 @@ pub fn build(g: &mut Graph, set: &Set) -> Result<Vec<Resize>> {
 
 impl Resize {
     /// Runs the size. It passes when no pixel is more than one grey level off.
-    pub fn run(&self, g: &Graph, backend: &mut dyn Backend) -> Case {
-        match replay::play(g, backend, std::slice::from_ref(&self.stage)) {
+    pub fn run(&self, g: &mut Graph, backend: &mut dyn Backend, fuse: bool) -> Case {
+        match replay::play(g, backend, std::slice::from_ref(&self.stage), fuse) {
             Ok(outputs) => self.judge(&outputs["x"].to_torch()),
             Err(why) => Case::refused(&self.name, "resize", &why),
         }

@@ -8,11 +8,12 @@ pub mod simd;
 use super::{Assignment, Backend, PlanId};
 use crate::graph::TensorId;
 use crate::ops::{View, ViewMut};
-use crate::plan::{Binding, Dispatch, Limits, Place, Plan};
+use crate::plan::{Binding, Dispatch, Limits, Part, Place, Plan};
 use anyhow::{Context, Result, ensure};
 use buffer::Buffer;
-use std::collections::{HashMap, hash_map::Entry};
+use std::collections::{BTreeMap, HashMap, hash_map::Entry};
 use std::num::NonZeroUsize;
+use std::ops::Range;
 use std::time::Instant;
 
 /// Runs plans on the machine's cores.
@@ -20,6 +21,8 @@ pub struct Cpu {
     device: String,
     threads: rayon::ThreadPool,
     owned: HashMap<TensorId, Buffer>,
+    /// Inputs and states in the buffers of others.
+    parts: HashMap<TensorId, Part>,
     pool: Vec<Buffer>,
     plans: Vec<Compiled>,
 }
@@ -60,15 +63,22 @@ impl Cpu {
             device,
             threads,
             owned: HashMap::new(),
+            parts: HashMap::new(),
             pool: Vec::new(),
             plans: Vec::new(),
         })
     }
 
-    fn owned(&self, tensor: TensorId) -> Result<&Buffer> {
-        self.owned
+    /// The buffer of an input or a state, and its bytes there.
+    fn place(&self, tensor: TensorId) -> Result<(TensorId, Range<usize>)> {
+        if let Some(part) = self.parts.get(&tensor) {
+            return Ok((part.of, part.offset..part.offset + part.bytes));
+        }
+        let buffer = self
+            .owned
             .get(&tensor)
-            .context("no compiled plan has this input or state")
+            .context("no compiled plan has this input or state")?;
+        Ok((tensor, 0..buffer.bytes().len()))
     }
 }
 
@@ -95,6 +105,7 @@ impl Backend for Cpu {
                 entry.insert(Buffer::zeroed(bytes)?);
             }
         }
+        self.parts.extend(&plan.parts);
         let sizes: Vec<usize> = self.pool.iter().map(|b| b.bytes().len()).collect();
         let Assignment { slots, new } = super::assign(&plan.slots, &sizes);
         for bytes in new {
@@ -126,23 +137,21 @@ impl Backend for Cpu {
     }
 
     fn write(&mut self, tensor: TensorId, bytes: &[u8]) -> Result<()> {
-        let buffer = self
-            .owned
-            .get_mut(&tensor)
-            .context("no compiled plan has this input or state")?;
-        let into = buffer.bytes_mut();
+        let (buffer, range) = self.place(tensor)?;
         ensure!(
-            into.len() == bytes.len(),
+            range.len() == bytes.len(),
             "{} bytes for a tensor of {}",
             bytes.len(),
-            into.len()
+            range.len()
         );
-        into.copy_from_slice(bytes);
+        let buffer = self.owned.get_mut(&buffer).expect("allocated by compile");
+        buffer.bytes_mut()[range].copy_from_slice(bytes);
         Ok(())
     }
 
     fn read(&mut self, tensor: TensorId) -> Result<Vec<u8>> {
-        Ok(self.owned(tensor)?.bytes().to_vec())
+        let (buffer, range) = self.place(tensor)?;
+        Ok(self.owned[&buffer].bytes()[range].to_vec())
     }
 
     fn read_value(&mut self, id: PlanId, tensor: TensorId) -> Result<Vec<u8>> {
@@ -151,7 +160,8 @@ impl Backend for Cpu {
             .kept
             .get(&tensor)
             .context("the plan does not keep this value")?;
-        Ok(self.pool[slots[kept.slot]].bytes()[..kept.bytes].to_vec())
+        let bytes = self.pool[slots[kept.slot]].bytes();
+        Ok(bytes[kept.offset..kept.offset + kept.bytes].to_vec())
     }
 
     fn wait(&mut self) -> Result<()> {
@@ -166,14 +176,13 @@ fn run_dispatch(
     owned: &mut HashMap<TensorId, Buffer>,
     pool: &mut [Buffer],
 ) {
-    let mut written: Vec<Buffer> = dispatch
-        .outputs
-        .iter()
-        .map(|b| match b.place {
+    let mut written: BTreeMap<Place, Buffer> = BTreeMap::new();
+    for b in &dispatch.outputs {
+        written.entry(b.place).or_insert_with(|| match b.place {
             Place::Own(t) => std::mem::take(owned.get_mut(&t).expect("allocated by compile")),
             Place::Slot(slot) => std::mem::take(&mut pool[slots[slot]]),
-        })
-        .collect();
+        });
+    }
     let part = |b: &Binding| b.offset..b.offset + b.desc.bytes();
     let inputs: Vec<View> = dispatch
         .inputs
@@ -189,19 +198,38 @@ fn run_dispatch(
             }
         })
         .collect();
-    let mut outputs: Vec<ViewMut> = written
-        .iter_mut()
-        .zip(&dispatch.outputs)
-        .map(|(buffer, b)| ViewMut {
-            desc: b.desc,
-            bytes: &mut buffer.bytes_mut()[part(b)],
-        })
-        .collect();
+    let mut outputs = views(&mut written, &dispatch.outputs);
     dispatch.op.def().run_cpu(&inputs, &mut outputs);
-    for (buffer, b) in written.into_iter().zip(&dispatch.outputs) {
-        match b.place {
+    for (place, buffer) in written {
+        match place {
             Place::Own(t) => *owned.get_mut(&t).expect("allocated by compile") = buffer,
             Place::Slot(slot) => pool[slots[slot]] = buffer,
         }
     }
+}
+
+/// The parts of the buffers that the bindings stand for, of which several may lie in one buffer.
+fn views<'b>(written: &'b mut BTreeMap<Place, Buffer>, outputs: &[Binding]) -> Vec<ViewMut<'b>> {
+    let mut rest: BTreeMap<Place, (usize, &mut [u8])> = BTreeMap::new();
+    for (place, buffer) in written {
+        rest.insert(*place, (0, buffer.bytes_mut()));
+    }
+    let mut order: Vec<usize> = (0..outputs.len()).collect();
+    order.sort_by_key(|&i| (outputs[i].place, outputs[i].offset));
+    let mut views: Vec<(usize, ViewMut)> = Vec::new();
+    for i in order {
+        let Binding {
+            place,
+            offset,
+            desc,
+            ..
+        } = outputs[i];
+        let (start, bytes) = rest.remove(&place).expect("taken above");
+        let (_, bytes) = bytes.split_at_mut(offset - start);
+        let (bytes, after) = bytes.split_at_mut(desc.bytes());
+        rest.insert(place, (offset + desc.bytes(), after));
+        views.push((i, ViewMut { desc, bytes }));
+    }
+    views.sort_by_key(|(i, _)| *i);
+    views.into_iter().map(|(_, view)| view).collect()
 }

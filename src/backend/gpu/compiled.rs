@@ -5,7 +5,7 @@ use super::pipelines::{Arity, Pipelines};
 use super::submits::Submits;
 use crate::graph::TensorId;
 use crate::ops::Launch;
-use crate::plan::{Binding, Dispatch, Plan, descs};
+use crate::plan::{Binding, Dispatch, Kept, Plan, descs};
 use anyhow::Result;
 use std::collections::BTreeMap;
 
@@ -13,8 +13,8 @@ use std::collections::BTreeMap;
 pub struct Compiled {
     pub calls: Vec<Call>,
     pub submits: Submits,
-    /// Values that can be read: their buffer in the pool and their size in bytes.
-    pub kept: BTreeMap<TensorId, (usize, usize)>,
+    /// Values that can be read; their slots are numbers of the pool's buffers.
+    pub kept: BTreeMap<TensorId, Kept>,
 }
 
 /// A dispatch with everything prebuilt.

@@ -119,12 +119,12 @@ impl Device {
         })
     }
 
-    /// Copies the first bytes of a buffer to the host, after everything queued.
-    pub fn download(&self, buffer: &wgpu::Buffer, bytes: usize) -> Result<Vec<u8>> {
+    /// Copies bytes of a buffer to the host, after everything queued.
+    pub fn download(&self, buffer: &wgpu::Buffer, offset: usize, bytes: usize) -> Result<Vec<u8>> {
         use wgpu::BufferUsages as Usage;
         let staging = self.buffer(bytes, Usage::MAP_READ | Usage::COPY_DST);
         let mut encoder = self.wgpu.create_command_encoder(&Default::default());
-        encoder.copy_buffer_to_buffer(buffer, 0, &staging, 0, padded(bytes));
+        encoder.copy_buffer_to_buffer(buffer, offset as u64, &staging, 0, padded(bytes));
         self.queue.submit([encoder.finish()]);
         let (send, receive) = std::sync::mpsc::channel();
         // A receiver that is gone means that this function already returned an error.

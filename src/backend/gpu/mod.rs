@@ -14,7 +14,7 @@ pub use device::Options;
 use super::cpu::host;
 use super::{Assignment, Backend, PlanId};
 use crate::graph::TensorId;
-use crate::plan::{Binding, Limits, Place, Plan};
+use crate::plan::{Binding, Kept, Limits, Part, Place, Plan};
 use anyhow::{Context, Result, ensure};
 use cache::Cache;
 use compiled::Compiled;
@@ -33,6 +33,8 @@ pub struct Gpu {
     pipelines: Pipelines,
     /// Inputs and states with their sizes in bytes.
     owned: HashMap<TensorId, (wgpu::Buffer, usize)>,
+    /// Inputs and states in the buffers of others.
+    parts: HashMap<TensorId, Part>,
     pool: Vec<wgpu::Buffer>,
     plans: Vec<Compiled>,
     queued: VecDeque<wgpu::SubmissionIndex>,
@@ -54,6 +56,7 @@ impl Gpu {
             pipelines: Pipelines::new(options.checked, cache),
             device,
             owned: HashMap::new(),
+            parts: HashMap::new(),
             pool: Vec::new(),
             plans: Vec::new(),
             queued: VecDeque::new(),
@@ -74,6 +77,7 @@ impl Gpu {
                 self.owned.insert(tensor, (self.storage(bytes), bytes));
             }
         }
+        self.parts.extend(&plan.parts);
         let sizes: Vec<usize> = self.pool.iter().map(|b| b.size() as usize).collect();
         let Assignment { slots, new } = super::assign(&plan.slots, &sizes);
         for bytes in new {
@@ -81,6 +85,17 @@ impl Gpu {
             self.pool.push(buffer);
         }
         slots
+    }
+
+    /// The buffer of an input or a state, and its first byte and its size there.
+    fn place(&self, tensor: TensorId) -> Result<(&wgpu::Buffer, usize, usize)> {
+        let part = self.parts.get(&tensor);
+        let (buffer, size) = self
+            .owned
+            .get(&part.map_or(tensor, |part| part.of))
+            .context("no compiled plan has this input or state")?;
+        let (offset, bytes) = part.map_or((0, *size), |part| (part.offset, part.bytes));
+        Ok((buffer, offset, bytes))
     }
 
     /// Queues a run in as few submits as the device's speed allows; returns the last one.
@@ -173,7 +188,10 @@ impl Backend for Gpu {
         let kept = plan
             .kept
             .iter()
-            .map(|(&t, kept)| (t, (slots[kept.slot], kept.bytes)))
+            .map(|(&t, kept)| {
+                let slot = slots[kept.slot];
+                (t, Kept { slot, ..*kept })
+            })
             .collect();
         let submits = Submits::new(&plan);
         self.plans.push(Compiled {
@@ -202,38 +220,37 @@ impl Backend for Gpu {
     }
 
     fn write(&mut self, tensor: TensorId, bytes: &[u8]) -> Result<()> {
-        let (buffer, size) = self
-            .owned
-            .get(&tensor)
-            .context("no compiled plan has this input or state")?;
+        let (buffer, offset, size) = self.place(tensor)?;
         ensure!(
-            *size == bytes.len(),
+            size == bytes.len(),
             "{} bytes for a tensor of {size}",
             bytes.len()
         );
-        let whole = bytes.len() / 4 * 4;
-        self.device.queue.write_buffer(buffer, 0, &bytes[..whole]);
+        let (whole, offset) = (bytes.len() / 4 * 4, offset as u64);
+        let queue = &self.device.queue;
+        queue.write_buffer(buffer, offset, &bytes[..whole]);
         if whole < bytes.len() {
             // Copies go by words: the rest of the last one is padding.
             let mut word = [0; 4];
             word[..bytes.len() - whole].copy_from_slice(&bytes[whole..]);
-            self.device.queue.write_buffer(buffer, whole as u64, &word);
+            queue.write_buffer(buffer, offset + whole as u64, &word);
         }
         self.device.check()
     }
 
     fn read(&mut self, tensor: TensorId) -> Result<Vec<u8>> {
-        let (buffer, size) = self
-            .owned
-            .get(&tensor)
-            .context("no compiled plan has this input or state")?;
-        self.device.download(buffer, *size)
+        let (buffer, offset, size) = self.place(tensor)?;
+        self.device.download(buffer, offset, size)
     }
 
     fn read_value(&mut self, id: PlanId, tensor: TensorId) -> Result<Vec<u8>> {
         let kept = self.plans[id.0].kept.get(&tensor);
-        let (slot, size) = kept.context("the plan does not keep this value")?;
-        self.device.download(&self.pool[*slot], *size)
+        let Kept {
+            slot,
+            offset,
+            bytes,
+        } = *kept.context("the plan does not keep this value")?;
+        self.device.download(&self.pool[slot], offset, bytes)
     }
 
     fn wait(&mut self) -> Result<()> {

@@ -55,7 +55,7 @@ fn run_part(device: &Device, plan: &Compiled, part: Range<usize>) -> Result<Vec<
     let resolved = device.buffer(bytes, Usage::QUERY_RESOLVE | Usage::COPY_SRC);
     encoder.resolve_query_set(&queries, 0..count as u32, &resolved, 0);
     device.queue.submit([encoder.finish()]);
-    let ticks: Vec<u64> = bytemuck::pod_collect_to_vec(&device.download(&resolved, bytes)?);
+    let ticks: Vec<u64> = bytemuck::pod_collect_to_vec(&device.download(&resolved, 0, bytes)?);
     let period = f64::from(device.queue.get_timestamp_period()) * 1e-9;
     let seconds = |pair: &[u64]| pair[1].saturating_sub(pair[0]) as f64 * period;
     Ok(ticks.chunks_exact(2).map(seconds).collect())

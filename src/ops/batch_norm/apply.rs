@@ -1,20 +1,19 @@
 //! The normalisation itself, the same for training and evaluation.
 use super::{
-    BatchNormGradInput, BatchNormGradPartials, BatchNormGradSum, MAX_BLOCKS, SHADER, per_channel,
+    BatchNormGradInput, BatchNormGradPartials, BatchNormGradSum, MAX_BLOCKS, Norm, SHADER,
+    per_channel,
 };
 use crate::graph::{Graph, Node, TensorDesc, TensorId};
 use crate::ops::{BLOCK, Batched, Launch, OpDef, View, ViewMut, arity};
 use anyhow::Result;
 use rayon::prelude::*;
 
-/// `[x, mean, var, gamma, beta] → [y]`: `y = (x − mean)·gamma/√(var + eps) + beta`.
+/// `[x, norm, gamma, beta] → [y]`: `y = (x − mean)·rstd·gamma + beta`.
 ///
-/// With `training` the mean and the variance are functions of `x`, and the gradient that this op
-/// gives for `x` is the total one, the path through both included; they get none of their own.
+/// With `training` the norm is a function of `x`, and the gradient that this op gives for `x` is the
+/// total one, the path through mean and variance included; the norm gets none of its own.
 #[derive(Clone, PartialEq, Debug)]
 pub struct BatchNormApply {
-    /// Added to the variance.
-    pub eps: f32,
     /// Whether the moments are those of `x`.
     pub training: bool,
 }
@@ -25,8 +24,9 @@ impl OpDef for BatchNormApply {
     }
 
     fn infer(&self, inputs: &[TensorDesc]) -> Result<Vec<TensorDesc>> {
-        let [x, mean, var, gamma, beta] = arity(inputs)?;
-        per_channel(x, &[mean, var, gamma, beta])?;
+        let [x, norm, gamma, beta] = arity(inputs)?;
+        Norm::check(norm, x)?;
+        per_channel(x, &[gamma, beta])?;
         Ok(vec![x])
     }
 
@@ -36,42 +36,32 @@ impl OpDef for BatchNormApply {
         node: &Node,
         dy: &[Option<TensorId>],
     ) -> Result<Vec<Option<TensorId>>> {
-        let ([x, mean, var, gamma, _], Some(dy)) =
-            (<[TensorId; 5]>::try_from(&node.inputs[..])?, dy[0])
+        let ([x, norm, _, _], Some(dy)) = (<[TensorId; 4]>::try_from(&node.inputs[..])?, dy[0])
         else {
-            return Ok(vec![None; 5]);
+            return Ok(vec![None; 4]);
         };
-        let BatchNormApply { eps, training } = *self;
         let shape = g.shape(x);
         let images_per_block = shape.n().div_ceil(MAX_BLOCKS);
-        let partials = BatchNormGradPartials {
-            eps,
-            images_per_block,
-        };
-        let partials = g.push1(partials, &[x, dy, mean, var])?;
+        let partials = BatchNormGradPartials { images_per_block };
+        let partials = g.push1(partials, &[x, dy, norm])?;
         let sums = g.push(BatchNormGradSum, &[partials])?;
         let (dbeta, dgamma) = (sums[0], sums[1]);
         let grad_input = BatchNormGradInput {
-            eps,
-            training,
+            training: self.training,
             count: shape.rows(),
+            add: false,
         };
-        let dx = g.push1(grad_input, &[x, dy, mean, var, gamma, dbeta, dgamma])?;
-        Ok(vec![Some(dx), None, None, Some(dgamma), Some(dbeta)])
+        let dx = g.push1(grad_input, &[x, dy, norm, dbeta, dgamma])?;
+        Ok(vec![Some(dx), None, Some(dgamma), Some(dbeta)])
     }
 
     fn run_cpu(&self, inputs: &[View], outputs: &mut [ViewMut]) {
-        let [x, mean, var, gamma, beta] = inputs else {
-            unreachable!("five inputs")
+        let [x, norm, gamma, beta] = inputs else {
+            unreachable!("four inputs")
         };
         let (x, c) = (x.f32(), x.shape().c());
-        let (mean, beta) = (mean.f32(), beta.f32());
-        let scale: Vec<f32> = var
-            .f32()
-            .iter()
-            .zip(gamma.f32())
-            .map(|(var, gamma)| gamma / (var + self.eps).sqrt())
-            .collect();
+        let (Norm { mean, rstd, .. }, beta) = (Norm::of(*norm), beta.f32());
+        let scale: Vec<f32> = rstd.iter().zip(gamma.f32()).map(|(r, g)| r * g).collect();
         let block = BLOCK.next_multiple_of(c);
         outputs[0]
             .f32()
@@ -90,16 +80,11 @@ impl OpDef for BatchNormApply {
 
     fn launch(&self, inputs: &[TensorDesc], _: &[TensorDesc]) -> Launch {
         let x = inputs[0].shape;
-        Launch::elements(
-            SHADER,
-            "forward",
-            x.len(),
-            &[x.c() as u32, self.eps.to_bits()],
-        )
+        Launch::elements(SHADER, "forward", x.len(), &[x.c() as u32, 0])
     }
 
     fn batched(&self, inputs: &[TensorDesc], _: &[TensorDesc]) -> Option<Batched> {
-        Batched::images(inputs[0].shape.n(), &[1, 0, 0, 0, 0], &[1])
+        Batched::images(inputs[0].shape.n(), &[1, 0, 0, 0], &[1])
     }
 
     fn flops(&self, _: &[TensorDesc], outputs: &[TensorDesc]) -> u64 {

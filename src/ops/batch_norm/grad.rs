@@ -1,36 +1,35 @@
 //! The gradient of BatchNorm: two sums per channel in two stages, then one pass.
-use super::{SHADER, blocks, per_channel, reduction};
+use super::{FINISH_CHANNELS, Norm, SHADER, blocks, per_channel, reduction};
 use crate::graph::{Shape, TensorDesc};
 use crate::ops::{BLOCK, Batched, Launch, OpDef, View, ViewMut, arity};
 use anyhow::{Result, bail, ensure};
 use rayon::prelude::*;
 
-/// First stage, `[x, dy, mean, var] → [partials: blocks × 1 × 2 × c]`: each block's `Σ dy` and
-/// `Σ dy·x̂`, where `x̂ = (x − mean)/√(var + eps)`.
+/// First stage, `[x, dy, norm] → [partials: blocks × 1 × 2 × c]`: each block's `Σ dy` and `Σ dy·x̂`,
+/// where `x̂ = (x − mean)·rstd`.
 #[derive(Clone, PartialEq, Debug)]
 pub struct BatchNormGradPartials {
-    /// Added to the variance.
-    pub eps: f32,
     /// Whole images per block, so that a dispatch cut along N makes the same blocks.
     pub images_per_block: usize,
 }
 
-/// Second stage, `[partials] → [dbeta, dgamma]`, each `[1, 1, 1, c]`: the blocks added in order.
+/// Second stage, `[partials] → [dbeta, dgamma]`, each `[1, 1, 1, c]`: the sums over all blocks.
 #[derive(Clone, PartialEq, Debug)]
 pub struct BatchNormGradSum;
 
-/// `[x, dy, mean, var, gamma, dbeta, dgamma] → [dx]`.
+/// `[x, dy, norm, dbeta, dgamma, (skip)] → [dx]`.
 ///
-/// In training, `dx = gamma/√(var + eps) · (dy − dbeta/count − x̂·dgamma/count)`, the total
-/// derivative; in evaluation the moments are constants and the two last terms vanish.
+/// In training, `dx = scale · (dy − dbeta/count − x̂·dgamma/count)`, the total derivative; in
+/// evaluation the moments are constants and the two last terms vanish. The gradient `skip` of
+/// another reader of `x` is added.
 #[derive(Clone, PartialEq, Debug)]
 pub struct BatchNormGradInput {
-    /// Added to the variance.
-    pub eps: f32,
     /// Whether the moments are those of `x`.
     pub training: bool,
     /// Values per channel in the whole batch, of which a dispatch may see a part.
     pub count: usize,
+    /// Whether there is a `skip`.
+    pub add: bool,
 }
 
 impl OpDef for BatchNormGradPartials {
@@ -39,20 +38,20 @@ impl OpDef for BatchNormGradPartials {
     }
 
     fn infer(&self, inputs: &[TensorDesc]) -> Result<Vec<TensorDesc>> {
-        let [x, dy, mean, var] = arity(inputs)?;
+        let [x, dy, norm] = arity(inputs)?;
         ensure!(x == dy, "input {x} and gradient {dy} differ");
-        per_channel(x, &[mean, var])?;
+        Norm::check(norm, x)?;
         let blocks = blocks(x.shape, self.images_per_block);
         Ok(vec![TensorDesc::f32(Shape([blocks, 1, 2, x.shape.c()]))])
     }
 
     fn run_cpu(&self, inputs: &[View], outputs: &mut [ViewMut]) {
-        let [x, dy, mean, var] = inputs else {
-            unreachable!("four inputs")
+        let [x, dy, norm] = inputs else {
+            unreachable!("three inputs")
         };
         let c = x.shape().c();
         let block = self.images_per_block * x.shape().with_n(1).len();
-        let (x, dy, mean, var) = (x.f32(), dy.f32(), mean.f32(), var.f32());
+        let (x, dy, Norm { mean, rstd, .. }) = (x.f32(), dy.f32(), Norm::of(*norm));
         let tensors = x.par_chunks(block).zip(dy.par_chunks(block));
         outputs[0]
             .f32()
@@ -69,15 +68,14 @@ impl OpDef for BatchNormGradPartials {
                         sum_dy_xhat[ch] += dy[ch] * (x[ch] - mean[ch]);
                     }
                 }
-                for (sum, var) in sum_dy_xhat.iter_mut().zip(var) {
-                    *sum /= (var + self.eps).sqrt();
+                for (sum, rstd) in sum_dy_xhat.iter_mut().zip(rstd) {
+                    *sum *= rstd;
                 }
             });
     }
 
     fn launch(&self, inputs: &[TensorDesc], _: &[TensorDesc]) -> Launch {
-        let (mut params, groups) = reduction(inputs[0].shape, self.images_per_block);
-        params.push(self.eps.to_bits());
+        let (params, groups) = reduction(inputs[0].shape, self.images_per_block);
         Launch::new(SHADER, "grad_block_sums", params, groups)
     }
 
@@ -86,7 +84,7 @@ impl OpDef for BatchNormGradPartials {
             blocks(inputs[0].shape, self.images_per_block),
             self.images_per_block,
         );
-        Batched::images(units, &[images, images, 0, 0], &[1])
+        Batched::images(units, &[images, images, 0], &[1])
     }
 
     fn flops(&self, inputs: &[TensorDesc], _: &[TensorDesc]) -> u64 {
@@ -123,7 +121,8 @@ impl OpDef for BatchNormGradSum {
 
     fn launch(&self, inputs: &[TensorDesc], _: &[TensorDesc]) -> Launch {
         let Shape([blocks, _, _, c]) = inputs[0].shape;
-        Launch::elements(SHADER, "grad_sum", c, &[blocks as u32])
+        let params = vec![c as u32, blocks as u32];
+        Launch::new(SHADER, "grad_sum", params, c.div_ceil(FINISH_CHANNELS))
     }
 
     fn flops(&self, inputs: &[TensorDesc], _: &[TensorDesc]) -> u64 {
@@ -133,11 +132,43 @@ impl OpDef for BatchNormGradSum {
 
 impl BatchNormGradInput {
     /// The weight of the batch's sums in each gradient.
-    fn share(&self) -> f32 {
-        if self.training {
-            1.0 / self.count as f32
-        } else {
-            0.0
+    pub(super) fn share(training: bool, count: usize) -> f32 {
+        if training { 1.0 / count as f32 } else { 0.0 }
+    }
+}
+
+/// `dx = scale·dy + slope·(x − mean) + offset`, with the numbers of each channel.
+pub(super) struct Affine<'a> {
+    pub scale: &'a [f32],
+    pub mean: &'a [f32],
+    pub slope: Vec<f32>,
+    pub offset: Vec<f32>,
+}
+
+impl<'a> Affine<'a> {
+    /// From the norm and the sums over a batch, each of which has the weight `share`.
+    pub fn new(norm: View<'a>, dbeta: View, dgamma: View, share: f32) -> Affine<'a> {
+        let Norm {
+            scale, mean, rstd, ..
+        } = Norm::of(norm);
+        let slope = |ch: usize| -scale[ch] * rstd[ch] * dgamma.f32()[ch] * share;
+        let offset = |ch: usize| -scale[ch] * dbeta.f32()[ch] * share;
+        Affine {
+            scale,
+            mean,
+            slope: (0..scale.len()).map(slope).collect(),
+            offset: (0..scale.len()).map(offset).collect(),
+        }
+    }
+
+    /// One row of `c` elements, in place of its `dy`.
+    pub fn apply(&self, dx: &mut [f32], x: &[f32]) {
+        let c = x.len();
+        // Slices of a known length: no bounds check is left to stand in the way of SIMD.
+        let (dx, scale, mean) = (&mut dx[..c], &self.scale[..c], &self.mean[..c]);
+        let (slope, offset) = (&self.slope[..c], &self.offset[..c]);
+        for ch in 0..c {
+            dx[ch] = scale[ch] * dx[ch] + (slope[ch] * (x[ch] - mean[ch]) + offset[ch]);
         }
     }
 }
@@ -148,54 +179,62 @@ impl OpDef for BatchNormGradInput {
     }
 
     fn infer(&self, inputs: &[TensorDesc]) -> Result<Vec<TensorDesc>> {
-        let [x, dy, mean, var, gamma, dbeta, dgamma] = arity(inputs)?;
-        ensure!(x == dy, "input {x} and gradient {dy} differ");
-        per_channel(x, &[mean, var, gamma, dbeta, dgamma])?;
+        let count = 5 + usize::from(self.add);
+        ensure!(
+            inputs.len() == count,
+            "takes {count} inputs, not {}",
+            inputs.len()
+        );
+        let (x, norm) = (inputs[0], inputs[2]);
+        for dy in [1].into_iter().chain(5..count) {
+            let dy = inputs[dy];
+            ensure!(x == dy, "input {x} and gradient {dy} differ");
+        }
+        Norm::check(norm, x)?;
+        per_channel(x, &inputs[3..5])?;
         Ok(vec![x])
     }
 
     fn run_cpu(&self, inputs: &[View], outputs: &mut [ViewMut]) {
-        let c = inputs[0].shape().c();
-        let [x, dy, mean, var, gamma, dbeta, dgamma] =
-            [0, 1, 2, 3, 4, 5, 6].map(|i| inputs[i].f32());
-        // dx = scale·dy + slope·(x − mean) + offset, with the three numbers of each channel.
-        let share = self.share();
-        let (mut scale, mut slope, mut offset) = (vec![0.0; c], vec![0.0; c], vec![0.0; c]);
-        for ch in 0..c {
-            let rstd = 1.0 / (var[ch] + self.eps).sqrt();
-            scale[ch] = gamma[ch] * rstd;
-            slope[ch] = -scale[ch] * rstd * dgamma[ch] * share;
-            offset[ch] = -scale[ch] * dbeta[ch] * share;
-        }
+        let share = BatchNormGradInput::share(self.training, self.count);
+        let affine = Affine::new(inputs[2], inputs[3], inputs[4], share);
+        let (x, dy, c) = (inputs[0].f32(), inputs[1].f32(), inputs[0].shape().c());
+        let skip = self.add.then(|| inputs[5].f32());
         let block = BLOCK.next_multiple_of(c);
-        let tensors = x.par_chunks(block).zip(dy.par_chunks(block));
         outputs[0]
             .f32()
             .par_chunks_mut(block)
-            .zip(tensors)
-            .for_each(|(dx, (x, dy))| {
-                let (mean, scale) = (&mean[..c], &scale[..c]);
-                let (slope, offset) = (&slope[..c], &offset[..c]);
-                let rows = x.chunks_exact(c).zip(dy.chunks_exact(c));
-                for (dx, (x, dy)) in dx.chunks_exact_mut(c).zip(rows) {
-                    for ch in 0..c {
-                        dx[ch] = scale[ch] * dy[ch] + (slope[ch] * (x[ch] - mean[ch]) + offset[ch]);
-                    }
+            .enumerate()
+            .for_each(|(i, dx)| {
+                let part = i * block..i * block + dx.len();
+                dx.copy_from_slice(&dy[part.clone()]);
+                for (dx, x) in dx.chunks_exact_mut(c).zip(x[part.clone()].chunks_exact(c)) {
+                    affine.apply(dx, x);
+                }
+                if let Some(skip) = skip {
+                    dx.iter_mut().zip(&skip[part]).for_each(|(dx, s)| *dx += s);
                 }
             });
     }
 
     fn launch(&self, inputs: &[TensorDesc], _: &[TensorDesc]) -> Launch {
         let x = inputs[0].shape;
-        let params = [x.c() as u32, self.eps.to_bits(), self.share().to_bits()];
-        Launch::elements(SHADER, "grad_input", x.len(), &params)
+        let share = BatchNormGradInput::share(self.training, self.count);
+        let params = [x.c() as u32, share.to_bits()];
+        let entry = if self.add {
+            "grad_input_add"
+        } else {
+            "grad_input"
+        };
+        Launch::elements(SHADER, entry, x.len(), &params)
     }
 
     fn batched(&self, inputs: &[TensorDesc], _: &[TensorDesc]) -> Option<Batched> {
-        Batched::images(inputs[0].shape.n(), &[1, 1, 0, 0, 0, 0, 0], &[1])
+        let rows = [1, 1, 0, 0, 0, 1];
+        Batched::images(inputs[0].shape.n(), &rows[..inputs.len()], &[1])
     }
 
-    fn flops(&self, _: &[TensorDesc], outputs: &[TensorDesc]) -> u64 {
-        6 * outputs[0].shape.len() as u64
+    fn flops(&self, inputs: &[TensorDesc], outputs: &[TensorDesc]) -> u64 {
+        (inputs.len() + 1) as u64 * outputs[0].shape.len() as u64
     }
 }

@@ -1,12 +1,19 @@
-//! Batch normalisation (Ioffe and Szegedy 2015) with PyTorch's conventions, as nodes: moments in two
-//! stages, running statistics, normalisation. Its gradient is in `grad`.
+//! Batch normalisation (Ioffe and Szegedy 2015) with PyTorch's conventions, as nodes: partial moments,
+//! what they come to for each channel (`norm`), normalisation. Its gradient is in `grad`; what goes
+//! through ReLU in the same pass is in `activate` and `pool`.
+mod activate;
 mod apply;
 mod grad;
 mod moments;
+mod norm;
+mod pool;
 
+pub use activate::{Activate, Skip};
 pub use apply::BatchNormApply;
 pub use grad::{BatchNormGradInput, BatchNormGradPartials, BatchNormGradSum};
-pub use moments::{BatchNormMoments, BatchNormPartials, BatchNormRunning};
+pub use moments::BatchNormPartials;
+pub use norm::{BatchNormFinish, BatchNormFold, Norm};
+pub use pool::{BatchNormMaxPool, BatchNormMaxPoolGrad};
 
 use super::Shader;
 use crate::graph::{Graph, Shape, TensorDesc, TensorId};
@@ -14,8 +21,11 @@ use anyhow::{Result, ensure};
 
 const SHADER: Shader = Shader::Plain("batch_norm");
 
-/// Channels that one workgroup of the reductions covers; it has 8 rows of as many invocations.
+/// Channels that one workgroup of the reductions' first stage covers; it has 8 rows of as many invocations.
 const GROUP_CHANNELS: usize = 32;
+
+/// Channels that one workgroup of the second stage covers; it has 32 rows of as many invocations.
+const FINISH_CHANNELS: usize = 8;
 
 /// The most blocks of a reduction's first stage.
 const MAX_BLOCKS: usize = 256;
@@ -47,31 +57,21 @@ impl Graph {
         momentum: f32,
     ) -> Result<TensorId> {
         let shape = self.shape(x);
-        let count = shape.rows();
         ensure!(
-            count > 1,
+            shape.rows() > 1,
             "BatchNorm cannot train on one value per channel: take a larger batch or image"
         );
         let images_per_block = shape.n().div_ceil(MAX_BLOCKS);
         let partials = self.push1(BatchNormPartials { images_per_block }, &[x])?;
-        let rows_per_block = images_per_block * count / shape.n();
-        let moments = self.push(
-            BatchNormMoments {
-                rows_per_block,
-                count,
-            },
-            &[partials],
-        )?;
-        let (mean, var) = (moments[0], moments[1]);
+        let finish = BatchNormFinish {
+            eps,
+            momentum,
+            bias: false,
+        };
         let running = [bn.running_mean, bn.running_var];
-        self.push_update(BatchNormRunning { momentum, count }, &[mean, var], &running)?;
-        self.push1(
-            BatchNormApply {
-                eps,
-                training: true,
-            },
-            &[x, mean, var, bn.gamma, bn.beta],
-        )
+        let norm = self.push_update(finish, &[partials, bn.gamma, bn.beta], &running)?;
+        let apply = BatchNormApply { training: true };
+        self.push1(apply, &[x, norm[0], bn.gamma, bn.beta])
     }
 
     /// Normalises `x` by the running statistics.
@@ -85,11 +85,10 @@ impl Graph {
             running_mean,
             running_var,
         } = *bn;
-        let apply = BatchNormApply {
-            eps,
-            training: false,
-        };
-        self.push1(apply, &[x, running_mean, running_var, gamma, beta])
+        let fold = BatchNormFold { eps, bias: false };
+        let norm = self.push1(fold, &[running_mean, running_var, gamma, beta])?;
+        let apply = BatchNormApply { training: false };
+        self.push1(apply, &[x, norm, gamma, beta])
     }
 }
 

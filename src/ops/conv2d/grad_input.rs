@@ -36,6 +36,17 @@ pub enum Mask {
     Output,
 }
 
+impl Mask {
+    /// Inputs by which it is known: `pre`, `norm` and perhaps `out`.
+    pub fn inputs(self) -> usize {
+        match self {
+            Mask::None => 0,
+            Mask::Activation => 2,
+            Mask::Output => 3,
+        }
+    }
+}
+
 impl Conv2dGradInput {
     /// The gradient alone.
     pub fn new(window: Window, x: Shape) -> Conv2dGradInput {
@@ -49,12 +60,7 @@ impl Conv2dGradInput {
 
     /// Number of inputs.
     fn arity(&self) -> usize {
-        let masked = match self.mask {
-            Mask::None => 0,
-            Mask::Activation => 2,
-            Mask::Output => 3,
-        };
-        2 + usize::from(self.add) + masked
+        2 + usize::from(self.add) + self.mask.inputs()
     }
 
     /// Where `pre` stands among the inputs, with a mask; `norm` and `out` follow it.

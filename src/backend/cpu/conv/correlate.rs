@@ -154,10 +154,17 @@ impl Correlate {
     ) {
         let [sources, targets] = self.blocks();
         let image = self.target.with_n(1).len();
-        let share = self.target.n().div_ceil(rayon::current_num_threads());
-        let rows = self.source_rows(source, norm, self.images().min(share));
-        // A task has whole units of the partials.
+        // A task has whole units of the partials. How many images lie side by side decides the order in which a
+        // unit is summed up, and so must not depend on the threads: either they are whole units, or a unit is cut
+        // as the shapes say.
         let unit = partials.as_ref().map_or(1, |p| p.images_per_unit);
+        let most = match self.images() {
+            most if unit < most => most / unit * unit,
+            most => most,
+        };
+        let share = self.target.n().div_ceil(rayon::current_num_threads());
+        let share = share.next_multiple_of(unit).min(self.target.n());
+        let rows = self.source_rows(source, norm, most.min(share));
         let images = rows.images.next_multiple_of(unit);
         let mut units = partials.map(|p| {
             let len = p.unit_len(epilogue.mask.is_some(), self.target.c()) * (images / unit);

@@ -1,0 +1,84 @@
+// Stochastic gradient descent of many parameters that lie in one buffer, in place; the gradient of each
+// is the sum of its partial gradients, in order:
+//   d = sum of partials + weight_decay * p;  m = momentum * m + d
+//   p = p - lr * (nesterov ? d + momentum * m : m);  without momentum p = p - lr * d
+
+struct Segment {
+    group: u32,     // first workgroup; it and those after it do 256 elements each
+    p: u32,         // first element in p and m
+    len: u32,
+    g: u32,         // first element of the first partial gradient
+    partials: u32,
+}
+
+struct Params {
+    count: u32, // segments
+    momentum: f32,
+    nesterov: u32, // 0 or 1
+    weight_decay: f32,
+    // Two vectors per segment: (group, p, len, g) and (partials, 0, 0, 0).
+    table: array<vec4<u32>, 1024>,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> g: array<f32>;        // [all partial gradients]
+@group(0) @binding(2) var<storage, read> lr: array<f32>;       // [1]
+@group(0) @binding(3) var<storage, read_write> p: array<f32>;  // [all parameters]
+@group(0) @binding(4) var<storage, read_write> m: array<f32>;  // [all parameters], only with momentum
+
+/// The last segment that begins at this workgroup or before, by halving.
+fn segment_of(group: u32) -> Segment {
+    var first = 0u;
+    var end = params.count;
+    while (end - first > 1u) {
+        let middle = (first + end) / 2u;
+        if (params.table[2u * middle].x <= group) {
+            first = middle;
+        } else {
+            end = middle;
+        }
+    }
+    let place = params.table[2u * first];
+    return Segment(place.x, place.y, place.z, place.w, params.table[2u * first + 1u].x);
+}
+
+fn gradient(s: Segment, i: u32) -> f32 {
+    var total = 0.0;
+    for (var part = 0u; part < s.partials; part++) {
+        total += g[s.g + part * s.len + i];
+    }
+    return total;
+}
+
+@compute @workgroup_size(256)
+fn step(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let number = flat_group(group, groups);
+    let s = segment_of(number);
+    let i = (number - s.group) * 256u + local;
+    if (i < s.len) {
+        let at = s.p + i;
+        p[at] -= lr[0] * (gradient(s, i) + params.weight_decay * p[at]);
+    }
+}
+
+@compute @workgroup_size(256)
+fn step_momentum(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let number = flat_group(group, groups);
+    let s = segment_of(number);
+    let i = (number - s.group) * 256u + local;
+    if (i < s.len) {
+        let at = s.p + i;
+        let d = gradient(s, i) + params.weight_decay * p[at];
+        let velocity = params.momentum * m[at] + d;
+        m[at] = velocity;
+        p[at] -= lr[0] * select(velocity, d + params.momentum * velocity, params.nesterov == 1u);
+    }
+}

@@ -1,0 +1,48 @@
+//! The loss: its gradient is made where the loss is.
+use super::Rewrite;
+use crate::graph::Node;
+use crate::ops::{CrossEntropy, CrossEntropyGrad, Fill, Op};
+use anyhow::Result;
+
+/// The cross-entropy also gives the gradient that a weight common to all examples makes of it.
+pub fn loss(r: &mut Rewrite) -> Result<()> {
+    while let Some((loss, grad, value)) = find(r) {
+        let Node {
+            inputs, outputs, ..
+        } = r.nodes[loss].clone();
+        let Op::CrossEntropy(op) = r.nodes[loss].op.clone() else {
+            unreachable!("found as such")
+        };
+        let dlogits = r.nodes[grad].outputs[0];
+        let op = CrossEntropy {
+            grad: Some(value),
+            ..op
+        };
+        r.replace(loss, op, &inputs, &[outputs[0], outputs[1], dlogits])?;
+        r.nodes.remove(grad);
+    }
+    Ok(())
+}
+
+/// A loss, its gradient, and the weight that all examples have in it.
+fn find(r: &Rewrite) -> Option<(usize, usize, f32)> {
+    (0..r.nodes.len()).find_map(|at| {
+        let Op::CrossEntropyGrad(CrossEntropyGrad { label_smoothing }) = r.nodes[at].op else {
+            return None;
+        };
+        let &[logits, labels, weights] = &r.nodes[at].inputs[..] else {
+            unreachable!("three inputs")
+        };
+        let Some((Op::Fill(Fill { value, .. }), _)) = r.made_by(weights) else {
+            return None;
+        };
+        let wanted = CrossEntropy {
+            label_smoothing,
+            grad: None,
+        };
+        let loss = r.nodes[..at]
+            .iter()
+            .position(|n| n.op == Op::CrossEntropy(wanted.clone()) && n.inputs == [logits, labels]);
+        Some((loss?, at, *value))
+    })
+}

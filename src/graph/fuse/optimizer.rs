@@ -1,0 +1,183 @@
+//! The updates of all parameters as a few nodes: parameters, momenta and partial gradients are packed,
+//! and the second stage of the gradients' reductions is done by the update itself.
+use super::Rewrite;
+use crate::graph::{Kind, Node, TensorId};
+use crate::ops::{MAX_SEGMENTS, Op, Segment, Sgd, SgdBucket};
+use anyhow::Result;
+
+/// The most bytes of a pack that holds more than one tensor: half of what every device can bind.
+const MAX_BYTES: usize = 64 << 20;
+
+/// The most rows that an update adds up by itself where they are not partial gradients yet.
+const MAX_ROWS: usize = 512;
+
+/// The update of one parameter.
+#[derive(Clone)]
+struct Update {
+    p: TensorId,
+    m: Option<TensorId>,
+    /// The partial gradients, and how many there are; `None` where the gradient is zero.
+    gradient: Option<(TensorId, usize)>,
+}
+
+/// Collects the updates by gradient descent at the end of the nodes in buckets.
+pub fn bucket(r: &mut Rewrite) -> Result<()> {
+    let is_update = |node: &Node| matches!(node.op, Op::Sgd(_));
+    let Some(first) = r.nodes.iter().position(is_update) else {
+        return Ok(());
+    };
+    let Op::Sgd(sgd) = r.nodes[first].op else {
+        unreachable!("found as such")
+    };
+    let lr = r.nodes[first].inputs[1];
+    let alike = |node: &Node| node.op == Op::Sgd(sgd) && node.inputs[1] == lr;
+    let of_values = |node: &Node| r.maker(node.inputs[0]).is_some();
+    if !r.nodes[first..].iter().all(|n| alike(n) && of_values(n)) {
+        return Ok(());
+    }
+    let updates: Vec<Update> = (first..r.nodes.len()).map(|at| update(r, at)).collect();
+    r.nodes.truncate(first);
+    for updates in packed(r, updates) {
+        for part in by_gradients(r, &updates) {
+            let node = node(r, sgd, lr, &part)?;
+            r.nodes.push(node);
+        }
+    }
+    Ok(())
+}
+
+fn update(r: &Rewrite, at: usize) -> Update {
+    let Node {
+        inputs, outputs, ..
+    } = &r.nodes[at];
+    let g = inputs[0];
+    let mut gradient = Some((g, 1));
+    if let (Some((Op::SumPartials(_), &[partials])), true) = (r.made_by(g), r.private(g, at)) {
+        gradient = Some((partials, r.g.shape(partials).n()));
+        if let Some((Op::Conv2dGradBias(_), &[dy])) = r.made_by(partials) {
+            let rows = r.g.shape(dy).rows();
+            if sums_to_zero(r, dy) {
+                gradient = None;
+            } else if rows <= MAX_ROWS && !r.kept.contains(&dy) {
+                gradient = Some((dy, rows));
+            }
+        }
+    }
+    Update {
+        p: outputs[0],
+        m: outputs.get(1).copied(),
+        gradient,
+    }
+}
+
+/// The gradient that comes out of a training BatchNorm has no mean: a shift of all values of a channel
+/// changes nothing.
+fn sums_to_zero(r: &Rewrite, dy: TensorId) -> bool {
+    match r.made_by(dy) {
+        Some((Op::BatchNormGradInput(op), _)) => op.training && !op.add,
+        Some((Op::BatchNormMaxPoolGrad(_), _)) => true,
+        _ => false,
+    }
+}
+
+/// The updates grouped by the packs of their parameters, which are made unless another range of nodes
+/// already has them.
+fn packed(r: &mut Rewrite, updates: Vec<Update>) -> Vec<Vec<Update>> {
+    let mut groups: Vec<Vec<Update>> = Vec::new();
+    let pack_of = |r: &Rewrite, u: &Update| r.g.tensor(u.p).part_of.map(|(pack, _)| pack);
+    let mut bytes = 0;
+    for update in updates {
+        let size = r.g.desc(update.p).bytes();
+        let joins = groups.last().is_some_and(|group: &Vec<Update>| {
+            let known = pack_of(r, &group[0]);
+            let fits = bytes + size <= MAX_BYTES && group.len() < MAX_SEGMENTS;
+            known == pack_of(r, &update) && (known.is_some() || fits)
+        });
+        match groups.last_mut().filter(|_| joins) {
+            Some(group) => group.push(update),
+            None => {
+                groups.push(vec![update]);
+                bytes = 0;
+            }
+        }
+        bytes += size;
+    }
+    for group in &groups {
+        if pack_of(r, &group[0]).is_none() {
+            let params: Vec<TensorId> = group.iter().map(|u| u.p).collect();
+            let momenta: Vec<TensorId> = group.iter().filter_map(|u| u.m).collect();
+            for members in [params, momenta].iter().filter(|m| !m.is_empty()) {
+                let name = format!("pack.{}", r.g.tensor(members[0]).name);
+                r.g.pack(&name, members);
+            }
+        }
+    }
+    groups
+}
+
+/// Cuts a group where its gradients would be too large for one pack, or where a node would read and
+/// write one pack, and packs the gradients.
+fn by_gradients(r: &mut Rewrite, updates: &[Update]) -> Vec<Vec<Update>> {
+    let mut groups: Vec<(Vec<Update>, Vec<TensorId>)> = vec![(Vec::new(), Vec::new())];
+    for update in updates {
+        let Some((t, _)) = update.gradient else {
+            groups[0].0.push(update.clone());
+            continue;
+        };
+        let bytes = |ts: &[TensorId]| ts.iter().map(|&t| r.g.desc(t).bytes()).sum::<usize>();
+        let takes = |(_, ts): &(Vec<Update>, Vec<TensorId>)| {
+            let room = ts.is_empty() || bytes(ts) + bytes(&[t]) <= MAX_BYTES;
+            ts.contains(&t) || (room && ts.iter().all(|&other| apart(r, t, other)))
+        };
+        let at = groups.iter().position(takes).unwrap_or(groups.len());
+        if at == groups.len() {
+            groups.push((Vec::new(), Vec::new()));
+        }
+        let (group, ts) = &mut groups[at];
+        group.push(update.clone());
+        if !ts.contains(&t) {
+            ts.push(t);
+        }
+    }
+    let mut parts = Vec::new();
+    for (group, ts) in groups {
+        if !ts.is_empty() {
+            r.g.pack("gradients", &ts);
+        }
+        parts.push(group);
+    }
+    parts
+}
+
+/// Whether no node reads one of two values and makes the other.
+fn apart(r: &Rewrite, a: TensorId, b: TensorId) -> bool {
+    r.nodes.iter().all(|node| {
+        let makes = |t| node.outputs.contains(&t);
+        let reads = |t| node.inputs.contains(&t);
+        !(makes(a) && reads(b) || makes(b) && reads(a))
+    })
+}
+
+fn node(r: &mut Rewrite, sgd: Sgd, lr: TensorId, updates: &[Update]) -> Result<Node> {
+    let segment = |u: &Update| {
+        let (_, p) = r.g.whole(u.p);
+        let (g, partials) = u.gradient.map_or((0, 0), |(t, n)| (r.g.whole(t).1, n));
+        Segment {
+            p: p / 4,
+            len: r.g.shape(u.p).len(),
+            g: g / 4,
+            partials,
+        }
+    };
+    let segments: Vec<Segment> = updates.iter().map(segment).collect();
+    let gradients = updates.iter().find_map(|u| u.gradient);
+    let (gradients, _) = gradients.expect("not all gradients are zero");
+    let (p, _) = r.g.whole(updates[0].p);
+    let m = updates[0].m.map(|m| r.g.whole(m).0);
+    let states: Vec<TensorId> = [p].into_iter().chain(m).collect();
+    assert!(states.iter().all(|&t| r.g.tensor(t).kind == Kind::State));
+    let len = r.g.shape(p).len();
+    let bucket = SgdBucket { sgd, segments, len };
+    let (gradients, _) = r.g.whole(gradients);
+    r.g.node(bucket.into(), &[gradients, lr], &states)
+}

@@ -1,0 +1,176 @@
+//! The stem's max-pooling on the side of BatchNorm and ReLU where there are fewer pixels. Both keep or
+//! reverse the order of a channel's values, so that the winner of a window is found by its normalised
+//! value, but kept as it was: whoever reads it normalises it, and the large tensor is read only once.
+use super::grad::Affine;
+use super::{BatchNormGradInput, Norm, per_channel};
+use crate::graph::{DType, Shape, TensorDesc};
+use crate::ops::{Batched, Launch, OpDef, Shader, View, ViewMut, Window, arity};
+use anyhow::{Result, ensure};
+use rayon::prelude::*;
+
+const SHADER: Shader = Shader::Plain("batch_norm_pool");
+
+/// `[x, norm] → [y, winner]`: of each window the value of x with the largest `x·scale + shift`, and the
+/// number of its tap, `k·kernel + l` (u8). Padding never wins; of equals the first in row-major order
+/// does, and a NaN beats all before it.
+#[derive(Clone, PartialEq, Debug)]
+pub struct BatchNormMaxPool {
+    /// The window, of at most 255 taps.
+    pub window: Window,
+}
+
+/// `[dz, winner, x, norm, dbeta, dgamma] → [dx]`: every pixel gathers from `dz`, the gradient of what the
+/// winners were normalised to, those of the windows that it won, and goes back through a training
+/// BatchNorm: `dx = scale · (Σ dz − dbeta/count − x̂·dgamma/count)`.
+#[derive(Clone, PartialEq, Debug)]
+pub struct BatchNormMaxPoolGrad {
+    /// The window.
+    pub window: Window,
+    /// Values per channel in the whole batch, of which a dispatch may see a part.
+    pub count: usize,
+}
+
+impl OpDef for BatchNormMaxPool {
+    fn name(&self) -> &'static str {
+        "batch_norm_max_pool"
+    }
+
+    fn infer(&self, inputs: &[TensorDesc]) -> Result<Vec<TensorDesc>> {
+        let [x, norm] = arity(inputs)?;
+        Norm::check(norm, x)?;
+        let Window { kernel, pad, .. } = self.window;
+        ensure!(2 * pad <= kernel, "some windows would see padding only");
+        ensure!(kernel * kernel <= 255, "a window of {kernel} is too large");
+        let Shape([n, h, w, c]) = x.shape;
+        let y = Shape([n, self.window.out(h)?, self.window.out(w)?, c]);
+        Ok(vec![TensorDesc::f32(y), TensorDesc::u8(y)])
+    }
+
+    fn run_cpu(&self, inputs: &[View], outputs: &mut [ViewMut]) {
+        let Shape([_, h, w, c]) = inputs[0].shape();
+        let Norm { scale, shift, .. } = Norm::of(inputs[1]);
+        let [y, winner] = outputs else {
+            unreachable!("two outputs")
+        };
+        let Shape([_, h_out, w_out, _]) = y.shape();
+        let Window { kernel, .. } = self.window;
+        let images = inputs[0].f32().par_chunks(h * w * c);
+        y.f32()
+            .par_chunks_mut(h_out * w_out * c)
+            .zip(winner.bytes.par_chunks_mut(h_out * w_out * c))
+            .zip(images)
+            .for_each(|((y, winner), x)| {
+                let mut best = vec![0.0; c];
+                let pixels = y.chunks_exact_mut(c).zip(winner.chunks_exact_mut(c));
+                for (o, (y, winner)) in pixels.enumerate() {
+                    let mut found = false;
+                    for tap in 0..kernel * kernel {
+                        let i = self.window.tap(o / w_out, tap / kernel, h);
+                        let j = self.window.tap(o % w_out, tap % kernel, w);
+                        let (Some(i), Some(j)) = (i, j) else { continue };
+                        let x = &x[(i * w + j) * c..][..c];
+                        for ch in 0..c {
+                            let z = x[ch] * scale[ch] + shift[ch];
+                            if !found || z > best[ch] || z.is_nan() {
+                                (best[ch], y[ch], winner[ch]) = (z, x[ch], tap as u8);
+                            }
+                        }
+                        found = true;
+                    }
+                }
+            });
+    }
+
+    fn launch(&self, inputs: &[TensorDesc], outputs: &[TensorDesc]) -> Launch {
+        let y = outputs[0].shape;
+        let mut params = geometry(self.window, inputs[0].shape, y);
+        params.insert(0, y.len() as u32);
+        // One invocation writes four elements, of which the winners share a word.
+        Launch::new(SHADER, "forward", params, y.len().div_ceil(4 * 256))
+    }
+
+    fn batched(&self, inputs: &[TensorDesc], _: &[TensorDesc]) -> Option<Batched> {
+        Batched::images(inputs[0].shape.n(), &[1, 0], &[1, 1])
+    }
+
+    fn flops(&self, _: &[TensorDesc], outputs: &[TensorDesc]) -> u64 {
+        (3 * outputs[0].shape.len() * self.window.kernel * self.window.kernel) as u64
+    }
+}
+
+impl OpDef for BatchNormMaxPoolGrad {
+    fn name(&self) -> &'static str {
+        "batch_norm_max_pool_grad"
+    }
+
+    fn infer(&self, inputs: &[TensorDesc]) -> Result<Vec<TensorDesc>> {
+        let [dz, winner, x, norm, dbeta, dgamma] = arity(inputs)?;
+        ensure!(
+            winner.dtype == DType::U8 && winner.shape == dz.shape,
+            "winners {winner} and gradient {dz} differ"
+        );
+        Norm::check(norm, x)?;
+        per_channel(x, &[dbeta, dgamma])?;
+        Ok(vec![x])
+    }
+
+    fn run_cpu(&self, inputs: &[View], outputs: &mut [ViewMut]) {
+        let Shape([_, h, w, c]) = inputs[2].shape();
+        let Shape([_, h_out, w_out, _]) = inputs[0].shape();
+        let share = BatchNormGradInput::share(true, self.count);
+        let affine = Affine::new(inputs[3], inputs[4], inputs[5], share);
+        let (dz, winner, x) = (inputs[0].f32(), inputs[1].bytes, inputs[2].f32());
+        let pooled = h_out * w_out * c;
+        let gradients = dz.par_chunks(pooled).zip(winner.par_chunks(pooled));
+        outputs[0]
+            .f32()
+            .par_chunks_mut(h * w * c)
+            .zip(x.par_chunks(h * w * c))
+            .zip(gradients)
+            .for_each(|((dx, x), (dz, winner))| {
+                let pixels = dx.chunks_exact_mut(c).zip(x.chunks_exact(c));
+                for (pixel, (dx, x)) in pixels.enumerate() {
+                    dx.fill(0.0);
+                    for (p, k) in self.window.around(pixel / w, h_out) {
+                        for (q, l) in self.window.around(pixel % w, w_out) {
+                            let (o, tap) = ((p * w_out + q) * c, k * self.window.kernel + l);
+                            let won = winner[o..o + c].iter().zip(&dz[o..o + c]);
+                            for (dx, (&winner, &dz)) in dx.iter_mut().zip(won) {
+                                *dx += if winner == tap as u8 { dz } else { 0.0 };
+                            }
+                        }
+                    }
+                    affine.apply(dx, x);
+                }
+            });
+    }
+
+    fn launch(&self, inputs: &[TensorDesc], outputs: &[TensorDesc]) -> Launch {
+        let dx = outputs[0].shape;
+        let mut params = geometry(self.window, dx, inputs[0].shape);
+        let share = BatchNormGradInput::share(true, self.count);
+        params.push(share.to_bits());
+        Launch::elements(SHADER, "grad_input", dx.len(), &params)
+    }
+
+    fn batched(&self, inputs: &[TensorDesc], _: &[TensorDesc]) -> Option<Batched> {
+        Batched::images(inputs[0].shape.n(), &[1, 1, 1, 0, 0, 0], &[1])
+    }
+
+    fn flops(&self, _: &[TensorDesc], outputs: &[TensorDesc]) -> u64 {
+        6 * outputs[0].shape.len() as u64
+    }
+}
+
+/// The kernels' parameters after the number of elements.
+fn geometry(window: Window, x: Shape, y: Shape) -> Vec<u32> {
+    let (Shape([_, h, w, c]), Shape([_, h_out, w_out, _])) = (x, y);
+    let Window {
+        kernel,
+        stride,
+        pad,
+    } = window;
+    [h, w, c, h_out, w_out, kernel, stride, pad]
+        .map(|p| p as u32)
+        .to_vec()
+}

@@ -1,0 +1,326 @@
+//! Cases of the fused ops around BatchNorm, of the loss with its gradient, and of the optimiser's buckets.
+use crate::case::{Case, plain};
+use resnet::graph::{DType, Shape, TensorDesc, TensorId};
+use resnet::ops::{
+    Activate, BatchNormFinish, BatchNormFold, BatchNormGradInput, BatchNormMaxPool,
+    BatchNormMaxPoolGrad, CrossEntropy, GlobalAvgPoolGrad, Mask, Op, Segment, Sgd, SgdBucket, Skip,
+    Window,
+};
+
+/// Every case.
+pub fn cases() -> Vec<Case> {
+    let mut cases = norms();
+    cases.extend(activations());
+    cases.extend(pools());
+    cases.extend(heads());
+    cases.extend(buckets());
+    cases
+}
+
+fn norm(c: &mut Case, name: &str, channels: usize) -> TensorId {
+    c.uniform(name, [1, 1, 4, channels], -1.5, 1.5)
+}
+
+fn channels(c: &mut Case, name: &str, count: usize) -> TensorId {
+    c.uniform(name, [1, 1, 1, count], 0.5, 1.5)
+}
+
+/// Blocks of moments, of which the third and, if there is one, the first have no rows.
+fn partials(c: &mut Case, blocks: usize, count: usize) -> TensorId {
+    let t = c.uniform("partials", [blocks, 1, 3, count], 1.0, 3.0);
+    let bytes = &mut c.data.last_mut().expect("just made").1;
+    let mut values: Vec<f32> = bytemuck::pod_collect_to_vec(bytes);
+    for (b, block) in values.chunks_exact_mut(3 * count).enumerate() {
+        let rows = if b == 2 || (b == 0 && blocks > 1) {
+            0.0
+        } else {
+            7.0
+        };
+        block[..count].fill(rows);
+    }
+    *bytes = bytemuck::cast_slice(&values).to_vec();
+    t
+}
+
+fn norms() -> Vec<Case> {
+    let finish = |name, blocks: usize, count: usize, bias: bool| {
+        plain(name, move |c| {
+            let mut inputs = vec![
+                partials(c, blocks, count),
+                channels(c, "gamma", count),
+                channels(c, "beta", count),
+            ];
+            if bias {
+                inputs.push(channels(c, "b", count));
+            }
+            let states = ["mean", "var"].map(|name| c.state(name, [1, 1, 1, count], 0.5, 1.5));
+            let op = BatchNormFinish {
+                eps: 1e-5,
+                momentum: 0.1,
+                bias,
+            };
+            c.g.push_update(op, &inputs, &states)?;
+            Ok(())
+        })
+    };
+    let fold = |name, count: usize, bias: bool| {
+        plain(name, move |c| {
+            let names = ["mean", "var", "gamma", "beta", "b"];
+            let inputs = names.map(|name| channels(c, name, count));
+            c.g.push(
+                BatchNormFold { eps: 1e-5, bias },
+                &inputs[..4 + usize::from(bias)],
+            )?;
+            Ok(())
+        })
+    };
+    let grad = plain("batch_norm_grad_input, with another gradient", |c| {
+        let shape = [3, 5, 3, 7];
+        let inputs = [
+            c.uniform("x", shape, -1.0, 1.0),
+            c.uniform("dy", shape, -1.0, 1.0),
+            norm(c, "norm", 7),
+            channels(c, "dbeta", 7),
+            channels(c, "dgamma", 7),
+            c.uniform("skip", shape, -1.0, 1.0),
+        ];
+        let op = BatchNormGradInput {
+            training: true,
+            count: 45,
+            add: true,
+        };
+        c.g.push(op, &inputs)?;
+        Ok(())
+    });
+    vec![
+        finish("batch_norm_finish, one block", 1, 5, false),
+        finish(
+            "batch_norm_finish, more blocks than invocations",
+            70,
+            19,
+            false,
+        ),
+        finish("batch_norm_finish, with a bias", 40, 8, true),
+        fold("batch_norm_fold", 300, false),
+        fold("batch_norm_fold, with a bias", 7, true),
+        grad,
+    ]
+}
+
+fn activations() -> Vec<Case> {
+    let activate = |name, shape: [usize; 4], skip: Skip| {
+        plain(name, move |c| {
+            let mut inputs = vec![c.uniform("x", shape, -1.0, 1.0), norm(c, "norm", shape[3])];
+            if skip != Skip::None {
+                inputs.push(c.uniform("skip", shape, -1.0, 1.0));
+            }
+            if matches!(skip, Skip::Norm | Skip::Activation) {
+                inputs.push(norm(c, "skip_norm", shape[3]));
+            }
+            c.g.push(Activate { skip }, &inputs)?;
+            Ok(())
+        })
+    };
+    let nan = plain("activate of NaN", |c| {
+        let x = c.uniform("x", [2, 3, 3, 5], -1.0, 1.0);
+        let bytes = &mut c.data.last_mut().expect("just made").1;
+        bytes[..4].copy_from_slice(&f32::NAN.to_le_bytes());
+        let norm = norm(c, "norm", 5);
+        c.g.push(Activate { skip: Skip::None }, &[x, norm])?;
+        Ok(())
+    });
+    vec![
+        activate("activate ragged", [3, 5, 3, 7], Skip::None),
+        activate("activate with a shortcut", [2, 4, 4, 16], Skip::Plain),
+        activate(
+            "activate with a normalised shortcut",
+            [2, 4, 4, 16],
+            Skip::Norm,
+        ),
+        activate(
+            "activate with an activated shortcut",
+            [2, 3, 5, 6],
+            Skip::Activation,
+        ),
+        nan,
+    ]
+}
+
+/// The stem's pooling and its gradient, on one window.
+fn pools() -> Vec<Case> {
+    let pool = |name, shape: [usize; 4], [kernel, stride, pad]: [usize; 3]| {
+        plain(name, move |c| {
+            let (window, count) = (
+                Window {
+                    kernel,
+                    stride,
+                    pad,
+                },
+                shape[3],
+            );
+            let (x, norm) = (c.distinct("x", shape), norm(c, "norm", count));
+            let pooled = c.g.push(BatchNormMaxPool { window }, &[x, norm])?;
+            let dz = c.uniform("dz", c.g.shape(pooled[0]).0, -1.0, 1.0);
+            let (dbeta, dgamma) = (channels(c, "dbeta", count), channels(c, "dgamma", count));
+            let op = BatchNormMaxPoolGrad {
+                window,
+                count: Shape(shape).rows(),
+            };
+            c.g.push(op, &[dz, pooled[1], x, norm, dbeta, dgamma])?;
+            Ok(())
+        })
+    };
+    vec![
+        pool("batch_norm_max_pool 3x3/2", [4, 8, 8, 16], [3, 2, 1]),
+        pool("batch_norm_max_pool 3x3/2 ragged", [2, 7, 9, 5], [3, 2, 1]),
+        pool(
+            "batch_norm_max_pool 2x2, overlapping",
+            [1, 4, 4, 3],
+            [2, 1, 0],
+        ),
+    ]
+}
+
+fn heads() -> Vec<Case> {
+    let gap = |name, x: [usize; 4], mask: Mask| {
+        plain(name, move |c| {
+            let mut inputs = vec![
+                c.uniform("dy", [x[0], 1, 1, x[3]], -1.0, 1.0),
+                c.uniform("pre", x, -1.0, 1.0),
+                norm(c, "norm", x[3]),
+            ];
+            if mask == Mask::Output {
+                inputs.push(c.uniform("out", x, -1.0, 1.0));
+            }
+            c.g.push(GlobalAvgPoolGrad { x: Shape(x), mask }, &inputs)?;
+            Ok(())
+        })
+    };
+    let loss = plain("cross_entropy with its gradient", |c| {
+        let logits = c.uniform("logits", [7, 1, 1, 5], -2.0, 2.0);
+        let labels = c.below("labels", [7, 1, 1, 1], DType::U32, 5);
+        let op = CrossEntropy {
+            label_smoothing: 0.1,
+            grad: Some(0.25),
+        };
+        c.g.push(op, &[logits, labels])?;
+        Ok(())
+    });
+    vec![
+        gap(
+            "global_avg_pool_grad, masked",
+            [4, 3, 3, 40],
+            Mask::Activation,
+        ),
+        gap(
+            "global_avg_pool_grad, masked by its output, two images a block",
+            [300, 2, 1, 5],
+            Mask::Output,
+        ),
+        loss,
+    ]
+}
+
+/// A bucket of three parameters: one partial gradient, several that do not start at zero, and none.
+fn buckets() -> Vec<Case> {
+    let segments = vec![
+        Segment {
+            p: 0,
+            len: 700,
+            g: 256,
+            partials: 1,
+        },
+        Segment {
+            p: 768,
+            len: 10,
+            g: 960,
+            partials: 5,
+        },
+        Segment {
+            p: 1024,
+            len: 300,
+            g: 0,
+            partials: 0,
+        },
+    ];
+    let bucket = |name, momentum: f32, nesterov: bool| {
+        let segments = segments.clone();
+        plain(name, move |c| {
+            let g = c.uniform("g", [1, 1, 1, 1024], -1.0, 1.0);
+            let lr = c.uniform("lr", [1, 1, 1, 1], 0.05, 0.1);
+            let count = if momentum > 0.0 { 2 } else { 1 };
+            let states: Vec<TensorId> = ["p", "m"][..count]
+                .iter()
+                .map(|name| c.state(name, [1, 1, 1, 1324], -1.0, 1.0))
+                .collect();
+            let sgd = Sgd {
+                momentum,
+                nesterov,
+                weight_decay: 0.1,
+            };
+            let op = SgdBucket {
+                sgd,
+                segments,
+                len: 1324,
+            };
+            c.g.push_update(op, &[g, lr], &states)?;
+            Ok(())
+        })
+    };
+    vec![
+        bucket("sgd_bucket", 0.0, false),
+        bucket("sgd_bucket with momentum", 0.9, false),
+        bucket("sgd_bucket with Nesterov's momentum", 0.9, true),
+    ]
+}
+
+/// The bucket is the sum and the step of each parameter by itself.
+#[test]
+fn a_bucket_steps_as_its_parameters_alone() {
+    use crate::device;
+    use resnet::backend::cpu::Cpu;
+    for case in buckets() {
+        let node = &case.g.nodes()[0];
+        let Op::SgdBucket(bucket) = &node.op else {
+            panic!("a bucket")
+        };
+        let held = |t: TensorId| {
+            let (_, bytes) = case.data.iter().find(|(known, _)| *known == t).unwrap();
+            device::floats(bytes)
+        };
+        let mut cpu = Cpu::new().unwrap();
+        let plan = device::whole(&case, &[], &cpu).unwrap();
+        let after = device::run(&case, plan, &mut cpu).unwrap();
+        let (g, lr) = (held(node.inputs[0]), held(node.inputs[1]));
+        for s in &bucket.segments {
+            let mut one = Case::default();
+            let gradient: Vec<f32> = (0..s.len)
+                .map(|i| (0..s.partials).map(|p| g[s.g + p * s.len + i]).sum())
+                .collect();
+            let desc = TensorDesc::f32(Shape::channels(s.len));
+            let inputs = [
+                one.g.input("g", desc),
+                one.g.input("lr", TensorDesc::f32(Shape::channels(1))),
+            ];
+            one.data
+                .push((inputs[0], bytemuck::cast_slice(&gradient).to_vec()));
+            one.data
+                .push((inputs[1], bytemuck::cast_slice(&lr).to_vec()));
+            let mut states = Vec::new();
+            for (i, &t) in node.outputs.iter().enumerate() {
+                let state = one.g.state(["p", "m"][i], desc);
+                let part = &held(t)[s.p..s.p + s.len];
+                one.data.push((state, bytemuck::cast_slice(part).to_vec()));
+                states.push(state);
+            }
+            one.g.push_update(bucket.sgd, &inputs, &states).unwrap();
+            let mut cpu = Cpu::new().unwrap();
+            let plan = device::whole(&one, &[], &cpu).unwrap();
+            let alone = device::run(&one, plan, &mut cpu).unwrap();
+            for (&state, &t) in states.iter().zip(&node.outputs) {
+                let part = &device::floats(&after[&t])[s.p..s.p + s.len];
+                assert_eq!(device::floats(&alone[&state]), part, "{}: {s:?}", case.name);
+            }
+        }
+    }
+}
