@@ -3,6 +3,7 @@
 //! value, but kept as it was: whoever reads it normalises it, and the large tensor is read only once.
 use super::grad::Affine;
 use super::{BatchNormGradInput, Norm, per_channel};
+use crate::backend::cpu::simd::vectorized;
 use crate::graph::{DType, Shape, TensorDesc};
 use crate::ops::{Batched, Launch, OpDef, Shader, View, ViewMut, Window, arity};
 use anyhow::{Result, ensure};
@@ -63,19 +64,17 @@ impl OpDef for BatchNormMaxPool {
                 let mut best = vec![0.0; c];
                 let pixels = y.chunks_exact_mut(c).zip(winner.chunks_exact_mut(c));
                 for (o, (y, winner)) in pixels.enumerate() {
-                    let mut found = false;
+                    let (best, mut first) = (&mut best[..], true);
                     for tap in 0..kernel * kernel {
                         let i = self.window.tap(o / w_out, tap / kernel, h);
                         let j = self.window.tap(o % w_out, tap % kernel, w);
                         let (Some(i), Some(j)) = (i, j) else { continue };
                         let x = &x[(i * w + j) * c..][..c];
-                        for ch in 0..c {
-                            let z = x[ch] * scale[ch] + shift[ch];
-                            if !found || z > best[ch] || z.is_nan() {
-                                (best[ch], y[ch], winner[ch]) = (z, x[ch], tap as u8);
-                            }
-                        }
-                        found = true;
+                        vectorized(
+                            #[inline(always)]
+                            || challenge(x, scale, shift, tap as u8, first, best, y, winner),
+                        );
+                        first = false;
                     }
                 }
             });
@@ -173,4 +172,31 @@ fn geometry(window: Window, x: Shape, y: Shape) -> Vec<u32> {
     [h, w, c, h_out, w_out, kernel, stride, pad]
         .map(|p| p as u32)
         .to_vec()
+}
+
+/// Lets tap `tap` take the channels where it beats the best before it. A function of its own, so that the compiler
+/// knows the slices to be apart.
+#[inline(always)]
+#[expect(clippy::too_many_arguments, reason = "slices side by side")]
+fn challenge(
+    x: &[f32],
+    scale: &[f32],
+    shift: &[f32],
+    tap: u8,
+    first: bool,
+    best: &mut [f32],
+    y: &mut [f32],
+    winner: &mut [u8],
+) {
+    let c = x.len();
+    let (scale, shift) = (&scale[..c], &shift[..c]);
+    let (best, y, winner) = (&mut best[..c], &mut y[..c], &mut winner[..c]);
+    for ch in 0..c {
+        let z = x[ch] * scale[ch] + shift[ch];
+        // Without short cuts, which would be branches.
+        let wins = first | (z > best[ch]) | z.is_nan();
+        best[ch] = if wins { z } else { best[ch] };
+        y[ch] = if wins { x[ch] } else { y[ch] };
+        winner[ch] = if wins { tap } else { winner[ch] };
+    }
 }
