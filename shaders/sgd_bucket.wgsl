@@ -17,7 +17,7 @@ struct Params {
     nesterov: u32, // 0 or 1
     weight_decay: f32,
     // Two vectors per segment: (group, p, len, g) and (partials, 0, 0, 0).
-    table: array<vec4<u32>, 1024>,
+    table: array<vec4<u32>, 1022>,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;

@@ -5,8 +5,8 @@ use crate::graph::{Shape, TensorDesc};
 use anyhow::{Result, ensure};
 use rayon::prelude::*;
 
-/// Most segments of one bucket; the table of them lies in the kernel's uniform block.
-pub const MAX_SEGMENTS: usize = 512;
+/// Most segments of one bucket: the table of them lies in the kernel's uniform block, which stays within 16 KiB.
+pub const MAX_SEGMENTS: usize = 511;
 
 /// Elements per workgroup of the kernel, and per task on the CPU.
 const BLOCK: usize = 256;
