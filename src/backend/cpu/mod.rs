@@ -2,7 +2,6 @@
 mod buffer;
 pub mod conv;
 pub mod host;
-pub mod norm;
 pub mod simd;
 
 use super::{Assignment, Backend, PlanId};

@@ -58,6 +58,18 @@ impl<'a> Norm<'a> {
         }
     }
 
+    /// `max(x·scale + shift, 0)` of channels `first..`; a NaN stays one.
+    #[inline(always)]
+    pub fn activate(&self, x: &mut [f32], first: usize) {
+        let channels = first..first + x.len();
+        let (scale, shift) = (&self.scale[channels.clone()], &self.shift[channels]);
+        for ((x, scale), shift) in x.iter_mut().zip(scale).zip(shift) {
+            let z = *x * scale + shift;
+            // Unlike `max`, the comparison lets a NaN through.
+            *x = if z < 0.0 { 0.0 } else { z };
+        }
+    }
+
     /// The description of the norm of a tensor with `c` channels.
     pub const fn desc(c: usize) -> TensorDesc {
         TensorDesc::f32(Shape([1, 1, 4, c]))

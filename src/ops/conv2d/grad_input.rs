@@ -2,9 +2,8 @@
 //! the sum with a skip connection's gradient, ReLU's mask, and the sums that BatchNorm's gradient needs.
 use super::{Blocks, TILE, check_norm, flops, launch, result};
 use crate::backend::cpu::conv::{self, Epilogue, Geometry, Partials};
-use crate::backend::cpu::norm::Norm;
 use crate::graph::{Shape, TensorDesc};
-use crate::ops::{Batched, ConvPass, Launch, OpDef, View, ViewMut, Window};
+use crate::ops::{Batched, ConvPass, Launch, Norm, OpDef, View, ViewMut, Window};
 use anyhow::{Result, ensure};
 
 /// `[dy, w, (skip), (pre, norm), (out)] → [dx, (partials)]`:
@@ -129,7 +128,7 @@ impl OpDef for Conv2dGradInput {
             skip: self.add.then(|| inputs[2].f32()),
             mask: (self.mask != Mask::None).then(|| conv::Mask {
                 pre: masking[0].f32(),
-                norm: Norm::new(masking[1].f32()),
+                norm: Norm::of(masking[1]),
                 out: masking.get(2).map(View::f32),
             }),
         };

@@ -1,9 +1,8 @@
 //! The gradient of a convolution with respect to its weight, split along the images.
 use super::{TILE, WORKGROUPS, check_norm, flops, launch, result};
 use crate::backend::cpu::conv::{self, Geometry};
-use crate::backend::cpu::norm::Norm;
 use crate::graph::{Shape, TensorDesc};
-use crate::ops::{Batched, ConvPass, Launch, OpDef, View, ViewMut, Window, arity};
+use crate::ops::{Batched, ConvPass, Launch, Norm, OpDef, View, ViewMut, Window, arity};
 use anyhow::{Result, ensure};
 
 /// `[x, dy, (norm)] → [partials]` of shape `[splits, k_h·k_w, c_in, c_out]`, where split s covers the
@@ -69,7 +68,7 @@ impl OpDef for Conv2dGradWeight {
             y: dy.shape(),
             window: self.window,
         };
-        let norm = self.activate.then(|| Norm::new(inputs[2].f32()));
+        let norm = self.activate.then(|| Norm::of(inputs[2]));
         let (x, dy, partials) = (x.f32(), dy.f32(), outputs[0].f32());
         conv::grad_weight(&geometry, x, norm, dy, self.images_per_split, partials);
     }

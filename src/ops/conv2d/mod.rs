@@ -12,9 +12,8 @@ pub use grad_input::{Conv2dGradInput, Mask};
 pub use grad_weight::Conv2dGradWeight;
 pub use template::{ConvKernel, ConvPass};
 
-use super::{Batched, Launch, OpDef, Shader, SumPartials, View, ViewMut, Window};
+use super::{Batched, Launch, Norm, OpDef, Shader, SumPartials, View, ViewMut, Window};
 use crate::backend::cpu::conv::{self, Epilogue, Geometry, Partials};
-use crate::backend::cpu::norm::Norm;
 use crate::graph::{DType, Graph, Node, Shape, TensorDesc, TensorId};
 use anyhow::{Result, bail, ensure};
 use blocks::Blocks;
@@ -136,7 +135,7 @@ impl OpDef for Conv2d {
             y: outputs[0].shape(),
             window: self.window,
         };
-        let norm = self.activate.then(|| inputs[self.arity() - 1].f32());
+        let norm = self.activate.then(|| Norm::of(inputs[self.arity() - 1]));
         let epilogue = Epilogue {
             bias: self.bias.then(|| inputs[2].f32()),
             ..Epilogue::default()
@@ -148,7 +147,6 @@ impl OpDef for Conv2d {
             images_per_unit: blocks.images_per_unit,
             blocks_per_unit: blocks.per_unit(),
         });
-        let norm = norm.map(Norm::new);
         conv::forward(
             &geometry,
             x.f32(),

@@ -1,6 +1,6 @@
 //! What happens to a finished row of targets while it is in the cache.
 use super::tile::BLOCK;
-use crate::backend::cpu::norm::Norm;
+use crate::ops::Norm;
 
 /// What is done to the targets, in this order.
 #[derive(Clone, Copy, Default)]

@@ -12,9 +12,8 @@ mod winograd;
 pub use epilogue::{Epilogue, Mask, Partials};
 pub use grad_weight::grad_weight;
 
-use crate::backend::cpu::norm::Norm;
 use crate::graph::Shape;
-use crate::ops::Window;
+use crate::ops::{Norm, Window};
 use correlate::Correlate;
 use std::cell::RefCell;
 

@@ -1,9 +1,8 @@
 //! The layout of the micro-kernels: blocks of 32 channels, and in a block the images of a pixel side by side. A run
 //! of pixels is then one dense matrix whose rows are (pixel, image), and a border is only where the run starts.
 use super::tile::{BLOCK, SQUARE};
-use crate::backend::cpu::norm::Norm;
 use crate::graph::Shape;
-use crate::ops::Window;
+use crate::ops::{Norm, Window};
 use rayon::prelude::*;
 use std::ops::Range;
 
