@@ -8,7 +8,7 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<f32>;           // [N, H, W, C]
+@group(0) @binding(1) var<storage, read> x: array<Stored>;        // [N, H, W, C]
 @group(0) @binding(2) var<storage, read> norm: array<f32>;        // [4, C]: scale, shift, mean, rstd
 
 /// Unlike max(), the comparison lets a NaN through, so that it is noticed.
@@ -18,10 +18,10 @@ fn relu(z: f32) -> f32 {
 
 fn normalised(i: u32) -> f32 {
     let ch = i % params.c;
-    return x[i] * norm[ch] + norm[params.c + ch];
+    return f32(x[i]) * norm[ch] + norm[params.c + ch];
 }
 
-@group(0) @binding(3) var<storage, read_write> y: array<f32>;     // [N, H, W, C]
+@group(0) @binding(3) var<storage, read_write> y: array<Stored>;  // [N, H, W, C]
 
 @compute @workgroup_size(256)
 fn activate(
@@ -31,12 +31,12 @@ fn activate(
 ) {
     let i = flat_element(group, groups, local);
     if (i < params.count) {
-        y[i] = relu(normalised(i));
+        y[i] = Stored(relu(normalised(i)));
     }
 }
 
-@group(0) @binding(3) var<storage, read> skip: array<f32>;          // [N, H, W, C]
-@group(0) @binding(4) var<storage, read_write> y_add: array<f32>;   // [N, H, W, C]
+@group(0) @binding(3) var<storage, read> skip: array<Stored>;       // [N, H, W, C]
+@group(0) @binding(4) var<storage, read_write> y_add: array<Stored>;  // [N, H, W, C]
 
 @compute @workgroup_size(256)
 fn activate_add(
@@ -46,12 +46,12 @@ fn activate_add(
 ) {
     let i = flat_element(group, groups, local);
     if (i < params.count) {
-        y_add[i] = relu(normalised(i) + skip[i]);
+        y_add[i] = Stored(relu(normalised(i) + f32(skip[i])));
     }
 }
 
 @group(0) @binding(4) var<storage, read> skip_norm: array<f32>;          // [4, C]
-@group(0) @binding(5) var<storage, read_write> y_add_norm: array<f32>;   // [N, H, W, C]
+@group(0) @binding(5) var<storage, read_write> y_add_norm: array<Stored>;  // [N, H, W, C]
 
 @compute @workgroup_size(256)
 fn activate_add_norm(
@@ -62,7 +62,7 @@ fn activate_add_norm(
     let i = flat_element(group, groups, local);
     if (i < params.count) {
         let ch = i % params.c;
-        let s = skip[i] * skip_norm[ch] + skip_norm[params.c + ch];
-        y_add_norm[i] = relu(normalised(i) + select(s, relu(s), params.rectified == 1u));
+        let s = f32(skip[i]) * skip_norm[ch] + skip_norm[params.c + ch];
+        y_add_norm[i] = Stored(relu(normalised(i) + select(s, relu(s), params.rectified == 1u)));
     }
 }

@@ -5,9 +5,9 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> a: array<f32>;        // [N, H, W, C]
-@group(0) @binding(2) var<storage, read> b: array<f32>;        // [N, H, W, C]
-@group(0) @binding(3) var<storage, read_write> y: array<f32>;  // [N, H, W, C]
+@group(0) @binding(1) var<storage, read> a: array<Stored>;     // [N, H, W, C]
+@group(0) @binding(2) var<storage, read> b: array<Stored>;     // [N, H, W, C]
+@group(0) @binding(3) var<storage, read_write> y: array<Stored>;  // [N, H, W, C]
 
 @compute @workgroup_size(256)
 fn forward(
@@ -17,6 +17,6 @@ fn forward(
 ) {
     let i = flat_element(group, groups, local);
     if (i < params.count) {
-        y[i] = a[i] + b[i];
+        y[i] = Stored(f32(a[i]) + f32(b[i]));
     }
 }

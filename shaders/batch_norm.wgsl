@@ -54,7 +54,7 @@ fn sum_b(lane: u32) -> f32 {
 }
 
 // mean_b = Σ x / rows;  M2_b = Σ (x − mean_b)², over the rows of block b.
-@group(0) @binding(1) var<storage, read> x: array<f32>;                // [N, H, W, C]
+@group(0) @binding(1) var<storage, read> x: array<Stored>;             // [N, H, W, C]
 @group(0) @binding(2) var<storage, read_write> partials: array<f32>;   // [blocks, 3, C]
 
 @compute @workgroup_size(256)
@@ -69,7 +69,7 @@ fn moments_partials(
     var sum = 0.0;
     if (own.inside) {
         for (var row = own.first; row < own.end; row += 8u) {
-            sum += x[row * c + own.ch];
+            sum += f32(x[row * c + own.ch]);
         }
     }
     lane_a[local] = sum;
@@ -82,7 +82,7 @@ fn moments_partials(
     var squares = 0.0;
     if (own.inside) {
         for (var row = own.first; row < own.end; row += 8u) {
-            let d = x[row * c + own.ch] - mean;
+            let d = f32(x[row * c + own.ch]) - mean;
             rest += d;
             squares += d * d;
         }
@@ -110,7 +110,7 @@ struct Params {
 @group(0) @binding(2) var<storage, read> norm: array<f32>;       // [4, C]
 @group(0) @binding(3) var<storage, read> gamma: array<f32>;      // [C]
 @group(0) @binding(4) var<storage, read> beta: array<f32>;       // [C]
-@group(0) @binding(5) var<storage, read_write> y: array<f32>;    // [N, H, W, C]
+@group(0) @binding(5) var<storage, read_write> y: array<Stored>;  // [N, H, W, C]
 
 @compute @workgroup_size(256)
 fn forward(
@@ -124,11 +124,11 @@ fn forward(
     }
     let ch = i % params.c;
     let scale = norm[3u * params.c + ch] * gamma[ch];
-    y[i] = (x[i] - norm[2u * params.c + ch]) * scale + beta[ch];
+    y[i] = Stored((f32(x[i]) - norm[2u * params.c + ch]) * scale + beta[ch]);
 }
 
 // Σ dy and Σ dy·x̂ over the rows of a block, x̂ = (x − mean)·rstd.
-@group(0) @binding(2) var<storage, read> dy: array<f32>;                    // [N, H, W, C]
+@group(0) @binding(2) var<storage, read> dy: array<Stored>;                 // [N, H, W, C]
 @group(0) @binding(3) var<storage, read> grad_norm: array<f32>;             // [4, C]
 @group(0) @binding(4) var<storage, read_write> grad_partials: array<f32>;   // [blocks, 2, C]
 
@@ -146,9 +146,9 @@ fn grad_block_sums(
     if (own.inside) {
         let mean = grad_norm[2u * c + own.ch];
         for (var row = own.first; row < own.end; row += 8u) {
-            let d = dy[row * c + own.ch];
+            let d = f32(dy[row * c + own.ch]);
             sum += d;
-            products += d * (x[row * c + own.ch] - mean);
+            products += d * (f32(x[row * c + own.ch]) - mean);
         }
     }
     lane_a[local] = sum;
@@ -206,15 +206,15 @@ fn grad_sum(
 // dx = scale · (dy − dbeta·share − x̂·dgamma·share), plus the gradient `skip` of another reader of x.
 @group(0) @binding(4) var<storage, read> dbeta_in: array<f32>;       // [C]
 @group(0) @binding(5) var<storage, read> dgamma_in: array<f32>;      // [C]
-@group(0) @binding(6) var<storage, read_write> dx: array<f32>;       // [N, H, W, C]
-@group(0) @binding(6) var<storage, read> skip: array<f32>;           // [N, H, W, C]
-@group(0) @binding(7) var<storage, read_write> dx_sum: array<f32>;   // [N, H, W, C]
+@group(0) @binding(6) var<storage, read_write> dx: array<Stored>;    // [N, H, W, C]
+@group(0) @binding(6) var<storage, read> skip: array<Stored>;        // [N, H, W, C]
+@group(0) @binding(7) var<storage, read_write> dx_sum: array<Stored>;  // [N, H, W, C]
 
 fn grad_element(i: u32) -> f32 {
     let ch = i % params.c;
-    let xhat = (x[i] - grad_norm[2u * params.c + ch]) * grad_norm[3u * params.c + ch];
+    let xhat = (f32(x[i]) - grad_norm[2u * params.c + ch]) * grad_norm[3u * params.c + ch];
     let batch = (dbeta_in[ch] + xhat * dgamma_in[ch]) * params.share;
-    return grad_norm[ch] * (dy[i] - batch);
+    return grad_norm[ch] * (f32(dy[i]) - batch);
 }
 
 @compute @workgroup_size(256)
@@ -225,7 +225,7 @@ fn grad_input(
 ) {
     let i = flat_element(group, groups, local);
     if (i < params.count) {
-        dx[i] = grad_element(i);
+        dx[i] = Stored(grad_element(i));
     }
 }
 
@@ -237,6 +237,6 @@ fn grad_input_add(
 ) {
     let i = flat_element(group, groups, local);
     if (i < params.count) {
-        dx_sum[i] = grad_element(i) + skip[i];
+        dx_sum[i] = Stored(grad_element(i) + f32(skip[i]));
     }
 }

@@ -17,9 +17,9 @@ struct Params {
 
 @group(0) @binding(0) var<uniform> params: Params;
 
-@group(0) @binding(1) var<storage, read> x: array<f32>;              // [N, H, W, C]
+@group(0) @binding(1) var<storage, read> x: array<Stored>;           // [N, H, W, C]
 @group(0) @binding(2) var<storage, read> norm: array<f32>;           // [4, C]: scale, shift, mean, rstd
-@group(0) @binding(3) var<storage, read_write> y: array<f32>;        // [N, H_out, W_out, C]
+@group(0) @binding(3) var<storage, read_write> y: array<Stored>;     // [N, H_out, W_out, C]
 @group(0) @binding(4) var<storage, read_write> winner: array<u32>;   // [N, H_out, W_out, C], four u8 per word
 
 /// From the bits, since compilers may assume that no float is a NaN.
@@ -51,7 +51,7 @@ fn pool(o: u32) -> u32 {
             if (j >= params.w) {
                 continue;
             }
-            let value = x[((n * params.h + i) * params.w + j) * params.c + ch];
+            let value = f32(x[((n * params.h + i) * params.w + j) * params.c + ch]);
             let z = value * scale + shift;
             if (!found || z > best || is_nan(z)) {
                 best = z;
@@ -61,7 +61,7 @@ fn pool(o: u32) -> u32 {
             }
         }
     }
-    y[o] = kept;
+    y[o] = Stored(kept);
     return tap;
 }
 
@@ -85,13 +85,13 @@ fn forward(
 }
 
 // dx = scale · (Σ dz − dbeta·share − x̂·dgamma·share), the sum over the windows that this pixel won.
-@group(0) @binding(1) var<storage, read> dz: array<f32>;             // [N, H_out, W_out, C]
+@group(0) @binding(1) var<storage, read> dz: array<Stored>;          // [N, H_out, W_out, C]
 @group(0) @binding(2) var<storage, read> winners: array<u32>;        // [N, H_out, W_out, C], four u8 per word
-@group(0) @binding(3) var<storage, read> pre: array<f32>;            // [N, H, W, C], the forward's x
+@group(0) @binding(3) var<storage, read> pre: array<Stored>;         // [N, H, W, C], the forward's x
 @group(0) @binding(4) var<storage, read> grad_norm: array<f32>;      // [4, C]
 @group(0) @binding(5) var<storage, read> dbeta: array<f32>;          // [C]
 @group(0) @binding(6) var<storage, read> dgamma: array<f32>;         // [C]
-@group(0) @binding(7) var<storage, read_write> dx: array<f32>;       // [N, H, W, C]
+@group(0) @binding(7) var<storage, read_write> dx: array<Stored>;    // [N, H, W, C]
 
 /// The first window along an axis that contains position i.
 fn first_window(i: u32) -> u32 {
@@ -124,11 +124,11 @@ fn grad_input(
             let o = ((n * params.h_out + p) * params.w_out + q) * params.c + ch;
             let won = (winners[o / 4u] >> (8u * (o % 4u))) & 255u;
             if (won == k * params.kernel + l) {
-                total += dz[o];
+                total += f32(dz[o]);
             }
         }
     }
-    let xhat = (pre[e] - grad_norm[2u * params.c + ch]) * grad_norm[3u * params.c + ch];
+    let xhat = (f32(pre[e]) - grad_norm[2u * params.c + ch]) * grad_norm[3u * params.c + ch];
     let batch = (dbeta[ch] + xhat * dgamma[ch]) * params.share;
-    dx[e] = grad_norm[ch] * (total - batch);
+    dx[e] = Stored(grad_norm[ch] * (total - batch));
 }

@@ -24,6 +24,8 @@ struct Params {
 
 /// What one load fetches.
 alias Element = {{ "vec4<f32>" if vec4 else "f32" }};
+/// The same as images and their gradients are stored.
+alias Stored = {{ "vec4<" ~ stored ~ ">" if vec4 else stored }};
 const LANES = {{ "4u" if vec4 else "1u" }};
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -123,7 +125,7 @@ fn sum_b(col: u32) -> vec4<f32> {
             var b = vec4<f32>();
             {%- for lane in lanes %}
             if (k < {{ end }} && col + {{ lane.index }}u < params.c_out) {
-                b{{ lane.part }} = {{ buffer }}[(k * params.c_out + col + {{ lane.index }}u) / LANES];
+                b{{ lane.part }} = Element({{ buffer }}[(k * params.c_out + col + {{ lane.index }}u) / LANES]);
             }
             {%- endfor %}
             tile_b[local + {{ 64 * j }}u] = b;
@@ -139,21 +141,21 @@ fn sum_b(col: u32) -> vec4<f32> {
     {
         let col = col0 + tile_col * 4u + {{ 32 * j + lane.index }}u;
         if (col < {{ width }}) {
-            {{ name }}_{{ j }}{{ lane.part }} = {{ buffer }}[({{ first }} + col) / LANES];
+            {{ name }}_{{ j }}{{ lane.part }} = Element({{ buffer }}[({{ first }} + col) / LANES]);
         }
     }
     {%- endfor %}
     {%- endfor %}
 {%- endmacro %}
 
-{#- Writes row i of this invocation's part of `name` to `buffer` from element `first` on. #}
-{% macro store(name, buffer, first, width) %}
+{#- Writes row i of this invocation's part of `name` to `buffer`, elements of `type`, from element `first` on. #}
+{% macro store(name, buffer, first, width, type="Element") %}
             {%- for j in [0, 1] %}
             {%- for lane in lanes %}
             {
                 let col = col0 + tile_col * 4u + {{ 32 * j + lane.index }}u;
                 if (col < {{ width }}) {
-                    {{ buffer }}[({{ first }} + col) / LANES] = {{ name }}_{{ j }}{{ lane.part }};
+                    {{ buffer }}[({{ first }} + col) / LANES] = {{ type }}({{ name }}_{{ j }}{{ lane.part }});
                 }
             }
             {%- endfor %}
@@ -171,7 +173,7 @@ fn sum_b(col: u32) -> vec4<f32> {
 // partials: the count of a tile's rows, and of their y the mean and the sum of squared distances from it.
 {%- endif %}
 
-@group(0) @binding({{ at.x }}) var<storage, read> x: array<Element>;  // [N, H, W, C_in]
+@group(0) @binding({{ at.x }}) var<storage, read> x: array<Stored>;  // [N, H, W, C_in]
 @group(0) @binding({{ at.w }}) var<storage, read> w: array<Element>;  // [K_h, K_w, C_in, C_out]
 {%- if at.b %}
 @group(0) @binding({{ at.b }}) var<storage, read> b: array<Element>;  // [C_out]
@@ -179,7 +181,7 @@ fn sum_b(col: u32) -> vec4<f32> {
 {%- if at.norm %}
 @group(0) @binding({{ at.norm }}) var<storage, read> norm: array<Element>;  // [4, C_in]: scale, shift, mean, rstd
 {%- endif %}
-@group(0) @binding({{ at.y }}) var<storage, read_write> y: array<Element>;  // [N, H_out, W_out, C_out]
+@group(0) @binding({{ at.y }}) var<storage, read_write> y: array<Stored>;  // [N, H_out, W_out, C_out]
 {%- if at.partials %}
 @group(0) @binding({{ at.partials }}) var<storage, read_write> partials: array<Element>;  // [blocks, 3, C_out]
 {%- endif %}
@@ -230,7 +232,7 @@ fn forward(
             {%- endif %}
             {%- for part in four %}
             if (inside.{{ part.name }}) {
-                let value = x[at.{{ part.name }} / LANES];
+                let value = Element(x[at.{{ part.name }} / LANES]);
                 a{{ part.index }}{{ lane.part }} = {{ "relu(value * scale + shift)" if at.norm else "value" }};
             }
             {%- endfor %}
@@ -253,7 +255,7 @@ fn forward(
     {
         let row = row0 + tile_row + {{ 8 * i }}u;
         if (row < row_end) {
-            {{- store("c" ~ i, "y", "row * params.c_out", "params.c_out") }}
+            {{- store("c" ~ i, "y", "row * params.c_out", "params.c_out", "Stored") }}
         }
     }
     {%- endfor %}
@@ -315,19 +317,19 @@ fn forward(
 // of dx·x̂, x̂ = (pre − mean)·rstd.
 {%- endif %}
 
-@group(0) @binding({{ at.dy }}) var<storage, read> dy: array<Element>;  // [N, H_out, W_out, C_out]
+@group(0) @binding({{ at.dy }}) var<storage, read> dy: array<Stored>;  // [N, H_out, W_out, C_out]
 @group(0) @binding({{ at.w }}) var<storage, read> w: array<Element>;   // [K_h, K_w, C_in, C_out]
 {%- if at.skip %}
-@group(0) @binding({{ at.skip }}) var<storage, read> skip: array<Element>;  // [N, H, W, C_in]
+@group(0) @binding({{ at.skip }}) var<storage, read> skip: array<Stored>;  // [N, H, W, C_in]
 {%- endif %}
 {%- if at.pre %}
-@group(0) @binding({{ at.pre }}) var<storage, read> pre: array<Element>;  // [N, H, W, C_in]
+@group(0) @binding({{ at.pre }}) var<storage, read> pre: array<Stored>;  // [N, H, W, C_in]
 @group(0) @binding({{ at.norm }}) var<storage, read> norm: array<Element>;  // [4, C_in]: scale, shift, mean, rstd
 {%- endif %}
 {%- if at.out %}
-@group(0) @binding({{ at.out }}) var<storage, read> out: array<Element>;  // [N, H, W, C_in]
+@group(0) @binding({{ at.out }}) var<storage, read> out: array<Stored>;  // [N, H, W, C_in]
 {%- endif %}
-@group(0) @binding({{ at.dx }}) var<storage, read_write> dx: array<Element>;  // [N, H, W, C_in]
+@group(0) @binding({{ at.dx }}) var<storage, read_write> dx: array<Stored>;  // [N, H, W, C_in]
 {%- if at.partials %}
 @group(0) @binding({{ at.partials }}) var<storage, read_write> partials: array<Element>;  // [blocks, 2, C_in]
 {%- endif %}
@@ -386,7 +388,7 @@ fn grad_input(
             let dy_at = ((image * params.h_out + oy) * params.w_out + ox) * params.c_out + tap.x;
             {%- for part in four %}
             if (inside.{{ part.name }}) {
-                a{{ part.index }}{{ lane.part }} = dy[dy_at.{{ part.name }} / LANES];
+                a{{ part.index }}{{ lane.part }} = Element(dy[dy_at.{{ part.name }} / LANES]);
             }
             {%- endfor %}
             let ky = ky_first + stride * tap.z;
@@ -442,7 +444,7 @@ fn grad_input(
             products_{{ j }} += c{{ i }}_{{ j }} * ((z_{{ j }} - mean_{{ j }}) * rstd_{{ j }});
             {%- endfor %}
             {%- endif %}
-            {{- store("c" ~ i, "dx", "first", "params.c_in") }}
+            {{- store("c" ~ i, "dx", "first", "params.c_in", "Stored") }}
         }
     }
     {%- endfor %}
@@ -473,8 +475,8 @@ fn grad_input(
 // For x stands max(x·scale + shift, 0), zero outside the image.
 {%- endif %}
 
-@group(0) @binding({{ at.x }}) var<storage, read> x: array<Element>;   // [N, H, W, C_in]
-@group(0) @binding({{ at.dy }}) var<storage, read> dy: array<Element>;  // [N, H_out, W_out, C_out]
+@group(0) @binding({{ at.x }}) var<storage, read> x: array<Stored>;   // [N, H, W, C_in]
+@group(0) @binding({{ at.dy }}) var<storage, read> dy: array<Stored>;  // [N, H_out, W_out, C_out]
 {%- if at.norm %}
 @group(0) @binding({{ at.norm }}) var<storage, read> norm: array<Element>;  // [4, C_in]: scale, shift, mean, rstd
 {%- endif %}
@@ -526,7 +528,7 @@ fn grad_weight(
             let ix{{ lane.index }} = pixel.x * params.stride + tap{{ lane.index }}.y - params.pad;
             if (in_split && row + {{ lane.index }}u < rows && iy{{ lane.index }} < params.h && ix{{ lane.index }} < params.w) {
                 let at = ((pixel.z * params.h + iy{{ lane.index }}) * params.w + ix{{ lane.index }}) * params.c_in;
-                let value = x[(at + tap{{ lane.index }}.x) / LANES];
+                let value = Element(x[(at + tap{{ lane.index }}.x) / LANES]);
                 a{{ part.index }}{{ lane.part }} = {{ "relu(value * scale" ~ lane.index ~ " + shift" ~ lane.index ~ ")" if at.norm else "value" }};
             }
             {%- endfor %}

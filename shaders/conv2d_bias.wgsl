@@ -9,7 +9,7 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> dy: array<f32>;              // [N, H_out, W_out, C_out]
+@group(0) @binding(1) var<storage, read> dy: array<Stored>;           // [N, H_out, W_out, C_out]
 @group(0) @binding(2) var<storage, read_write> partials: array<f32>;  // [S, C_out]
 
 var<workgroup> sums: array<f32, 256>;  // [16 pixels, 16 channels]
@@ -28,7 +28,7 @@ fn grad_bias(
     var total = 0.0;
     if (co < params.c_out) {
         for (var p = split * params.pixels_per_split + local / 16u; p < end; p += 16u) {
-            total += dy[p * params.c_out + co];
+            total += f32(dy[p * params.c_out + co]);
         }
     }
     sums[local] = total;

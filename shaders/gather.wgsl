@@ -19,7 +19,7 @@ struct ImageParams {
 @group(0) @binding(1) var<storage, read> images: array<u32>;       // [M, S, S, C], four u8 per word
 @group(0) @binding(2) var<storage, read> image_indices: array<u32>; // [N]
 @group(0) @binding(3) var<storage, read> taps: array<u32>;         // [SIZE, T]: first, number, taps
-@group(0) @binding(4) var<storage, read_write> x: array<f32>;      // [N, SIZE, SIZE, C]
+@group(0) @binding(4) var<storage, read_write> x: array<Stored>;   // [N, SIZE, SIZE, C]
 
 /// The grey level at a flat position of the data set.
 fn grey(i: u32) -> u32 {
@@ -60,7 +60,7 @@ fn forward_images(
     for (var k = 0u; k < taps[base + 1u]; k++) {
         sum += wide(first + k * pitch, w) * taps[base + 2u + k];
     }
-    x[i] = f32(sum >> 22u) / 255.0;
+    x[i] = Stored(f32(sum >> 22u) / 255.0);
 }
 
 struct LabelParams {

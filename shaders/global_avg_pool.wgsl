@@ -9,7 +9,7 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<f32>;         // [N, H, W, C]
+@group(0) @binding(1) var<storage, read> x: array<Stored>;      // [N, H, W, C]
 @group(0) @binding(2) var<storage, read_write> y: array<f32>;   // [N, 1, 1, C]
 
 @compute @workgroup_size(256)
@@ -25,14 +25,14 @@ fn forward(
     let first = (o / params.c) * params.pixels * params.c + o % params.c;
     var total = 0.0;
     for (var i = 0u; i < params.pixels; i++) {
-        total += x[first + i * params.c];
+        total += f32(x[first + i * params.c]);
     }
     y[o] = total / f32(params.pixels);
 }
 
 // dx = dy / (H·W).
 @group(0) @binding(1) var<storage, read> dy: array<f32>;         // [N, 1, 1, C]
-@group(0) @binding(2) var<storage, read_write> dx: array<f32>;   // [N, H, W, C]
+@group(0) @binding(2) var<storage, read_write> dx: array<Stored>;  // [N, H, W, C]
 
 @compute @workgroup_size(256)
 fn grad_input(
@@ -45,15 +45,15 @@ fn grad_input(
         return;
     }
     let n = i / (params.c * params.pixels);
-    dx[i] = dy[n * params.c + i % params.c] / f32(params.pixels);
+    dx[i] = Stored(dy[n * params.c + i % params.c] / f32(params.pixels));
 }
 
 // The same where ReLU's mask kept the pixel, else 0, with Σ dx and Σ dx·x̂ over blocks of images,
 // x̂ = (pre − mean)·rstd. One invocation per block and channel; the mask is pre·scale + shift > 0 or out > 0.
-@group(0) @binding(2) var<storage, read> pre: array<f32>;    // [N, H, W, C]
+@group(0) @binding(2) var<storage, read> pre: array<Stored>;  // [N, H, W, C]
 @group(0) @binding(3) var<storage, read> norm: array<f32>;   // [4, C]: scale, shift, mean, rstd
 
-@group(0) @binding(4) var<storage, read_write> dx_by_activation: array<f32>;         // [N, H, W, C]
+@group(0) @binding(4) var<storage, read_write> dx_by_activation: array<Stored>;      // [N, H, W, C]
 @group(0) @binding(5) var<storage, read_write> partials_by_activation: array<f32>;   // [blocks, 2, C]
 
 @compute @workgroup_size(256)
@@ -75,18 +75,18 @@ fn grad_masked_by_activation(
         let d = dy[n * c + ch] / f32(params.pixels);
         for (var pixel = 0u; pixel < params.pixels; pixel++) {
             let i = (n * params.pixels + pixel) * c + ch;
-            let kept = select(0.0, d, pre[i] * norm[ch] + norm[c + ch] > 0.0);
-            dx_by_activation[i] = kept;
+            let kept = select(0.0, d, f32(pre[i]) * norm[ch] + norm[c + ch] > 0.0);
+            dx_by_activation[i] = Stored(kept);
             sum += kept;
-            products += kept * ((pre[i] - norm[2u * c + ch]) * norm[3u * c + ch]);
+            products += kept * ((f32(pre[i]) - norm[2u * c + ch]) * norm[3u * c + ch]);
         }
     }
     partials_by_activation[2u * block * c + ch] = sum;
     partials_by_activation[(2u * block + 1u) * c + ch] = products;
 }
 
-@group(0) @binding(4) var<storage, read> out: array<f32>;                        // [N, H, W, C]
-@group(0) @binding(5) var<storage, read_write> dx_by_output: array<f32>;         // [N, H, W, C]
+@group(0) @binding(4) var<storage, read> out: array<Stored>;                     // [N, H, W, C]
+@group(0) @binding(5) var<storage, read_write> dx_by_output: array<Stored>;      // [N, H, W, C]
 @group(0) @binding(6) var<storage, read_write> partials_by_output: array<f32>;   // [blocks, 2, C]
 
 @compute @workgroup_size(256)
@@ -108,10 +108,10 @@ fn grad_masked_by_output(
         let d = dy[n * c + ch] / f32(params.pixels);
         for (var pixel = 0u; pixel < params.pixels; pixel++) {
             let i = (n * params.pixels + pixel) * c + ch;
-            let kept = select(0.0, d, out[i] > 0.0);
-            dx_by_output[i] = kept;
+            let kept = select(0.0, d, f32(out[i]) > 0.0);
+            dx_by_output[i] = Stored(kept);
             sum += kept;
-            products += kept * ((pre[i] - norm[2u * c + ch]) * norm[3u * c + ch]);
+            products += kept * ((f32(pre[i]) - norm[2u * c + ch]) * norm[3u * c + ch]);
         }
     }
     partials_by_output[2u * block * c + ch] = sum;

@@ -16,8 +16,8 @@ struct Params {
 
 @group(0) @binding(0) var<uniform> params: Params;
 
-@group(0) @binding(1) var<storage, read> x: array<f32>;              // [N, H, W, C]
-@group(0) @binding(2) var<storage, read_write> y: array<f32>;        // [N, H_out, W_out, C]
+@group(0) @binding(1) var<storage, read> x: array<Stored>;           // [N, H, W, C]
+@group(0) @binding(2) var<storage, read_write> y: array<Stored>;     // [N, H_out, W_out, C]
 @group(0) @binding(3) var<storage, read_write> winner: array<u32>;   // [N, H_out, W_out, C]
 
 /// From the bits, since compilers may assume that no float is a NaN.
@@ -55,7 +55,7 @@ fn forward(
                 continue;
             }
             let pixel = i * params.w + j;
-            let value = x[(n * params.h * params.w + pixel) * params.c + ch];
+            let value = f32(x[(n * params.h * params.w + pixel) * params.c + ch]);
             if (!found || value > best || is_nan(value)) {
                 best = value;
                 index = pixel;
@@ -63,14 +63,14 @@ fn forward(
             }
         }
     }
-    y[o] = best;
+    y[o] = Stored(best);
     winner[o] = index;
 }
 
 // dx = Σ dy over the windows that this pixel won.
 @group(0) @binding(1) var<storage, read> indices: array<u32>;    // [N, H_out, W_out, C]
-@group(0) @binding(2) var<storage, read> dy: array<f32>;         // [N, H_out, W_out, C]
-@group(0) @binding(3) var<storage, read_write> dx: array<f32>;   // [N, H, W, C]
+@group(0) @binding(2) var<storage, read> dy: array<Stored>;      // [N, H_out, W_out, C]
+@group(0) @binding(3) var<storage, read_write> dx: array<Stored>;  // [N, H, W, C]
 
 /// The first window along an axis that contains position i.
 fn first_window(i: u32) -> u32 {
@@ -101,9 +101,9 @@ fn grad_input(
         for (var q = first_window(j); q < q_end; q++) {
             let o = ((n * params.h_out + p) * params.w_out + q) * params.c + ch;
             if (indices[o] == pixel) {
-                total += dy[o];
+                total += f32(dy[o]);
             }
         }
     }
-    dx[e] = total;
+    dx[e] = Stored(total);
 }

@@ -313,7 +313,7 @@ fn gathers() -> Vec<Case> {
             let desc = TensorDesc::u32(Shape([size, 1, 1, t]));
             let taps = c.g.input("taps", desc);
             c.data.push((taps, bytemuck::cast_slice(&table).to_vec()));
-            c.g.gather_images(images, indices, taps, size)?;
+            c.g.gather_images(images, indices, taps, size, DType::F32)?;
             c.g.gather_labels(labels, indices)?;
             Ok(())
         })

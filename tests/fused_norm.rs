@@ -192,7 +192,8 @@ fn heads() -> Vec<Case> {
             if mask == Mask::Output {
                 inputs.push(c.uniform("out", x, -1.0, 1.0));
             }
-            c.g.push(GlobalAvgPoolGrad { x: Shape(x), mask }, &inputs)?;
+            let x = TensorDesc::f32(Shape(x));
+            c.g.push(GlobalAvgPoolGrad { x, mask }, &inputs)?;
             Ok(())
         })
     };

@@ -12,6 +12,7 @@ mod fused_norm;
 mod fusion;
 mod gradients;
 mod graph;
+mod half;
 mod parity;
 mod partials;
 mod resize;

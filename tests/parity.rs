@@ -1,32 +1,54 @@
 //! The GPU against the CPU, node by node: each kernel gets the very inputs that the GPU's kernel had,
 //! so that no error adds up over the graph and every tolerance is that of one node.
 use crate::case::Case;
-use crate::cases;
 use crate::device::{self, Contents, floats};
 use crate::partials;
+use crate::{cases, half};
+use resnet::backend::Backend;
 use resnet::backend::cpu::Cpu;
 use resnet::backend::gpu::Options;
 use resnet::graph::{DType, Graph, Kind, Node, TensorDesc, TensorId};
 
 #[test]
 fn unchecked_kernels_equal_the_cpu() {
-    every_node_agrees(Options::default());
+    every_node_agrees(Options::default(), cases::all());
 }
 
 #[test]
 fn checked_kernels_equal_the_cpu() {
-    every_node_agrees(Options {
-        checked: true,
+    let checked = true;
+    let options = Options {
+        checked,
         ..Options::default()
-    });
+    };
+    every_node_agrees(options, cases::all());
+}
+
+#[test]
+fn kernels_on_f16_equal_the_cpu() {
+    for checked in [false, true] {
+        let options = Options {
+            checked,
+            ..Options::default()
+        };
+        if let Some(adapter) = device::adapter() {
+            if !device::open(adapter, options).stores_f16() {
+                eprintln!("SKIPPED: {} has no shader-f16", adapter.name);
+                return;
+            }
+        }
+        every_node_agrees(options, half::cases());
+    }
 }
 
 #[test]
 fn kernels_equal_the_cpu_within_the_limits_that_webgpu_guarantees() {
-    every_node_agrees(Options {
-        portable: true,
+    let portable = true;
+    let options = Options {
+        portable,
         ..Options::default()
-    });
+    };
+    every_node_agrees(options, cases::all());
 }
 
 #[test]
@@ -45,12 +67,12 @@ fn nan_reaches_the_results() {
     }
 }
 
-fn every_node_agrees(options: Options) {
+fn every_node_agrees(options: Options, cases: Vec<Case>) {
     let Some(adapter) = device::adapter() else {
         return;
     };
     let mut wrong = Vec::new();
-    for case in cases::all() {
+    for case in cases {
         let mut gpu = device::open(adapter, options);
         let plan = device::whole(&case, &case.values(), &gpu).unwrap();
         let after = device::run(&case, plan, &mut gpu).unwrap();
@@ -110,7 +132,7 @@ fn alone(g: &Graph, node: &Node, now: &Contents) -> Vec<Vec<u8>> {
 /// times the unit roundoff 2⁻²⁴, relative to the largest element; 8 of them are granted.
 fn compare(g: &Graph, node: &Node, i: usize, got: &[u8], want: &[u8]) -> Result<(), String> {
     let TensorDesc { dtype, shape } = g.desc(node.outputs[i]);
-    if dtype != DType::F32 {
+    if !dtype.is_float() {
         let differ = got.iter().zip(want).filter(|(a, b)| a != b).count();
         return if differ == 0 {
             Ok(())
@@ -118,7 +140,11 @@ fn compare(g: &Graph, node: &Node, i: usize, got: &[u8], want: &[u8]) -> Result<
             Err(format!("{differ} bytes differ"))
         };
     }
-    let (got, want) = (floats(got), floats(want));
+    // Beside them a GPU may round to f16 in any direction: one unit in the last of its 11 digits.
+    let (got, want, rounding) = match dtype {
+        DType::F16 => (half::widened(got), half::widened(want), 2.0_f64.powi(-10)),
+        _ => (floats(got), floats(want), 0.0),
+    };
     let descs = |ts: &[TensorId]| ts.iter().map(|&t| g.desc(t)).collect::<Vec<_>>();
     let flops = node
         .op
@@ -129,19 +155,20 @@ fn compare(g: &Graph, node: &Node, i: usize, got: &[u8], want: &[u8]) -> Result<
         let rows = got.chunks(shape.c()).zip(want.chunks(shape.c()));
         return rows.enumerate().try_for_each(|(row, (got, want))| {
             let terms = flops as f64 / shape.c() as f64;
-            close(got, want, terms).map_err(|why| format!("merged row {row}: {why}"))
+            close(got, want, terms, 0.0).map_err(|why| format!("merged row {row}: {why}"))
         });
     }
     let wide = |values: &[f32]| values.iter().map(|&v| v.into()).collect::<Vec<f64>>();
     let terms = flops as f64 / want.len() as f64;
-    close(&wide(&got), &wide(&want), terms)
+    close(&wide(&got), &wide(&want), terms, rounding)
 }
 
-fn close(got: &[f64], want: &[f64], terms: f64) -> Result<(), String> {
+fn close(got: &[f64], want: &[f64], terms: f64, rounding: f64) -> Result<(), String> {
     let finite = want.iter().filter(|v| v.is_finite());
     let largest = finite.fold(0.0_f64, |m, v| m.max(v.abs()));
     let tolerance = 2.0_f64.powi(-21) * terms.max(1.0).sqrt() * largest;
     for (i, (a, b)) in got.iter().zip(want).enumerate() {
+        let tolerance = tolerance + rounding * b.abs();
         let same = a == b || (a.is_nan() && b.is_nan()) || (a - b).abs() <= tolerance;
         if !same {
             return Err(format!("element {i} is {a}, not {b} (± {tolerance:.1e})"));

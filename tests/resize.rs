@@ -3,7 +3,7 @@ use crate::device;
 use resnet::backend::Backend;
 use resnet::backend::cpu::Cpu;
 use resnet::backend::gpu::Options;
-use resnet::graph::{Graph, Shape, TensorDesc};
+use resnet::graph::{DType, Graph, Shape, TensorDesc};
 use resnet::ops::resize_taps;
 use resnet::plan::plan;
 use safetensors::SafeTensors;
@@ -53,7 +53,7 @@ fn resized(backend: &mut dyn Backend, images: &[u8], indices: &[u32], size: usiz
     let set = g.state("images", TensorDesc::u8(Shape([20, 28, 28, 1])));
     let batch = g.input("indices", TensorDesc::u32(Shape::examples(indices.len())));
     let taps = g.state("taps", TensorDesc::u32(Shape([size, 1, 1, t])));
-    let x = g.gather_images(set, batch, taps, size).unwrap();
+    let x = g.gather_images(set, batch, taps, size, DType::F32).unwrap();
     let id = backend
         .compile(plan(&g, 0..1, &[x], backend.limits()).unwrap())
         .unwrap();

@@ -1,12 +1,13 @@
 //! Every kernel that the cases and whole training steps launch, without any GPU: naga must read, validate
 //! and translate it for Vulkan, Metal and DX12, Khronos' validator must accept the SPIR-V, and it must
 //! stay within what WebGPU guarantees everywhere.
-use crate::cases;
+use crate::{cases, half};
 use naga::back::{hlsl, msl, spv};
 use naga::proc::{BoundsCheckPolicies, BoundsCheckPolicy, Layouter};
 use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
 use naga::{AddressSpace, EntryPoint, Module, ShaderStage};
 use resnet::data;
+use resnet::graph::DType;
 use resnet::model::Arch;
 use resnet::ops::{Kernel, Shader};
 use resnet::plan::{Limits, Plan, descs};
@@ -31,7 +32,7 @@ fn kernels_translate_and_are_portable() {
             check(launch.kernel, inputs.len(), outputs.len());
         }
     }
-    for case in cases::all() {
+    for case in cases::all().into_iter().chain(half::cases()) {
         for node in case.g.nodes() {
             let descs = |ts: &[_]| ts.iter().map(|&t| case.g.desc(t)).collect::<Vec<_>>();
             let (inputs, outputs) = (descs(&node.inputs), descs(&node.outputs));
@@ -49,7 +50,12 @@ fn nothing_is_left_out(seen: &HashSet<Kernel>) {
     for kernel in seen {
         let module = naga::front::wgsl::parse_str(&kernel.shader.wgsl()).expect("checked before");
         for entry in &module.entry_points {
-            let of_entry = |k: &Kernel| k.shader == kernel.shader && k.entry == entry.name;
+            // What touches no image is launched from the f32 module alone.
+            let same = |shader: Shader| match (shader, kernel.shader) {
+                (Shader::Stored(a, _), Shader::Stored(b, _)) => a == b,
+                (a, b) => a == b,
+            };
+            let of_entry = |k: &Kernel| same(k.shader) && k.entry == entry.name;
             assert!(
                 seen.iter().any(of_entry),
                 "no case launches {} of {:?}",
@@ -61,7 +67,7 @@ fn nothing_is_left_out(seen: &HashSet<Kernel>) {
     let names: Vec<String> = seen
         .iter()
         .map(|kernel| match kernel.shader {
-            Shader::Plain(name) => name.to_string(),
+            Shader::Plain(name) | Shader::Stored(name, _) => name.to_string(),
             Shader::Conv2d(_) => "conv2d".to_string(),
         })
         .collect();
@@ -80,8 +86,12 @@ fn check(kernel: Kernel, inputs: usize, outputs: usize) {
     let source = kernel.shader.wgsl();
     let module = naga::front::wgsl::parse_str(&source)
         .unwrap_or_else(|e| panic!("{kernel:?}: {}", e.emit_to_string(&source)));
-    // No capability beyond WebGPU's core.
-    let info = Validator::new(ValidationFlags::all(), Capabilities::empty())
+    // No capability beyond WebGPU's core, but for its optional f16.
+    let capabilities = match kernel.shader.stored() {
+        DType::F16 => Capabilities::SHADER_FLOAT16,
+        _ => Capabilities::empty(),
+    };
+    let info = Validator::new(ValidationFlags::all(), capabilities)
         .validate(&module)
         .unwrap_or_else(|e| panic!("{kernel:?}: {}", e.emit_to_string(&source)));
     let index = module
@@ -171,7 +181,15 @@ fn translate(kernel: Kernel, module: &Module, info: &ModuleInfo) {
 
     let mut text = String::new();
     let pipeline = hlsl::PipelineOptions { entry_point };
-    hlsl::Writer::new(&mut text, &hlsl::Options::default(), &pipeline)
+    let options = hlsl::Options {
+        // The first with types of 16 bits.
+        shader_model: match kernel.shader.stored() {
+            DType::F16 => hlsl::ShaderModel::V6_2,
+            _ => hlsl::Options::default().shader_model,
+        },
+        ..Default::default()
+    };
+    hlsl::Writer::new(&mut text, &options, &pipeline)
         .write(module, info, None)
         .unwrap_or_else(|e| panic!("{kernel:?}: HLSL: {e}"));
 }

@@ -28,6 +28,9 @@ pub trait Backend {
     /// What a plan for this device must respect.
     fn limits(&self) -> Limits;
 
+    /// Whether its kernels can read and write tensors of f16.
+    fn stores_f16(&self) -> bool;
+
     /// Bytes that a plan may take, where the device tells.
     ///
     /// # Errors

@@ -62,6 +62,8 @@ impl fmt::Display for Shape {
 pub enum DType {
     /// IEEE single precision.
     F32,
+    /// IEEE half precision, in which images and their gradients may be stored.
+    F16,
     /// Grey levels of images.
     U8,
     /// Labels, indices and counters.
@@ -73,8 +75,14 @@ impl DType {
     pub fn size(self) -> usize {
         match self {
             DType::F32 | DType::U32 => 4,
+            DType::F16 => 2,
             DType::U8 => 1,
         }
+    }
+
+    /// Whether elements are floating-point numbers.
+    pub fn is_float(self) -> bool {
+        matches!(self, DType::F32 | DType::F16)
     }
 }
 
@@ -82,6 +90,7 @@ impl fmt::Display for DType {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         f.write_str(match self {
             DType::F32 => "f32",
+            DType::F16 => "f16",
             DType::U8 => "u8",
             DType::U32 => "u32",
         })
@@ -127,12 +136,14 @@ impl TensorDesc {
         self.shape.len() * self.dtype.size()
     }
 
+    /// A tensor of these elements with other dimensions.
+    pub fn with_shape(self, shape: Shape) -> TensorDesc {
+        TensorDesc { shape, ..self }
+    }
+
     /// The same tensor with another leading dimension.
     pub fn with_n(self, n: usize) -> TensorDesc {
-        TensorDesc {
-            shape: self.shape.with_n(n),
-            ..self
-        }
+        self.with_shape(self.shape.with_n(n))
     }
 }
 

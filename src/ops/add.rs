@@ -53,7 +53,8 @@ impl OpDef for Add {
     }
 
     fn launch(&self, inputs: &[TensorDesc], _: &[TensorDesc]) -> Launch {
-        Launch::elements(Shader::Plain("add"), "forward", inputs[0].shape.len(), &[])
+        let TensorDesc { shape, dtype } = inputs[0];
+        Launch::elements(Shader::Stored("add", dtype), "forward", shape.len(), &[])
     }
 
     fn batched(&self, inputs: &[TensorDesc], _: &[TensorDesc]) -> Option<Batched> {

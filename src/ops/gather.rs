@@ -5,7 +5,7 @@ use crate::graph::{DType, Graph, Node, Shape, TensorDesc, TensorId};
 use anyhow::{Result, ensure};
 use rayon::prelude::*;
 
-const SHADER: Shader = Shader::Plain("gather");
+const SHADER: &str = "gather";
 
 /// Fraction bits of the filter's coefficients, as in Pillow's `Resample.c` for 8-bit channels.
 const FRACTION_BITS: u32 = 22;
@@ -19,6 +19,8 @@ const FRACTION_BITS: u32 = 22;
 pub struct GatherImages {
     /// Height and width of the result.
     pub size: usize,
+    /// What the result is stored as, f32 or f16; the network's activations follow it.
+    pub stored: DType,
 }
 
 /// `[labels: u32 m×1×1×1, indices: u32 n×1×1×1] → [u32 n×1×1×1]`, with [`GatherImages`]' indices.
@@ -64,7 +66,7 @@ pub fn resize_taps(from: usize, to: usize) -> (Vec<u32>, usize) {
 }
 
 impl Graph {
-    /// Gathers the images of a batch, resized to `size` and scaled to 0..1: see [`GatherImages`].
+    /// Gathers the images of a batch, resized to `size`, scaled to 0..1, and stored as f32 or f16: see [`GatherImages`].
     ///
     /// # Errors
     /// When a shape or an element type does not fit.
@@ -74,8 +76,9 @@ impl Graph {
         indices: TensorId,
         taps: TensorId,
         size: usize,
+        stored: DType,
     ) -> Result<TensorId> {
-        self.push1(GatherImages { size }, &[images, indices, taps])
+        self.push1(GatherImages { size, stored }, &[images, indices, taps])
     }
 
     /// Gathers the labels of a batch.
@@ -107,7 +110,10 @@ impl OpDef for GatherImages {
             self.size
         );
         let x = Shape([indices.shape.n(), self.size, self.size, c]);
-        Ok(vec![TensorDesc::f32(x)])
+        Ok(vec![TensorDesc {
+            shape: x,
+            dtype: self.stored,
+        }])
     }
 
     fn backward(
@@ -140,7 +146,9 @@ impl OpDef for GatherImages {
         let Shape([m, s, _, c]) = inputs[0].shape;
         let t = inputs[2].shape.c();
         let params = [m, s, self.size, c, t].map(|p| p as u32);
-        Launch::elements(SHADER, "forward_images", outputs[0].shape.len(), &params)
+        let TensorDesc { shape, dtype } = outputs[0];
+        let shader = Shader::Stored(SHADER, dtype);
+        Launch::elements(shader, "forward_images", shape.len(), &params)
     }
 
     fn batched(&self, inputs: &[TensorDesc], _: &[TensorDesc]) -> Option<Batched> {
@@ -182,7 +190,8 @@ impl OpDef for GatherLabels {
 
     fn launch(&self, inputs: &[TensorDesc], outputs: &[TensorDesc]) -> Launch {
         let m = inputs[0].shape.n() as u32;
-        Launch::elements(SHADER, "forward_labels", outputs[0].shape.len(), &[m])
+        let shader = Shader::Stored(SHADER, DType::F32);
+        Launch::elements(shader, "forward_labels", outputs[0].shape.len(), &[m])
     }
 
     fn batched(&self, inputs: &[TensorDesc], _: &[TensorDesc]) -> Option<Batched> {

@@ -4,9 +4,9 @@ use crate::graph::{Graph, Node, Shape, TensorDesc, TensorId};
 use anyhow::{Result, ensure};
 use rayon::prelude::*;
 
-const SHADER: Shader = Shader::Plain("global_avg_pool");
+const SHADER: &str = "global_avg_pool";
 
-/// `[x: n × h × w × c] → [y: n × 1 × 1 × c]`.
+/// `[x: n × h × w × c] → [y: n × 1 × 1 × c]`, f32 whatever x is stored as.
 #[derive(Clone, PartialEq, Debug)]
 pub struct GlobalAvgPool;
 
@@ -16,8 +16,8 @@ pub struct GlobalAvgPool;
 /// `[blocks, 1, 2, c]` hold `Σ dx` and `Σ dx·x̂` of blocks of images, x̂ = (pre − mean)·rstd.
 #[derive(Clone, PartialEq, Debug)]
 pub struct GlobalAvgPoolGrad {
-    /// Dimensions of the forward's input.
-    pub x: Shape,
+    /// The forward's input.
+    pub x: TensorDesc,
     /// Which pixels the ReLU before let through.
     pub mask: Mask,
 }
@@ -28,7 +28,7 @@ const MAX_BLOCKS: usize = 256;
 impl GlobalAvgPoolGrad {
     /// Whole images per block of the partials.
     fn images_per_block(&self) -> usize {
-        self.x.n().div_ceil(MAX_BLOCKS)
+        self.x.shape.n().div_ceil(MAX_BLOCKS)
     }
 
     fn blocks(&self, n: usize) -> usize {
@@ -71,7 +71,7 @@ impl OpDef for GlobalAvgPool {
             return Ok(vec![None]);
         };
         let grad = GlobalAvgPoolGrad {
-            x: g.shape(node.inputs[0]),
+            x: g.desc(node.inputs[0]),
             mask: Mask::None,
         };
         Ok(vec![Some(g.push1(grad, &[dy])?)])
@@ -98,7 +98,7 @@ impl OpDef for GlobalAvgPool {
     fn launch(&self, inputs: &[TensorDesc], outputs: &[TensorDesc]) -> Launch {
         let Shape([_, h, w, c]) = inputs[0].shape;
         Launch::elements(
-            SHADER,
+            Shader::Stored(SHADER, inputs[0].dtype),
             "forward",
             outputs[0].shape.len(),
             &[(h * w) as u32, c as u32, 0, 0],
@@ -120,14 +120,17 @@ impl OpDef for GlobalAvgPoolGrad {
     }
 
     fn infer(&self, inputs: &[TensorDesc]) -> Result<Vec<TensorDesc>> {
-        let (count, x) = (1 + self.mask.inputs(), TensorDesc::f32(self.x));
+        let (count, x) = (1 + self.mask.inputs(), self.x);
         ensure!(
             inputs.len() == count,
             "takes {count} inputs, not {}",
             inputs.len()
         );
-        let (dy, want) = (inputs[0], Shape([self.x.n(), 1, 1, self.x.c()]));
-        ensure!(dy.shape == want, "gradient {dy} is not {want}");
+        let (dy, want) = (inputs[0], Shape([self.x.shape.n(), 1, 1, self.x.shape.c()]));
+        ensure!(
+            dy == TensorDesc::f32(want),
+            "gradient {dy} is not f32[{want}]"
+        );
         if self.mask == Mask::None {
             return Ok(vec![x]);
         }
@@ -135,13 +138,13 @@ impl OpDef for GlobalAvgPoolGrad {
         for t in [1, 3].iter().filter_map(|&i| inputs.get(i)) {
             ensure!(*t == x, "{t} is not the {x} that was pooled");
         }
-        let blocks = self.blocks(self.x.n());
-        let partials = Shape([blocks, 1, 2, self.x.c()]);
+        let blocks = self.blocks(self.x.shape.n());
+        let partials = Shape([blocks, 1, 2, self.x.shape.c()]);
         Ok(vec![x, TensorDesc::f32(partials)])
     }
 
     fn run_cpu(&self, inputs: &[View], outputs: &mut [ViewMut]) {
-        let Shape([_, h, w, c]) = self.x;
+        let Shape([_, h, w, c]) = self.x.shape;
         let (dx, partials) = outputs.split_first_mut().expect("dx is inferred");
         let image = h * w * c;
         dx.f32()
@@ -194,7 +197,7 @@ impl OpDef for GlobalAvgPoolGrad {
             _ => (self.blocks(n) * c, self.images_per_block()),
         };
         let params = [h * w, c, images, inputs[0].shape.n()].map(|p| p as u32);
-        Launch::elements(SHADER, entry, count, &params)
+        Launch::elements(Shader::Stored(SHADER, self.x.dtype), entry, count, &params)
     }
 
     fn batched(&self, inputs: &[TensorDesc], outputs: &[TensorDesc]) -> Option<Batched> {

@@ -5,7 +5,7 @@ use crate::graph::{Graph, Node, Shape, TensorDesc, TensorId};
 use anyhow::{Result, ensure};
 use rayon::prelude::*;
 
-const SHADER: Shader = Shader::Plain("max_pool");
+const SHADER: &str = "max_pool";
 
 /// `[x] → [y, indices]`: the largest value of each window, and where it is, as `h·W + w` in its plane
 /// of `x` (u32).
@@ -47,7 +47,7 @@ impl OpDef for MaxPool {
         );
         let Shape([n, h, w, c]) = x.shape;
         let y = Shape([n, self.window.out(h)?, self.window.out(w)?, c]);
-        Ok(vec![TensorDesc::f32(y), TensorDesc::u32(y)])
+        Ok(vec![x.with_shape(y), TensorDesc::u32(y)])
     }
 
     fn backward(
@@ -95,7 +95,7 @@ impl OpDef for MaxPool {
     fn launch(&self, inputs: &[TensorDesc], outputs: &[TensorDesc]) -> Launch {
         let y = outputs[0].shape;
         Launch::elements(
-            SHADER,
+            Shader::Stored(SHADER, inputs[0].dtype),
             "forward",
             y.len(),
             &geometry(self.window, inputs[0].shape, y),
@@ -144,7 +144,7 @@ impl OpDef for MaxPoolGrad {
             indices.shape == dy.shape,
             "indices {indices} and gradient {dy} differ"
         );
-        Ok(vec![TensorDesc::f32(self.x)])
+        Ok(vec![dy.with_shape(self.x)])
     }
 
     fn run_cpu(&self, inputs: &[View], outputs: &mut [ViewMut]) {
@@ -176,7 +176,7 @@ impl OpDef for MaxPoolGrad {
     fn launch(&self, inputs: &[TensorDesc], outputs: &[TensorDesc]) -> Launch {
         let (dx, dy) = (outputs[0].shape, inputs[1].shape);
         Launch::elements(
-            SHADER,
+            Shader::Stored(SHADER, inputs[1].dtype),
             "grad_input",
             dx.len(),
             &geometry(self.window, dx, dy),

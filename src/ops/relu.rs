@@ -4,7 +4,7 @@ use crate::graph::{Graph, Node, TensorDesc, TensorId};
 use anyhow::{Result, ensure};
 use rayon::prelude::*;
 
-const SHADER: Shader = Shader::Plain("relu");
+const SHADER: &str = "relu";
 
 /// `[x] → [y]`.
 #[derive(Clone, PartialEq, Debug)]
@@ -61,7 +61,8 @@ impl OpDef for Relu {
     }
 
     fn launch(&self, inputs: &[TensorDesc], _: &[TensorDesc]) -> Launch {
-        Launch::elements(SHADER, "forward", inputs[0].shape.len(), &[])
+        let TensorDesc { shape, dtype } = inputs[0];
+        Launch::elements(Shader::Stored(SHADER, dtype), "forward", shape.len(), &[])
     }
 
     fn batched(&self, inputs: &[TensorDesc], _: &[TensorDesc]) -> Option<Batched> {
@@ -95,7 +96,13 @@ impl OpDef for ReluGrad {
     }
 
     fn launch(&self, inputs: &[TensorDesc], _: &[TensorDesc]) -> Launch {
-        Launch::elements(SHADER, "grad_input", inputs[0].shape.len(), &[])
+        let TensorDesc { shape, dtype } = inputs[0];
+        Launch::elements(
+            Shader::Stored(SHADER, dtype),
+            "grad_input",
+            shape.len(),
+            &[],
+        )
     }
 
     fn batched(&self, inputs: &[TensorDesc], _: &[TensorDesc]) -> Option<Batched> {

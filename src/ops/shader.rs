@@ -1,5 +1,6 @@
 //! A GPU dispatch as plain data. Nothing here knows wgpu.
 use super::ConvKernel;
+use crate::graph::DType;
 
 /// The most workgroups per dimension that WebGPU guarantees.
 const MAX_GROUPS: u32 = 65_535;
@@ -9,6 +10,8 @@ const MAX_GROUPS: u32 = 65_535;
 pub enum Shader {
     /// `shaders/<name>.wgsl` as it stands.
     Plain(&'static str),
+    /// `shaders/<name>.wgsl` with `Stored` for the elements of images and their gradients.
+    Stored(&'static str, DType),
     /// `shaders/conv2d.wgsl`, rendered.
     Conv2d(ConvKernel),
 }
@@ -68,7 +71,18 @@ impl Shader {
     pub fn label(self) -> String {
         match self {
             Shader::Plain(name) => name.to_string(),
+            Shader::Stored(name, DType::F32) => name.to_string(),
+            Shader::Stored(name, dtype) => format!("{name}.{dtype}"),
             Shader::Conv2d(kernel) => kernel.label(),
+        }
+    }
+
+    /// What images and their gradients are stored as.
+    pub fn stored(self) -> DType {
+        match self {
+            Shader::Plain(_) => DType::F32,
+            Shader::Stored(_, dtype) => dtype,
+            Shader::Conv2d(kernel) => kernel.stored,
         }
     }
 
@@ -76,9 +90,17 @@ impl Shader {
     pub fn wgsl(self) -> String {
         let source = match self {
             Shader::Plain(name) => plain(name).to_string(),
+            Shader::Stored(name, dtype) => {
+                format!("alias Stored = {dtype};\n\n{}", plain(name))
+            }
             Shader::Conv2d(kernel) => kernel.wgsl(),
         };
-        format!("{}\n{source}", include_str!("../../shaders/common.wgsl"))
+        let enable = match self.stored() {
+            DType::F16 => "enable f16;\n\n",
+            _ => "",
+        };
+        let common = include_str!("../../shaders/common.wgsl");
+        format!("{enable}{common}\n{source}")
     }
 }
 

@@ -1,5 +1,5 @@
 //! One training step and one evaluation step as ranges of nodes: data, network, loss, gradients, update.
-use crate::graph::{Gradients, Graph, Shape, TensorDesc, TensorId, backward};
+use crate::graph::{DType, Gradients, Graph, Shape, TensorDesc, TensorId, backward};
 use crate::model::{Arch, Mode, Network, build};
 use crate::ops::{Fill, RecordStates, Sgd, resize_taps};
 use anyhow::Result;
@@ -17,10 +17,13 @@ pub struct Source {
     pub taps: TensorId,
     /// Side of the images after resizing.
     pub size: usize,
+    /// What activations and their gradients are stored as, f32 or f16.
+    pub stored: DType,
 }
 
 impl Source {
-    /// Declares the states of the part called `name` with `count` images of `from`×`from`×`channels`.
+    /// Declares the states of the part called `name` with `count` images of `from`×`from`×`channels`, whose
+    /// activations are stored as f32.
     pub fn new(
         g: &mut Graph,
         name: &str,
@@ -40,6 +43,7 @@ impl Source {
             ),
             taps: g.state(&format!("data.taps.{from}.{size}"), TensorDesc::u32(taps)),
             size,
+            stored: DType::F32,
         }
     }
 }
@@ -142,7 +146,14 @@ fn forward(g: &mut Graph, arch: &Arch, source: &Source, batch: usize, mode: Mode
         &format!("indices.{batch}"),
         TensorDesc::u32(Shape::examples(batch)),
     );
-    let x = g.gather_images(source.images, indices, source.taps, source.size)?;
+    let Source {
+        images,
+        taps,
+        size,
+        stored,
+        ..
+    } = *source;
+    let x = g.gather_images(images, indices, taps, size, stored)?;
     let labels = g.gather_labels(source.labels, indices)?;
     let network = build(g, arch, x, mode)?;
     let [losses, correct] = g.cross_entropy(network.logits, labels, 0.0)?;

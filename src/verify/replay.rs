@@ -77,6 +77,12 @@ impl Output {
     pub fn to_torch(&self) -> Vec<f64> {
         let ours: Vec<f64> = match self.dtype {
             DType::F32 => widen::<f32>(&self.bytes),
+            DType::F16 => {
+                let bits: Vec<u16> = bytemuck::pod_collect_to_vec(&self.bytes);
+                bits.iter()
+                    .map(|&b| half::f16::from_bits(b).to_f64())
+                    .collect()
+            }
             DType::U32 => widen::<u32>(&self.bytes),
             DType::U8 => widen::<u8>(&self.bytes),
         };

@@ -6,7 +6,7 @@ use super::{
     replay::{self, Read, Run, Stage, bytes},
 };
 use crate::backend::Backend;
-use crate::graph::{Graph, Shape, TensorDesc};
+use crate::graph::{DType, Graph, Shape, TensorDesc};
 use crate::ops::resize_taps;
 use anyhow::{Context, Result, ensure};
 
@@ -53,7 +53,7 @@ pub fn build(g: &mut Graph, set: &Set) -> Result<Vec<Resize>> {
                 &format!("{name}/taps"),
                 TensorDesc::u32(Shape([to, 1, 1, t])),
             );
-            let x = g.gather_images(images, indices, taps, to)?;
+            let x = g.gather_images(images, indices, taps, to, DType::F32)?;
             let numbers: Vec<u32> = (0..n as u32).collect();
             let run = Run {
                 writes: vec![

@@ -1,11 +1,12 @@
 //! The native backend: runs a plan's dispatches one after another, each on all threads.
 mod buffer;
 pub mod conv;
+mod half;
 pub mod host;
 pub mod simd;
 
 use super::{Assignment, Backend, PlanId};
-use crate::graph::TensorId;
+use crate::graph::{TensorDesc, TensorId};
 use crate::ops::{View, ViewMut};
 use crate::plan::{Binding, Dispatch, Limits, Part, Place, Plan};
 use anyhow::{Context, Result, ensure};
@@ -88,6 +89,10 @@ impl Backend for Cpu {
 
     fn limits(&self) -> Limits {
         Limits::NONE
+    }
+
+    fn stores_f16(&self) -> bool {
+        true
     }
 
     fn memory(&self) -> Result<Option<u64>> {
@@ -198,11 +203,44 @@ fn run_dispatch(
         })
         .collect();
     let mut outputs = views(&mut written, &dispatch.outputs);
-    dispatch.op.def().run_cpu(&inputs, &mut outputs);
+    run_in_f32(dispatch, &inputs, &mut outputs);
     for (place, buffer) in written {
         match place {
             Place::Own(t) => *owned.get_mut(&t).expect("allocated by compile") = buffer,
             Place::Slot(slot) => pool[slots[slot]] = buffer,
+        }
+    }
+}
+
+/// Runs a kernel, which sees f32 in the place of f16.
+fn run_in_f32(dispatch: &Dispatch, inputs: &[View], outputs: &mut [ViewMut]) {
+    let wide: Vec<_> = inputs.iter().map(half::widened).collect();
+    let inputs = inputs.iter().zip(&wide).map(|(view, wide)| match wide {
+        Some(wide) => View {
+            desc: TensorDesc::f32(view.shape()),
+            bytes: bytemuck::cast_slice(wide),
+        },
+        None => *view,
+    });
+    let mut rooms: Vec<_> = outputs.iter().map(|view| half::room(view.desc)).collect();
+    let results = outputs.iter_mut().zip(&mut rooms);
+    let mut results: Vec<ViewMut> = results
+        .map(|(view, room)| match room {
+            Some(room) => ViewMut {
+                desc: TensorDesc::f32(view.desc.shape),
+                bytes: bytemuck::cast_slice_mut(room),
+            },
+            None => ViewMut {
+                desc: view.desc,
+                bytes: view.bytes,
+            },
+        })
+        .collect();
+    let inputs: Vec<View> = inputs.collect();
+    dispatch.op.def().run_cpu(&inputs, &mut results);
+    for (view, room) in outputs.iter_mut().zip(&rooms) {
+        if let Some(room) = room {
+            half::round(room, view.bytes);
         }
     }
 }

@@ -35,7 +35,8 @@ pub struct Device {
 impl Device {
     pub fn open(report: &AdapterReport, options: Options) -> Result<Device> {
         let adapter = &report.adapter;
-        let wanted = wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::PIPELINE_CACHE;
+        use wgpu::Features;
+        let wanted = Features::TIMESTAMP_QUERY | Features::PIPELINE_CACHE | Features::SHADER_F16;
         let descriptor = match options.portable {
             true => wgpu::DeviceDescriptor::default(),
             false => wgpu::DeviceDescriptor {

@@ -146,6 +146,11 @@ impl Backend for Gpu {
         }
     }
 
+    fn stores_f16(&self) -> bool {
+        let features = self.device.wgpu.features();
+        features.contains(wgpu::Features::SHADER_F16)
+    }
+
     fn memory(&self) -> Result<Option<u64>> {
         // A software adapter names all of the machine's memory, much of which may be taken.
         Ok(match self.device.memory {

@@ -107,7 +107,7 @@ impl OpDef for Activate {
     }
 
     fn launch(&self, inputs: &[TensorDesc], _: &[TensorDesc]) -> Launch {
-        let x = inputs[0].shape;
+        let TensorDesc { shape: x, dtype } = inputs[0];
         let entry = match self.skip {
             Skip::None => "activate",
             Skip::Plain => "activate_add",
@@ -115,7 +115,7 @@ impl OpDef for Activate {
         };
         let rectified = u32::from(self.skip == Skip::Activation);
         let params = [x.c() as u32, rectified];
-        Launch::elements(Shader::Plain("activate"), entry, x.len(), &params)
+        Launch::elements(Shader::Stored("activate", dtype), entry, x.len(), &params)
     }
 
     fn batched(&self, inputs: &[TensorDesc], _: &[TensorDesc]) -> Option<Batched> {

@@ -4,7 +4,7 @@ use super::{
     per_channel,
 };
 use crate::graph::{Graph, Node, TensorDesc, TensorId};
-use crate::ops::{BLOCK, Batched, Launch, OpDef, View, ViewMut, arity};
+use crate::ops::{BLOCK, Batched, Launch, OpDef, Shader, View, ViewMut, arity};
 use anyhow::Result;
 use rayon::prelude::*;
 
@@ -79,8 +79,9 @@ impl OpDef for BatchNormApply {
     }
 
     fn launch(&self, inputs: &[TensorDesc], _: &[TensorDesc]) -> Launch {
-        let x = inputs[0].shape;
-        Launch::elements(SHADER, "forward", x.len(), &[x.c() as u32, 0])
+        let TensorDesc { shape: x, dtype } = inputs[0];
+        let shader = Shader::Stored(SHADER, dtype);
+        Launch::elements(shader, "forward", x.len(), &[x.c() as u32, 0])
     }
 
     fn batched(&self, inputs: &[TensorDesc], _: &[TensorDesc]) -> Option<Batched> {

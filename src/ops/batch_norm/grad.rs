@@ -1,7 +1,7 @@
 //! The gradient of BatchNorm: two sums per channel in two stages, then one pass.
 use super::{FINISH_CHANNELS, Norm, SHADER, blocks, per_channel, reduction};
-use crate::graph::{Shape, TensorDesc};
-use crate::ops::{BLOCK, Batched, Launch, OpDef, View, ViewMut, arity};
+use crate::graph::{DType, Shape, TensorDesc};
+use crate::ops::{BLOCK, Batched, Launch, OpDef, Shader, View, ViewMut, arity};
 use anyhow::{Result, bail, ensure};
 use rayon::prelude::*;
 
@@ -76,7 +76,8 @@ impl OpDef for BatchNormGradPartials {
 
     fn launch(&self, inputs: &[TensorDesc], _: &[TensorDesc]) -> Launch {
         let (params, groups) = reduction(inputs[0].shape, self.images_per_block);
-        Launch::new(SHADER, "grad_block_sums", params, groups)
+        let shader = Shader::Stored(SHADER, inputs[0].dtype);
+        Launch::new(shader, "grad_block_sums", params, groups)
     }
 
     fn batched(&self, inputs: &[TensorDesc], _: &[TensorDesc]) -> Option<Batched> {
@@ -122,7 +123,8 @@ impl OpDef for BatchNormGradSum {
     fn launch(&self, inputs: &[TensorDesc], _: &[TensorDesc]) -> Launch {
         let Shape([blocks, _, _, c]) = inputs[0].shape;
         let params = vec![c as u32, blocks as u32];
-        Launch::new(SHADER, "grad_sum", params, c.div_ceil(FINISH_CHANNELS))
+        let shader = Shader::Stored(SHADER, DType::F32);
+        Launch::new(shader, "grad_sum", params, c.div_ceil(FINISH_CHANNELS))
     }
 
     fn flops(&self, inputs: &[TensorDesc], _: &[TensorDesc]) -> u64 {
@@ -218,7 +220,7 @@ impl OpDef for BatchNormGradInput {
     }
 
     fn launch(&self, inputs: &[TensorDesc], _: &[TensorDesc]) -> Launch {
-        let x = inputs[0].shape;
+        let TensorDesc { shape: x, dtype } = inputs[0];
         let share = BatchNormGradInput::share(self.training, self.count);
         let params = [x.c() as u32, share.to_bits()];
         let entry = if self.add {
@@ -226,7 +228,7 @@ impl OpDef for BatchNormGradInput {
         } else {
             "grad_input"
         };
-        Launch::elements(SHADER, entry, x.len(), &params)
+        Launch::elements(Shader::Stored(SHADER, dtype), entry, x.len(), &params)
     }
 
     fn batched(&self, inputs: &[TensorDesc], _: &[TensorDesc]) -> Option<Batched> {

@@ -15,11 +15,10 @@ pub use moments::BatchNormPartials;
 pub use norm::{BatchNormFinish, BatchNormFold, Norm};
 pub use pool::{BatchNormMaxPool, BatchNormMaxPoolGrad};
 
-use super::Shader;
 use crate::graph::{Graph, Shape, TensorDesc, TensorId};
 use anyhow::{Result, ensure};
 
-const SHADER: Shader = Shader::Plain("batch_norm");
+const SHADER: &str = "batch_norm";
 
 /// Channels that one workgroup of the reductions' first stage covers; it has 8 rows of as many invocations.
 const GROUP_CHANNELS: usize = 32;

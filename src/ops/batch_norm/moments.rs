@@ -2,7 +2,7 @@
 //! is ever squared before a mean is taken off, so a large mean costs no digits.
 use super::{SHADER, blocks, reduction};
 use crate::graph::{Shape, TensorDesc};
-use crate::ops::{Batched, Launch, OpDef, View, ViewMut, arity};
+use crate::ops::{Batched, Launch, OpDef, Shader, View, ViewMut, arity};
 use anyhow::Result;
 use rayon::prelude::*;
 
@@ -65,7 +65,8 @@ impl OpDef for BatchNormPartials {
 
     fn launch(&self, inputs: &[TensorDesc], _: &[TensorDesc]) -> Launch {
         let (params, groups) = reduction(inputs[0].shape, self.images_per_block);
-        Launch::new(SHADER, "moments_partials", params, groups)
+        let shader = Shader::Stored(SHADER, inputs[0].dtype);
+        Launch::new(shader, "moments_partials", params, groups)
     }
 
     fn batched(&self, inputs: &[TensorDesc], _: &[TensorDesc]) -> Option<Batched> {

@@ -9,7 +9,7 @@ use crate::ops::{Batched, Launch, OpDef, Shader, View, ViewMut, Window, arity};
 use anyhow::{Result, ensure};
 use rayon::prelude::*;
 
-const SHADER: Shader = Shader::Plain("batch_norm_pool");
+const SHADER: &str = "batch_norm_pool";
 
 /// `[x, norm] → [y, winner]`: of each window the value of x with the largest `x·scale + shift`, and the
 /// number of its tap, `k·kernel + l` (u8). Padding never wins; of equals the first in row-major order
@@ -44,7 +44,7 @@ impl OpDef for BatchNormMaxPool {
         ensure!(kernel * kernel <= 255, "a window of {kernel} is too large");
         let Shape([n, h, w, c]) = x.shape;
         let y = Shape([n, self.window.out(h)?, self.window.out(w)?, c]);
-        Ok(vec![TensorDesc::f32(y), TensorDesc::u8(y)])
+        Ok(vec![x.with_shape(y), TensorDesc::u8(y)])
     }
 
     fn run_cpu(&self, inputs: &[View], outputs: &mut [ViewMut]) {
@@ -85,7 +85,8 @@ impl OpDef for BatchNormMaxPool {
         let mut params = geometry(self.window, inputs[0].shape, y);
         params.insert(0, y.len() as u32);
         // One invocation writes four elements, of which the winners share a word.
-        Launch::new(SHADER, "forward", params, y.len().div_ceil(4 * 256))
+        let shader = Shader::Stored(SHADER, inputs[0].dtype);
+        Launch::new(shader, "forward", params, y.len().div_ceil(4 * 256))
     }
 
     fn batched(&self, inputs: &[TensorDesc], _: &[TensorDesc]) -> Option<Batched> {
@@ -108,6 +109,7 @@ impl OpDef for BatchNormMaxPoolGrad {
             winner.dtype == DType::U8 && winner.shape == dz.shape,
             "winners {winner} and gradient {dz} differ"
         );
+        ensure!(dz.dtype == x.dtype, "gradient {dz} is not like {x}");
         Norm::check(norm, x)?;
         per_channel(x, &[dbeta, dgamma])?;
         Ok(vec![x])
@@ -149,7 +151,8 @@ impl OpDef for BatchNormMaxPoolGrad {
         let mut params = geometry(self.window, dx, inputs[0].shape);
         let share = BatchNormGradInput::share(true, self.count);
         params.push(share.to_bits());
-        Launch::elements(SHADER, "grad_input", dx.len(), &params)
+        let shader = Shader::Stored(SHADER, outputs[0].dtype);
+        Launch::elements(shader, "grad_input", dx.len(), &params)
     }
 
     fn batched(&self, inputs: &[TensorDesc], _: &[TensorDesc]) -> Option<Batched> {

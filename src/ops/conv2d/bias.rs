@@ -29,7 +29,7 @@ impl OpDef for Conv2dGradBias {
 
     fn infer(&self, inputs: &[TensorDesc]) -> Result<Vec<TensorDesc>> {
         let [dy] = arity(inputs)?;
-        ensure!(dy == TensorDesc::f32(dy.shape), "gradient {dy} must be f32");
+        ensure!(dy.dtype.is_float(), "gradient {dy} is not of numbers");
         let splits = dy.shape.n().div_ceil(self.images_per_split);
         let partials = Shape::channels(dy.shape.c()).with_n(splits);
         Ok(vec![TensorDesc::f32(partials)])
@@ -64,7 +64,7 @@ impl OpDef for Conv2dGradBias {
         let params = params.map(|p| u32::try_from(p).expect("sizes below 2^32"));
         let groups = outputs[0].shape.n() * c_out.div_ceil(16);
         Launch::new(
-            Shader::Plain("conv2d_bias"),
+            Shader::Stored("conv2d_bias", inputs[0].dtype),
             "grad_bias",
             params.to_vec(),
             groups,

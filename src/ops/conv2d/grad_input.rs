@@ -93,7 +93,7 @@ impl OpDef for Conv2dGradInput {
             inputs.len()
         );
         let (dy, w) = (inputs[0], inputs[1]);
-        let dx = TensorDesc::f32(self.x);
+        let dx = dy.with_shape(self.x);
         let y = result(dx, w, self.window)?;
         ensure!(dy == y, "gradient {dy} is not of the output {y}");
         if self.add {
@@ -150,7 +150,14 @@ impl OpDef for Conv2dGradInput {
         let row_tiles = self.classes() * self.blocks().count(x.n());
         let groups = row_tiles * x.c().div_ceil(TILE);
         let images = self.blocks().images_per_unit;
-        launch(pass, [x, w, dy], self.window, images, groups)
+        launch(
+            pass,
+            inputs[0].dtype,
+            [x, w, dy],
+            self.window,
+            images,
+            groups,
+        )
     }
 
     fn batched(&self, inputs: &[TensorDesc], outputs: &[TensorDesc]) -> Option<Batched> {

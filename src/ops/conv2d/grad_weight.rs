@@ -79,7 +79,8 @@ impl OpDef for Conv2dGradWeight {
         };
         let shapes = [inputs[0].shape, self.w, inputs[1].shape];
         let groups = outputs[0].shape.n() * tiles(self.w);
-        launch(pass, shapes, self.window, self.images_per_split, groups)
+        let (stored, images) = (inputs[0].dtype, self.images_per_split);
+        launch(pass, stored, shapes, self.window, images, groups)
     }
 
     fn batched(&self, inputs: &[TensorDesc], outputs: &[TensorDesc]) -> Option<Batched> {

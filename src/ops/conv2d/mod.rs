@@ -173,7 +173,8 @@ impl OpDef for Conv2d {
         };
         let blocks = Blocks::of_pixels(y, TILE);
         let groups = blocks.count(y.n()) * y.c().div_ceil(TILE);
-        launch(pass, [x, w, y], self.window, blocks.images_per_unit, groups)
+        let (stored, images) = (inputs[0].dtype, blocks.images_per_unit);
+        launch(pass, stored, [x, w, y], self.window, images, groups)
     }
 
     fn batched(&self, inputs: &[TensorDesc], outputs: &[TensorDesc]) -> Option<Batched> {
@@ -190,11 +191,11 @@ impl OpDef for Conv2d {
     }
 }
 
-/// Description of the convolution's result.
+/// Description of the convolution's result, which is stored as the image is.
 fn result(x: TensorDesc, w: TensorDesc, window: Window) -> Result<TensorDesc> {
     ensure!(
-        x.dtype == DType::F32 && w.dtype == DType::F32,
-        "image {x} and weight {w} must be f32"
+        x.dtype.is_float() && w.dtype == DType::F32,
+        "image {x} must be f32 or f16 and weight {w} f32"
     );
     let [n, height, width, c] = x.shape.0;
     let [k_h, k_w, c_in, c_out] = w.shape.0;
@@ -208,7 +209,7 @@ fn result(x: TensorDesc, w: TensorDesc, window: Window) -> Result<TensorDesc> {
         "image {x} has {c} channels, but weight {w} takes {c_in}"
     );
     let shape = Shape([n, window.out(height)?, window.out(width)?, c_out]);
-    Ok(TensorDesc::f32(shape))
+    Ok(x.with_shape(shape))
 }
 
 /// Checks that `norm` has its four rows for the channels of `x`.
@@ -223,10 +224,12 @@ fn flops(w: Shape, y: Shape) -> u64 {
     2 * y.rows() as u64 * w.len() as u64
 }
 
-/// A dispatch of the generated kernel; x, w and y in `shapes`. `images` are those of a unit of the
+/// A dispatch of the generated kernel; x, w and y in `shapes`; x, y and their gradients are
+/// `stored` as f32 or f16. `images` are those of a unit of the
 /// rows, or of a split of the weight's gradient.
 fn launch(
     pass: ConvPass,
+    stored: DType,
     shapes: [Shape; 3],
     window: Window,
     images: usize,
@@ -251,6 +254,6 @@ fn launch(
         images,
     ];
     let params = params.map(|p| u32::try_from(p).expect("sizes below 2^32"));
-    let shader = Shader::Conv2d(ConvKernel { pass, vec4 });
+    let shader = Shader::Conv2d(ConvKernel { pass, stored, vec4 });
     Launch::new(shader, pass.entry(), params.to_vec(), groups)
 }

@@ -1,5 +1,6 @@
 //! `shaders/conv2d.wgsl` is a template; this names its variants and renders them.
 use super::Mask;
+use crate::graph::DType;
 use minijinja::{Environment, Value, context};
 use std::collections::BTreeMap;
 
@@ -34,6 +35,8 @@ pub enum ConvPass {
 pub struct ConvKernel {
     /// The kernel.
     pub pass: ConvPass,
+    /// What images and their gradients are stored as, f32 or f16.
+    pub stored: DType,
     /// Whether all channel counts are multiples of 4 and four channels are loaded at once.
     pub vec4: bool,
 }
@@ -108,6 +111,9 @@ impl ConvKernel {
         if self.vec4 {
             label += ".vec4";
         }
+        if self.stored != DType::F32 {
+            label = format!("{label}.{}", self.stored);
+        }
         label
     }
 
@@ -129,6 +135,7 @@ impl ConvKernel {
             pass => self.pass.entry(),
             output_mask => matches!(self.pass, ConvPass::GradInput { mask: Mask::Output, .. }),
             at,
+            stored => self.stored.to_string(),
             vec4 => self.vec4,
             lanes,
             four,
