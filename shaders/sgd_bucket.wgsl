@@ -14,7 +14,7 @@ struct Segment {
 struct Params {
     count: u32, // segments
     momentum: f32,
-    nesterov: u32, // 0 or 1
+    flags: u32, // 1: Nesterov; 2: lr is followed by what g is multiplied by, 0 for no update
     weight_decay: f32,
     // Two vectors per segment: (group, p, len, g) and (partials, 0, 0, 0).
     table: array<vec4<u32>, 1022>,
@@ -22,9 +22,17 @@ struct Params {
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> g: array<f32>;        // [all partial gradients]
-@group(0) @binding(2) var<storage, read> lr: array<f32>;       // [1]
+@group(0) @binding(2) var<storage, read> lr: array<f32>;       // [1] or [2]
 @group(0) @binding(3) var<storage, read_write> p: array<f32>;  // [all parameters]
 @group(0) @binding(4) var<storage, read_write> m: array<f32>;  // [all parameters], only with momentum
+
+/// What the gradients are multiplied by.
+fn unscale() -> f32 {
+    if ((params.flags & 2u) == 0u) {
+        return 1.0;
+    }
+    return lr[1];
+}
 
 /// The last segment that begins at this workgroup or before, by halving.
 fn segment_of(group: u32) -> Segment {
@@ -59,9 +67,10 @@ fn step(
     let number = flat_group(group, groups);
     let s = segment_of(number);
     let i = (number - s.group) * 256u + local;
-    if (i < s.len) {
+    let factor = unscale();
+    if (i < s.len && factor != 0.0) {
         let at = s.p + i;
-        p[at] -= lr[0] * (gradient(s, i) + params.weight_decay * p[at]);
+        p[at] -= lr[0] * (gradient(s, i) * factor + params.weight_decay * p[at]);
     }
 }
 
@@ -74,11 +83,45 @@ fn step_momentum(
     let number = flat_group(group, groups);
     let s = segment_of(number);
     let i = (number - s.group) * 256u + local;
-    if (i < s.len) {
+    let factor = unscale();
+    if (i < s.len && factor != 0.0) {
         let at = s.p + i;
-        let d = gradient(s, i) + params.weight_decay * p[at];
+        let d = gradient(s, i) * factor + params.weight_decay * p[at];
         let velocity = params.momentum * m[at] + d;
         m[at] = velocity;
-        p[at] -= lr[0] * select(velocity, d + params.momentum * velocity, params.nesterov == 1u);
+        p[at] -= lr[0] * select(velocity, d + params.momentum * velocity, (params.flags & 1u) == 1u);
+    }
+}
+
+// flags[block] = 1 if a partial gradient of the block's elements is infinite or not a number, else 0.
+@group(0) @binding(2) var<storage, read_write> overflowed: array<u32>;  // [blocks]
+
+var<workgroup> seen: array<u32, 256>;
+
+@compute @workgroup_size(256)
+fn check(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let number = flat_group(group, groups);
+    let s = segment_of(number);
+    let i = (number - s.group) * 256u + local;
+    var own = 0u;
+    if (i < s.len) {
+        for (var part = 0u; part < s.partials; part++) {
+            // From the bits, since compilers may assume that floats are finite.
+            let bits = bitcast<u32>(g[s.g + part * s.len + i]);
+            own |= select(0u, 1u, (bits & 0x7f800000u) == 0x7f800000u);
+        }
+    }
+    seen[local] = own;
+    workgroupBarrier();
+    // A dispatch that was folded into two dimensions may have blocks to spare.
+    if (local == 0u && number - s.group < (s.len + 255u) / 256u) {
+        for (var other = 1u; other < 256u; other++) {
+            own |= seen[other];
+        }
+        overflowed[number] = own;
     }
 }

@@ -1,7 +1,7 @@
 //! The table of cases, one or more for every op. What is asked of them is in the neighbouring files.
 //! A new op is a new row of `all`.
 use crate::case::{Case, differentiable, plain};
-use crate::{fused, fused_norm};
+use crate::{fused, fused_norm, loss_scale};
 use resnet::graph::{DType, Shape, TensorDesc, TensorId};
 use resnet::ops::{AdamW, AdamWCorrection, BatchNorm, Fill, Sgd, SumPartials, Window, resize_taps};
 
@@ -15,6 +15,7 @@ pub fn all() -> Vec<Case> {
     cases.extend(pools());
     cases.extend(losses());
     cases.extend(optimisers());
+    cases.extend(loss_scale::cases());
     cases.extend(gathers());
     cases.extend(not_numbers());
     cases.push(network());

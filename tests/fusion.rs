@@ -3,7 +3,7 @@
 use crate::device::{self, floats};
 use resnet::backend::{Backend, cpu::Cpu, gpu::Options};
 use resnet::bench::Settings;
-use resnet::graph::{Graph, TensorId, fuse};
+use resnet::graph::{DType, Graph, TensorId, fuse};
 use resnet::model::{Arch, Block, Param, Role, Stage, initialise};
 use resnet::ops::resize_taps;
 use resnet::plan::{Limits, plan};
@@ -253,24 +253,30 @@ fn fused_evaluations_are_the_unfused_ones() {
 /// The chapter's network and batch: what a step costs by the plan's own count.
 #[test]
 fn a_step_costs_what_it_should() {
-    let totals = |fuse| {
+    let totals = |fuse, stored| {
         let settings = Settings {
             batch_size: 256,
             image_size: 96,
             steps: 1,
             fuse,
+            stored,
         };
         let dump = settings.dump(Limits::NONE).unwrap();
         dump.lines().last().unwrap().to_string()
     };
     assert_eq!(
-        totals(true),
+        totals(true, DType::F32),
         "130 dispatches, 486906253352 FLOP, 5321733756 B moved; \
          51 pool buffers of 909962240 B, inputs and states 44976176 B"
     );
     assert_eq!(
-        totals(false),
+        totals(false, DType::F32),
         "363 dispatches, 488298771594 FLOP, 10407278036 B moved; \
          82 pool buffers of 1558505472 B, inputs and states 44957232 B"
+    );
+    assert_eq!(
+        totals(true, DType::F16),
+        "137 dispatches, 486929251630 FLOP, 2976935888 B moved; \
+         51 pool buffers of 506522624 B, inputs and states 44976184 B"
     );
 }

@@ -13,6 +13,7 @@ mod fusion;
 mod gradients;
 mod graph;
 mod half;
+mod loss_scale;
 mod parity;
 mod partials;
 mod resize;

@@ -222,12 +222,15 @@ fn spirv_val(kernel: Kernel, spirv: &[u8]) {
 fn steps() -> Vec<Plan> {
     let data = data::load(Some("sample")).unwrap();
     let mut plans = Vec::new();
-    for (batch_size, image_size, fuse) in [
-        (256, 96, false),
-        (4, 28, false),
-        (256, 96, true),
-        (4, 28, true),
-    ] {
+    let both = [DType::F32, DType::F16];
+    for (batch_size, image_size, fuse, stored) in both.into_iter().flat_map(|stored| {
+        [
+            (256, 96, false, stored),
+            (4, 28, false, stored),
+            (256, 96, true, stored),
+            (4, 28, true, stored),
+        ]
+    }) {
         let spec = Spec {
             arch: Arch::resnet18_d2l(1, 10),
             batch_size,
@@ -239,6 +242,7 @@ fn steps() -> Vec<Plan> {
                 weight_decay: 1e-4,
             }),
             fuse,
+            stored,
         };
         let prepared = Prepared::new(&spec, &data, Limits::NONE).unwrap();
         let both = [Part::Train, Part::Test].map(|part| prepared.plan(part).unwrap().clone());

@@ -5,12 +5,14 @@ use resnet::backend::cpu::Cpu;
 use resnet::backend::gpu::Options;
 use resnet::config::TrainConfig;
 use resnet::data::{self, Dataset};
-use resnet::graph::{Graph, Shape, TensorDesc};
+use resnet::graph::{DType, Graph, Shape, TensorDesc};
 use resnet::model::{self, Arch, Mode, Stage, initialise};
 use resnet::plan::Limits;
 use resnet::report::{Console, Progress};
 use resnet::train::checkpoint::{self, WeightsInfo};
 use resnet::train::{Optimizer, Outcome, Part, Prepared, Run, Session, Spec};
+use safetensors::{SafeTensors, tensor::TensorView};
+use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
@@ -19,12 +21,13 @@ use tempfile::TempDir;
 const BATCH: usize = 4;
 
 /// Opens a fresh backend; a backend serves one graph.
-type Open = fn() -> Box<dyn Backend>;
+pub type Open = fn() -> Box<dyn Backend>;
 
-/// The CPU, and the GPU where there is one.
-fn devices() -> Vec<(&'static str, Open)> {
+/// The CPU, and the GPU where there is one that stores such elements.
+pub fn devices(stored: DType) -> Vec<(&'static str, Open)> {
     let mut devices: Vec<(&'static str, Open)> = vec![("cpu", || Box::new(Cpu::new().unwrap()))];
-    if device::adapter().is_some() {
+    let gpu = || device::open(device::adapter().unwrap(), Options::default());
+    if device::adapter().is_some() && (stored == DType::F32 || gpu().stores_f16()) {
         devices.push(("gpu", || {
             Box::new(device::open(device::adapter().unwrap(), Options::default()))
         }));
@@ -55,6 +58,7 @@ fn spec(momentum: f32) -> Spec {
             weight_decay: 0.0,
         }),
         fuse: true,
+        stored: DType::F32,
     }
 }
 
@@ -69,6 +73,31 @@ fn session(spec: &Spec, data: &Dataset, backend: Box<dyn Backend>, limits: Limit
         session.write(tensor, &values).unwrap();
     }
     session
+}
+
+/// A session of three batches on a device.
+pub fn session_on(
+    backend: Box<dyn Backend>,
+    batch_size: usize,
+    stored: DType,
+    fuse: bool,
+) -> Session {
+    let spec = Spec {
+        batch_size,
+        stored,
+        fuse,
+        ..spec(0.9)
+    };
+    let limits = backend.limits();
+    session(&spec, &sample(), backend, limits)
+}
+
+/// The tensors in a file, by name.
+pub fn tensors(path: &Path) -> BTreeMap<String, Vec<u8>> {
+    let bytes = std::fs::read(path).unwrap();
+    let file = SafeTensors::deserialize(&bytes).unwrap();
+    let tensor = |(name, view): (String, TensorView)| (name, view.data().to_vec());
+    file.tensors().into_iter().map(tensor).collect()
 }
 
 /// The losses of three steps and the bits of every parameter after them.
@@ -93,7 +122,10 @@ fn three_steps(backend: Box<dyn Backend>, limits: Limits) -> (Vec<f32>, Vec<u32>
 #[test]
 fn the_backends_agree_on_three_steps() {
     let (cpu, _) = three_steps(Box::new(Cpu::new().unwrap()), Limits::NONE);
-    let Some((_, open)) = devices().into_iter().find(|(name, _)| *name == "gpu") else {
+    let Some((_, open)) = devices(DType::F32)
+        .into_iter()
+        .find(|(name, _)| *name == "gpu")
+    else {
         return;
     };
     let gpu = open();
@@ -109,7 +141,7 @@ fn the_backends_agree_on_three_steps() {
 
 #[test]
 fn the_same_seed_gives_the_same_bits() {
-    for (name, open) in devices() {
+    for (name, open) in devices(DType::F32) {
         let backend = || open();
         let limits = backend().limits();
         assert_eq!(
@@ -139,7 +171,7 @@ fn chunks_along_n_change_nothing() {
         max_binding: 64 << 10,
         offset_alignment: 32,
     };
-    for (name, open) in devices() {
+    for (name, open) in devices(DType::F32) {
         // Parameters, gradients and images must fit whole, so only activations are to be cut.
         let (spec, data) = tiny();
         let prepared = Prepared::new(
@@ -199,9 +231,12 @@ fn first_step(backend: Box<dyn Backend>, limits: Limits) -> (Vec<f32>, Vec<u32>)
 }
 
 /// Trains until `epochs` in `folder`, resuming what is there.
-fn train(folder: &Path, backend: Box<dyn Backend>, epochs: usize) -> Progress {
+pub fn train(folder: &Path, backend: Box<dyn Backend>, epochs: usize, stored: DType) -> Progress {
     let data = sample();
-    let spec = spec(0.9);
+    let spec = Spec {
+        stored,
+        ..spec(0.9)
+    };
     let limits = backend.limits();
     let mut session = session(&spec, &data, backend, limits);
     let mut progress = match folder.join("checkpoints").exists() {
@@ -242,11 +277,11 @@ fn train(folder: &Path, backend: Box<dyn Backend>, epochs: usize) -> Progress {
 
 #[test]
 fn a_resumed_run_has_the_bits_of_an_unbroken_one() {
-    for (name, open) in devices() {
+    for (name, open) in devices(DType::F32) {
         let (unbroken, broken) = (TempDir::new().unwrap(), TempDir::new().unwrap());
-        train(unbroken.path(), open(), 2);
-        train(broken.path(), open(), 1);
-        train(broken.path(), open(), 2);
+        train(unbroken.path(), open(), 2, DType::F32);
+        train(broken.path(), open(), 1, DType::F32);
+        train(broken.path(), open(), 2, DType::F32);
         let weights = |folder: &TempDir| {
             let newest = checkpoint::latest(folder.path()).unwrap();
             std::fs::read(newest.join("weights.safetensors")).unwrap()

@@ -5,6 +5,7 @@ pub mod profile;
 
 use crate::backend::Backend;
 use crate::data::{Dataset, Images};
+use crate::graph::DType;
 use crate::model::{Arch, initialise};
 use crate::ops::Shader;
 use crate::plan::{Limits, Plan, Roofline, descs};
@@ -27,6 +28,8 @@ pub struct Settings {
     pub steps: usize,
     /// Whether the steps are fused.
     pub fuse: bool,
+    /// What activations and their gradients are stored as, f32 or f16.
+    pub stored: DType,
 }
 
 /// What was measured.
@@ -139,6 +142,7 @@ impl Settings {
                 weight_decay: 0.0,
             }),
             fuse: self.fuse,
+            stored: self.stored,
         }
     }
 

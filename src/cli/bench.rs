@@ -4,6 +4,7 @@ use super::hardware::Hardware;
 use crate::backend::Choice;
 use crate::bench::profile::Row;
 use crate::bench::{Report, Settings, cards, measure};
+use crate::config::Precision;
 use crate::plan::Roofline;
 use crate::report::mib;
 use anyhow::{Context, Result, bail, ensure};
@@ -41,6 +42,9 @@ pub struct Args {
     /// Runs every node by itself, as the reference for the fused steps.
     #[arg(long)]
     no_fuse: bool,
+    /// What activations and their gradients are stored as.
+    #[arg(long, value_enum, default_value = "f32")]
+    precision: Precision,
     /// Times every kernel of a training step too.
     #[arg(long)]
     profile: bool,
@@ -93,7 +97,7 @@ pub fn run(args: Args) -> Result<()> {
         }
         return Ok(());
     }
-    let backend = args.hardware.open(&args.device)?;
+    let backend = args.hardware.open(&args.device, args.precision)?;
     if args.dump_graph {
         write!(out, "{}", settings.dump(backend.limits())?)?;
         return Ok(());
@@ -131,6 +135,7 @@ fn settings(args: &Args) -> Result<Settings> {
         image_size: args.image_size,
         steps: args.steps,
         fuse: !args.no_fuse,
+        stored: args.precision.stored(),
     })
 }
 

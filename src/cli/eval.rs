@@ -1,7 +1,7 @@
 //! `resnet eval`: loss, accuracy, per-class accuracy and the confusion matrix on the test images.
 use super::hardware::Hardware;
 use crate::backend::Choice;
-use crate::config::TrainConfig;
+use crate::config::{Precision, TrainConfig};
 use crate::data;
 use crate::report::{Confusion, Sums};
 use crate::train::checkpoint::{self, WeightsInfo};
@@ -39,6 +39,9 @@ pub struct Args {
     /// Runs every node by itself, as the reference for the fused steps.
     #[arg(long)]
     no_fuse: bool,
+    /// What activations are stored as; by default what the run was trained with.
+    #[arg(long, value_enum)]
+    precision: Option<Precision>,
     /// One JSON object instead of text.
     #[arg(long)]
     json: bool,
@@ -72,6 +75,7 @@ pub fn run(args: Args) -> Result<()> {
         false => TrainConfig::default(),
     };
     config.data = args.data.or(config.data);
+    config.precision = args.precision.unwrap_or(config.precision);
     config.batch_size = args.batch_size.unwrap_or(config.batch_size);
     config.limit_batches = args.limit_batches.or(config.limit_batches);
     ensure!(config.batch_size > 0, "--batch-size must be at least 1");
@@ -94,7 +98,7 @@ pub fn run(args: Args) -> Result<()> {
         data.classes.len(),
         data.test.channels
     );
-    let backend = args.hardware.open(&args.device)?;
+    let backend = args.hardware.open(&args.device, config.precision)?;
     let spec = Spec {
         arch,
         batch_size: config.batch_size,
@@ -102,6 +106,7 @@ pub fn run(args: Args) -> Result<()> {
         limit_batches: config.limit_batches,
         optimizer: None,
         fuse: config.fuse && !args.no_fuse,
+        stored: config.precision.stored(),
     };
     let prepared = Prepared::new(&spec, &data, backend.limits())?;
     prepared.check_memory(&spec, &data, backend.as_ref())?;

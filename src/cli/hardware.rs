@@ -1,7 +1,8 @@
 //! The flags that say how a device is used, shared by all commands that run on one.
 use crate::backend::gpu::Options;
 use crate::backend::{self, Backend, Choice};
-use anyhow::Result;
+use crate::config::Precision;
+use anyhow::{Result, ensure};
 use std::num::NonZeroUsize;
 
 /// How the device is used.
@@ -16,11 +17,11 @@ pub struct Hardware {
 }
 
 impl Hardware {
-    /// Opens the device, with a word on stderr where the choice needs one.
+    /// Opens a device that can store what is asked for, with a word on stderr where the choice needs one.
     ///
     /// # Errors
-    /// When it is not there or cannot be opened.
-    pub fn open(&self, choice: &Choice) -> Result<Box<dyn Backend>> {
+    /// When it is not there, cannot be opened, or has no f16 where that is asked for.
+    pub fn open(&self, choice: &Choice, precision: Precision) -> Result<Box<dyn Backend>> {
         let options = Options {
             checked: self.checked,
             ..Options::default()
@@ -29,6 +30,12 @@ impl Hardware {
         if let Some(note) = note {
             eprintln!("{note}");
         }
+        ensure!(
+            precision == Precision::F32 || backend.stores_f16(),
+            "--precision f16: {} has no shader-f16; take --precision f32, or another --device: \
+             `resnet devices` shows which have it",
+            backend.device()
+        );
         Ok(backend)
     }
 }

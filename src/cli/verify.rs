@@ -1,6 +1,7 @@
 //! `resnet verify`: arguments and printing.
 use super::hardware::Hardware;
 use crate::backend::Choice;
+use crate::config::Precision;
 use crate::verify::{Case, Check, Report, Rule, Set, run as replay, worst};
 use anyhow::{Result, ensure};
 use std::io::{Write, stdout};
@@ -40,7 +41,7 @@ pub fn run(args: Args) -> Result<()> {
         Some(dir) => Set::open(dir)?,
         None => Set::built_in()?,
     };
-    let mut backend = args.hardware.open(&args.device)?;
+    let mut backend = args.hardware.open(&args.device, Precision::F32)?;
     let mut out = stdout().lock();
     if !args.json {
         writeln!(out, "{}", backend.device())?;

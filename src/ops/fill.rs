@@ -1,9 +1,9 @@
 //! A tensor of one repeated value: the gradient of a mean with respect to its terms.
-use super::{Launch, OpDef, Shader, View, ViewMut, arity};
+use super::{Launch, OpDef, SCALING, Shader, View, ViewMut, arity};
 use crate::graph::{Shape, TensorDesc};
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
-/// `[] → [y]`, every element `value`.
+/// `[(scaling)] → [y]`, every element `value`, times the first of `scaling`, the state of [`super::Rescale`].
 #[derive(Clone, PartialEq, Debug)]
 pub struct Fill {
     /// The value.
@@ -18,19 +18,27 @@ impl OpDef for Fill {
     }
 
     fn infer(&self, inputs: &[TensorDesc]) -> Result<Vec<TensorDesc>> {
-        let [] = arity(inputs)?;
+        if !inputs.is_empty() {
+            let [scaling] = arity(inputs)?;
+            ensure!(scaling == SCALING, "{scaling} is not {SCALING}");
+        }
         Ok(vec![TensorDesc::f32(self.shape)])
     }
 
-    fn run_cpu(&self, _: &[View], outputs: &mut [ViewMut]) {
-        outputs[0].f32().fill(self.value);
+    fn run_cpu(&self, inputs: &[View], outputs: &mut [ViewMut]) {
+        let scale = inputs.first().map_or(1.0, |scaling| scaling.f32()[0]);
+        outputs[0].f32().fill(self.value * scale);
     }
 
-    fn launch(&self, _: &[TensorDesc], outputs: &[TensorDesc]) -> Launch {
+    fn launch(&self, inputs: &[TensorDesc], outputs: &[TensorDesc]) -> Launch {
         let count = outputs[0].shape.len();
         Launch::elements(
             Shader::Plain("fill"),
-            "forward",
+            if inputs.is_empty() {
+                "forward"
+            } else {
+                "scaled"
+            },
             count,
             &[self.value.to_bits()],
         )

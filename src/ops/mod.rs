@@ -9,6 +9,7 @@ mod fill;
 mod gather;
 mod global_avg_pool;
 mod linear;
+mod loss_scale;
 mod max_pool;
 mod record;
 mod relu;
@@ -33,6 +34,7 @@ pub use cross_entropy::{CrossEntropy, CrossEntropyGrad};
 pub use fill::Fill;
 pub use gather::{GatherImages, GatherLabels, resize_taps};
 pub use global_avg_pool::{GlobalAvgPool, GlobalAvgPoolGrad};
+pub use loss_scale::{AnyFlag, FIRST_SCALE, GradientCheck, Rescale, SCALING};
 pub use max_pool::{MaxPool, MaxPoolGrad};
 pub use record::{RECORD_CAPACITY, Record, RecordStates};
 pub use relu::{Relu, ReluGrad};
@@ -146,6 +148,7 @@ ops!(
     AdamW,
     AdamWCorrection,
     Add,
+    AnyFlag,
     BatchNormApply,
     BatchNormFinish,
     BatchNormFold,
@@ -166,11 +169,13 @@ ops!(
     GatherLabels,
     GlobalAvgPool,
     GlobalAvgPoolGrad,
+    GradientCheck,
     MaxPool,
     MaxPoolGrad,
     Record,
     Relu,
     ReluGrad,
+    Rescale,
     Sgd,
     SgdBucket,
     SumPartials,

@@ -1,5 +1,5 @@
 //! Stochastic gradient descent with momentum, Nesterov's variant and weight decay.
-use super::{BLOCK, Launch, OpDef, Shader, View, ViewMut, arity};
+use super::{BLOCK, Launch, OpDef, Shader, View, ViewMut, arity, loss_scale::STEP};
 use crate::graph::{Shape, TensorDesc};
 use anyhow::{Result, ensure};
 use rayon::prelude::*;
@@ -7,6 +7,8 @@ use rayon::prelude::*;
 const SHADER: Shader = Shader::Plain("sgd");
 
 /// `[g, lr: 1×1×1×1]`, states `[p]`, or `[p, m]` where `momentum > 0`; `g`, `p` and `m` have one shape.
+/// For lr may stand `[lr, unscale]`, the step of [`super::Rescale`]: `g` is multiplied by `unscale`, and
+/// where that is 0 nothing is updated.
 ///
 /// ```text
 /// d = g + weight_decay·p
@@ -26,17 +28,24 @@ pub struct Sgd {
 }
 
 impl Sgd {
-    /// The step of some elements without momentum.
-    pub(super) fn step(&self, lr: f32, g: &[f32], p: &mut [f32]) {
+    /// Of the kernels: 1 for Nesterov's momentum, 2 where the learning rate is followed by `unscale`.
+    pub(super) fn flags(&self, lr: TensorDesc) -> u32 {
+        u32::from(self.nesterov) | if lr == STEP { 2 } else { 0 }
+    }
+
+    /// The step of some elements without momentum; `step` is that of the op's second input.
+    pub(super) fn step(&self, step: [f32; 2], g: &[f32], p: &mut [f32]) {
+        let [lr, unscale] = step;
         for (p, g) in p.iter_mut().zip(g) {
-            *p -= lr * (g + self.weight_decay * *p);
+            *p -= lr * (g * unscale + self.weight_decay * *p);
         }
     }
 
     /// The step of some elements with momentum.
-    pub(super) fn step_momentum(&self, lr: f32, g: &[f32], p: &mut [f32], m: &mut [f32]) {
+    pub(super) fn step_momentum(&self, step: [f32; 2], g: &[f32], p: &mut [f32], m: &mut [f32]) {
+        let [lr, unscale] = step;
         for ((p, m), g) in p.iter_mut().zip(m).zip(g) {
-            let d = g + self.weight_decay * *p;
+            let d = g * unscale + self.weight_decay * *p;
             *m = self.momentum * *m + d;
             *p -= lr
                 * if self.nesterov {
@@ -48,6 +57,23 @@ impl Sgd {
     }
 }
 
+/// Errs unless it is a learning rate, alone or with `unscale`.
+pub(super) fn check_step(lr: TensorDesc) -> Result<()> {
+    let alone = TensorDesc::f32(Shape::channels(1));
+    ensure!(
+        lr == alone || lr == STEP,
+        "learning rate {lr} is neither {alone} nor {STEP}"
+    );
+    Ok(())
+}
+
+/// Learning rate and `unscale`; `None` where there is no update.
+pub(super) fn step(lr: View) -> Option<[f32; 2]> {
+    let lr = lr.f32();
+    let unscale = lr.get(1).copied().unwrap_or(1.0);
+    (unscale != 0.0).then_some([lr[0], unscale])
+}
+
 impl OpDef for Sgd {
     fn name(&self) -> &'static str {
         "sgd"
@@ -56,26 +82,25 @@ impl OpDef for Sgd {
     fn infer(&self, inputs: &[TensorDesc]) -> Result<Vec<TensorDesc>> {
         let [g, lr] = arity(inputs)?;
         ensure!(g == TensorDesc::f32(g.shape), "gradient {g} is not f32");
-        ensure!(
-            lr == TensorDesc::f32(Shape::channels(1)),
-            "learning rate {lr} is not one f32"
-        );
+        check_step(lr)?;
         let states = if self.momentum > 0.0 { 2 } else { 1 };
         Ok(vec![g; states])
     }
 
     fn run_cpu(&self, inputs: &[View], outputs: &mut [ViewMut]) {
-        let (g, lr) = (inputs[0].f32(), inputs[1].f32()[0]);
+        let (g, Some(step)) = (inputs[0].f32(), step(inputs[1])) else {
+            return;
+        };
         match outputs {
             [p] => {
                 let blocks = p.f32().par_chunks_mut(BLOCK).zip(g.par_chunks(BLOCK));
-                blocks.for_each(|(p, g)| self.step(lr, g, p));
+                blocks.for_each(|(p, g)| self.step(step, g, p));
             }
             [p, m] => {
                 let states = p.f32().par_chunks_mut(BLOCK);
                 let states = states.zip(m.f32().par_chunks_mut(BLOCK));
                 let blocks = states.zip(g.par_chunks(BLOCK));
-                blocks.for_each(|((p, m), g)| self.step_momentum(lr, g, p, m));
+                blocks.for_each(|((p, m), g)| self.step_momentum(step, g, p, m));
             }
             _ => unreachable!("one or two states are inferred"),
         }
@@ -89,7 +114,7 @@ impl OpDef for Sgd {
         };
         let params = [
             self.momentum.to_bits(),
-            u32::from(self.nesterov),
+            self.flags(inputs[1]),
             self.weight_decay.to_bits(),
         ];
         Launch::elements(SHADER, entry, inputs[0].shape.len(), &params)

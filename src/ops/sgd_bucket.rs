@@ -1,5 +1,6 @@
 //! The update of many parameters at once, which lie one after another in one state. The second stage
 //! of the reductions that their gradients come from is done on the way.
+use super::sgd::{check_step, step};
 use super::{Launch, OpDef, Sgd, Shader, View, ViewMut, arity};
 use crate::graph::{Shape, TensorDesc};
 use anyhow::{Result, ensure};
@@ -9,9 +10,9 @@ use rayon::prelude::*;
 pub const MAX_SEGMENTS: usize = 511;
 
 /// Elements per workgroup of the kernel, and per task on the CPU.
-const BLOCK: usize = 256;
+pub(super) const BLOCK: usize = 256;
 
-/// `[g, lr: 1×1×1×1]`, states `[p]` or `[p, m]` as in [`Sgd`]: its step for every segment of `p`, with
+/// `[g, lr: 1×1×1×1 or 1×1×1×2]`, states `[p]` or `[p, m]` as in [`Sgd`]: its step for every segment of `p`, with
 /// the sum of the segment's partial gradients in `g`.
 #[derive(Clone, PartialEq, Debug)]
 pub struct SgdBucket {
@@ -37,9 +38,29 @@ pub struct Segment {
 }
 
 impl Segment {
-    fn groups(&self) -> usize {
+    /// Blocks of its elements.
+    pub(super) fn groups(&self) -> usize {
         self.len.div_ceil(BLOCK)
     }
+}
+
+/// Blocks of all segments.
+pub(super) fn groups(segments: &[Segment]) -> usize {
+    segments.iter().map(Segment::groups).sum()
+}
+
+/// The kernels' uniform block: the table of the segments behind momentum, flags and weight decay.
+pub(super) fn params(segments: &[Segment], settings: [u32; 3]) -> Vec<u32> {
+    let mut params = vec![segments.len() as u32];
+    params.extend(settings);
+    let mut groups = 0;
+    for s in segments {
+        params.extend([groups, s.p, s.len, s.g, s.partials, 0, 0, 0].map(|v| v as u32));
+        groups += s.groups();
+    }
+    // The uniform block has a fixed size.
+    params.resize(4 + 8 * MAX_SEGMENTS, 0);
+    params
 }
 
 impl OpDef for SgdBucket {
@@ -50,10 +71,7 @@ impl OpDef for SgdBucket {
     fn infer(&self, inputs: &[TensorDesc]) -> Result<Vec<TensorDesc>> {
         let [g, lr] = arity(inputs)?;
         ensure!(g == TensorDesc::f32(g.shape), "gradients {g} are not f32");
-        ensure!(
-            lr == TensorDesc::f32(Shape::channels(1)),
-            "learning rate {lr} is not one f32"
-        );
+        check_step(lr)?;
         let count = self.segments.len();
         ensure!(count <= MAX_SEGMENTS, "{count} segments are too many");
         for s in &self.segments {
@@ -67,7 +85,9 @@ impl OpDef for SgdBucket {
     }
 
     fn run_cpu(&self, inputs: &[View], outputs: &mut [ViewMut]) {
-        let (g, lr) = (inputs[0].f32(), inputs[1].f32()[0]);
+        let (g, Some(step)) = (inputs[0].f32(), step(inputs[1])) else {
+            return;
+        };
         let (p, rest) = outputs.split_first_mut().expect("one state or two");
         let p = p.f32();
         let mut none = [];
@@ -84,43 +104,31 @@ impl OpDef for SgdBucket {
                 p.enumerate().for_each(|(block, p)| {
                     let mut d = [0.0; BLOCK];
                     sum(block, &mut d, p.len());
-                    self.sgd.step(lr, &d[..p.len()], p);
+                    self.sgd.step(step, &d[..p.len()], p);
                 });
             } else {
                 let m = m[s.p..s.p + s.len].par_chunks_mut(BLOCK);
                 p.zip(m).enumerate().for_each(|(block, (p, m))| {
                     let mut d = [0.0; BLOCK];
                     sum(block, &mut d, p.len());
-                    self.sgd.step_momentum(lr, &d[..p.len()], p, m);
+                    self.sgd.step_momentum(step, &d[..p.len()], p, m);
                 });
             }
         }
     }
 
-    fn launch(&self, _: &[TensorDesc], outputs: &[TensorDesc]) -> Launch {
+    fn launch(&self, inputs: &[TensorDesc], outputs: &[TensorDesc]) -> Launch {
         let entry = if outputs.len() == 2 {
             "step_momentum"
         } else {
             "step"
         };
-        let Sgd {
-            momentum,
-            nesterov,
-            weight_decay,
-        } = self.sgd;
-        let mut params = vec![
-            self.segments.len() as u32,
-            momentum.to_bits(),
-            u32::from(nesterov),
-            weight_decay.to_bits(),
+        let settings = [
+            self.sgd.momentum.to_bits(),
+            self.sgd.flags(inputs[1]),
+            self.sgd.weight_decay.to_bits(),
         ];
-        let mut groups = 0;
-        for s in &self.segments {
-            params.extend([groups, s.p, s.len, s.g, s.partials, 0, 0, 0].map(|v| v as u32));
-            groups += s.groups();
-        }
-        // The uniform block has a fixed size.
-        params.resize(4 + 8 * MAX_SEGMENTS, 0);
+        let (params, groups) = (params(&self.segments, settings), groups(&self.segments));
         Launch::new(Shader::Plain("sgd_bucket"), entry, params, groups)
     }
 

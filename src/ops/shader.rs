@@ -115,6 +115,7 @@ fn plain(name: &str) -> &'static str {
         "fill" => include_str!("../../shaders/fill.wgsl"),
         "gather" => include_str!("../../shaders/gather.wgsl"),
         "global_avg_pool" => include_str!("../../shaders/global_avg_pool.wgsl"),
+        "loss_scale" => include_str!("../../shaders/loss_scale.wgsl"),
         "max_pool" => include_str!("../../shaders/max_pool.wgsl"),
         "cross_entropy" => include_str!("../../shaders/cross_entropy.wgsl"),
         "norm" => include_str!("../../shaders/norm.wgsl"),

@@ -1,7 +1,9 @@
 //! One training step and one evaluation step as ranges of nodes: data, network, loss, gradients, update.
 use crate::graph::{DType, Gradients, Graph, Shape, TensorDesc, TensorId, backward};
 use crate::model::{Arch, Mode, Network, build};
-use crate::ops::{Fill, RecordStates, Sgd, resize_taps};
+use crate::ops::{
+    AnyFlag, Fill, GradientCheck, RecordStates, Rescale, SCALING, Segment, Sgd, resize_taps,
+};
 use anyhow::Result;
 use std::ops::Range;
 
@@ -74,10 +76,12 @@ pub struct Pass {
     pub losses: TensorId,
     /// Where the device writes the mean loss and the number of right answers.
     pub record: RecordStates,
-    /// Gradients of the mean loss; empty for an evaluation.
+    /// Gradients of the mean loss, times the scale if there is one; empty for an evaluation.
     pub gradients: Gradients,
     /// The optimiser's states with the names they have in a checkpoint.
     pub momenta: Vec<(String, TensorId)>,
+    /// Where gradients are stored as f16 the state of their scale, one of the above: see [`Rescale`].
+    pub scaling: Option<TensorId>,
 }
 
 /// The input that holds the learning rate, f32 `[1, 1, 1, 1]`.
@@ -93,7 +97,8 @@ pub fn evaluate(g: &mut Graph, arch: &Arch, source: &Source, batch: usize) -> Re
     forward(g, arch, source, batch, Mode::Eval)
 }
 
-/// Appends a training step on `batch` examples: the gradient of their mean loss, and the update.
+/// Appends a training step on `batch` examples: the gradient of their mean loss, and the update. Where
+/// gradients are stored as f16 the loss is scaled.
 ///
 /// # Errors
 /// When the images are too small for the network.
@@ -110,13 +115,21 @@ pub fn train(
         nesterov,
         weight_decay,
     } = optimizer;
-    let lr = learning_rate(g);
+    let mut lr = learning_rate(g);
+    if source.stored == DType::F16 {
+        let scaling = g.state("loss_scale", SCALING);
+        pass.momenta.push(("loss_scale".to_string(), scaling));
+        pass.scaling = Some(scaling);
+    }
     let share = Fill {
         value: 1.0 / batch as f32,
         shape: Shape::examples(batch),
     };
-    let seed = g.push1(share, &[])?;
+    let seed = g.push1(share, pass.scaling.as_slice())?;
     pass.gradients = backward(g, pass.nodes.clone(), &[(pass.losses, seed)])?;
+    if let Some(scaling) = pass.scaling {
+        lr = rescale(g, &pass, lr, scaling)?;
+    }
     for p in pass.network.params.iter().filter(|p| p.trainable()) {
         let mut states = vec![p.tensor];
         if momentum > 0.0 {
@@ -138,6 +151,25 @@ pub fn train(
     }
     pass.nodes.end = g.nodes().len();
     Ok(pass)
+}
+
+/// Checks all gradients for overflows, and returns the learning rate with what they are to be multiplied by.
+fn rescale(g: &mut Graph, pass: &Pass, lr: TensorId, scaling: TensorId) -> Result<TensorId> {
+    let mut overflow = None;
+    for p in pass.network.params.iter().filter(|p| p.trainable()) {
+        let whole = Segment {
+            p: 0,
+            len: p.shape.len(),
+            g: 0,
+            partials: 1,
+        };
+        let segments = vec![whole];
+        let flags = g.push1(GradientCheck { segments }, &[pass.gradients[&p.tensor]])?;
+        let flags: Vec<TensorId> = [flags].into_iter().chain(overflow).collect();
+        overflow = Some(g.push1(AnyFlag, &flags)?);
+    }
+    let overflow = overflow.expect("a network has parameters");
+    Ok(g.push_update(Rescale, &[lr, overflow], &[scaling])?[0])
 }
 
 fn forward(g: &mut Graph, arch: &Arch, source: &Source, batch: usize, mode: Mode) -> Result<Pass> {
@@ -167,5 +199,6 @@ fn forward(g: &mut Graph, arch: &Arch, source: &Source, batch: usize, mode: Mode
         record,
         gradients: Gradients::new(),
         momenta: Vec::new(),
+        scaling: None,
     })
 }

@@ -2,7 +2,7 @@
 use super::pass::{Optimizer, Pass, Source, evaluate, train};
 use crate::backend::{Backend, memory_needed};
 use crate::data::{Dataset, Images};
-use crate::graph::{Graph, fuse};
+use crate::graph::{DType, Graph, fuse};
 use crate::model::Arch;
 use crate::plan::{Limits, Plan, plan};
 use crate::report::mib;
@@ -25,6 +25,8 @@ pub struct Spec {
     pub optimizer: Option<Optimizer>,
     /// Whether the steps are fused, see [`fuse`].
     pub fuse: bool,
+    /// What activations and their gradients are stored as, f32 or f16.
+    pub stored: DType,
 }
 
 /// Which half of the data set a step takes its examples from.
@@ -64,6 +66,7 @@ impl Prepared {
             limit_batches,
             optimizer,
             fuse: fused,
+            stored,
         } = spec;
         let mut graph = Graph::default();
         let mut passes = Vec::new();
@@ -76,7 +79,10 @@ impl Prepared {
             };
             let name = if part == Part::Train { "train" } else { "test" };
             let Images { size, channels, .. } = *images;
-            let source = Source::new(&mut graph, name, images.count, size, channels, *image_size);
+            let source = Source {
+                stored: *stored,
+                ..Source::new(&mut graph, name, images.count, size, channels, *image_size)
+            };
             sources.push((part, source));
             for batch in batch_sizes(images.count, *batch_size, *limit_batches) {
                 let pass = match optimizer {

@@ -5,7 +5,7 @@ use crate::backend::{Backend, PlanId};
 use crate::data::Dataset;
 use crate::graph::{Graph, Shape, TensorId};
 use crate::model::Param;
-use crate::ops::{RECORD_CAPACITY, RecordStates, resize_taps};
+use crate::ops::{FIRST_SCALE, RECORD_CAPACITY, RecordStates, resize_taps};
 use crate::report::StepResult;
 use anyhow::{Context, Result};
 
@@ -56,6 +56,9 @@ impl Session {
             backend.write(source.images, &images.pixels)?;
             backend.write(source.labels, bytemuck::cast_slice(&images.labels))?;
             backend.write(source.taps, bytemuck::cast_slice(&taps))?;
+        }
+        for scaling in ready.iter().filter_map(|step| step.pass.scaling) {
+            backend.write(scaling, bytemuck::cast_slice(&[FIRST_SCALE, 0.0]))?;
         }
         let lr = graph.find("lr");
         Ok(Session {

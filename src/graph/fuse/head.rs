@@ -33,7 +33,7 @@ fn find(r: &Rewrite) -> Option<(usize, usize, f32)> {
         let &[logits, labels, weights] = &r.nodes[at].inputs[..] else {
             unreachable!("three inputs")
         };
-        let Some((Op::Fill(Fill { value, .. }), _)) = r.made_by(weights) else {
+        let Some((Op::Fill(Fill { value, .. }), [])) = r.made_by(weights) else {
             return None;
         };
         let wanted = CrossEntropy {

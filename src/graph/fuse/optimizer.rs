@@ -1,8 +1,8 @@
 //! The updates of all parameters as a few nodes: parameters, momenta and partial gradients are packed,
 //! and the second stage of the gradients' reductions is done by the update itself.
 use super::Rewrite;
-use crate::graph::{Kind, Node, TensorId};
-use crate::ops::{MAX_SEGMENTS, Op, Segment, Sgd, SgdBucket};
+use crate::graph::{DType, Kind, Node, TensorId};
+use crate::ops::{AnyFlag, GradientCheck, MAX_SEGMENTS, Op, Segment, Sgd, SgdBucket};
 use anyhow::Result;
 
 /// The most bytes of a pack that holds more than one tensor: half of what every device can bind.
@@ -35,14 +35,42 @@ pub fn bucket(r: &mut Rewrite) -> Result<()> {
     if !r.nodes[first..].iter().all(|n| alike(n) && of_values(n)) {
         return Ok(());
     }
+    // The gradients are checked where they are packed, and read by the updates alone.
+    let rescale = r.nodes.iter().find(|n| matches!(n.op, Op::Rescale(_)));
+    let rescale = rescale.cloned();
+    let checks = |n: &Node| matches!(n.op, Op::GradientCheck(_) | Op::AnyFlag(_) | Op::Rescale(_));
+    r.nodes.retain(|node| !checks(node));
+    let first = r.nodes.iter().position(is_update).expect("found before");
     let updates: Vec<Update> = (first..r.nodes.len()).map(|at| update(r, at)).collect();
     r.nodes.truncate(first);
+    let mut parts = Vec::new();
     for updates in packed(r, updates) {
-        for part in by_gradients(r, &updates) {
-            let node = node(r, sgd, lr, &part)?;
-            r.nodes.push(node);
-        }
+        parts.extend(by_gradients(r, &updates));
     }
+    if let Some(rescale) = rescale {
+        check(r, rescale, &parts)?;
+    }
+    for part in parts {
+        let node = node(r, sgd, lr, &part)?;
+        r.nodes.push(node);
+    }
+    Ok(())
+}
+
+/// Checks the packed gradients for overflows before the scale is decided on.
+fn check(r: &mut Rewrite, mut rescale: Node, parts: &[Vec<Update>]) -> Result<()> {
+    let mut before = None;
+    for part in parts {
+        let (gradients, segments) = segments(r, part);
+        let check =
+            r.g.node(GradientCheck { segments }.into(), &[gradients], &[])?;
+        let flags: Vec<TensorId> = check.outputs.iter().copied().chain(before).collect();
+        let any = r.g.node(AnyFlag.into(), &flags, &[])?;
+        before = Some(any.outputs[0]);
+        r.nodes.extend([check, any]);
+    }
+    rescale.inputs[1] = before.expect("there are updates");
+    r.nodes.push(rescale);
     Ok(())
 }
 
@@ -56,9 +84,10 @@ fn update(r: &Rewrite, at: usize) -> Update {
         gradient = Some((partials, r.g.shape(partials).n()));
         if let Some((Op::Conv2dGradBias(_), &[dy])) = r.made_by(partials) {
             let rows = r.g.shape(dy).rows();
+            let is_f32 = r.g.desc(dy).dtype == DType::F32;
             if sums_to_zero(r, dy) {
                 gradient = None;
-            } else if rows <= MAX_ROWS && !r.kept.contains(&dy) {
+            } else if rows <= MAX_ROWS && is_f32 && !r.kept.contains(&dy) {
                 gradient = Some((dy, rows));
             }
         }
@@ -158,7 +187,8 @@ fn apart(r: &Rewrite, a: TensorId, b: TensorId) -> bool {
     })
 }
 
-fn node(r: &mut Rewrite, sgd: Sgd, lr: TensorId, updates: &[Update]) -> Result<Node> {
+/// The pack of the updates' gradients, and what each of them finds in it.
+fn segments(r: &Rewrite, updates: &[Update]) -> (TensorId, Vec<Segment>) {
     let segment = |u: &Update| {
         let (_, p) = r.g.whole(u.p);
         let (g, partials) = u.gradient.map_or((0, 0), |(t, n)| (r.g.whole(t).1, n));
@@ -169,15 +199,19 @@ fn node(r: &mut Rewrite, sgd: Sgd, lr: TensorId, updates: &[Update]) -> Result<N
             partials,
         }
     };
-    let segments: Vec<Segment> = updates.iter().map(segment).collect();
+    let segments = updates.iter().map(segment).collect();
     let gradients = updates.iter().find_map(|u| u.gradient);
     let (gradients, _) = gradients.expect("not all gradients are zero");
+    (r.g.whole(gradients).0, segments)
+}
+
+fn node(r: &mut Rewrite, sgd: Sgd, lr: TensorId, updates: &[Update]) -> Result<Node> {
+    let (gradients, segments) = segments(r, updates);
     let (p, _) = r.g.whole(updates[0].p);
     let m = updates[0].m.map(|m| r.g.whole(m).0);
     let states: Vec<TensorId> = [p].into_iter().chain(m).collect();
     assert!(states.iter().all(|&t| r.g.tensor(t).kind == Kind::State));
     let len = r.g.shape(p).len();
     let bucket = SgdBucket { sgd, segments, len };
-    let (gradients, _) = r.g.whole(gradients);
     r.g.node(bucket.into(), &[gradients, lr], &states)
 }

@@ -1,0 +1,165 @@
+//! Dynamic loss scaling: the gradient of the loss is multiplied by a power of two, so that small gradients
+//! do not vanish in f16; the update divides by it, or is left out where a gradient overflowed. All of it is
+//! decided on the device.
+use super::{Launch, OpDef, Segment, Shader, View, ViewMut, arity, sgd_bucket};
+use crate::graph::{Shape, TensorDesc};
+use anyhow::{Result, ensure};
+use rayon::prelude::*;
+
+const SHADER: Shader = Shader::Plain("loss_scale");
+
+/// The scale of a training's first step.
+pub const FIRST_SCALE: f32 = 65_536.0;
+/// Steps without an overflow after which the scale is doubled.
+const PATIENCE: f32 = 2000.0;
+/// The scale stays within these bounds; its inverse is exact.
+const BOUNDS: [f32; 2] = [1.0, 16_777_216.0];
+
+/// The scale, and the steps since it changed last.
+pub const SCALING: TensorDesc = TensorDesc::f32(Shape::channels(2));
+/// The learning rate, and what the gradients are to be multiplied by: 0 says that there is no update.
+pub const STEP: TensorDesc = TensorDesc::f32(Shape::channels(2));
+const ONE: TensorDesc = TensorDesc::u32(Shape::channels(1));
+
+/// `[g] → [flags: u32 1×1×1×blocks]`: for every 256 elements of each segment 1 if one of their partial
+/// gradients is infinite or not a number, else 0. Partial gradients that are finite have a finite sum:
+/// products of f16 are below 2³², and a gradient sums fewer than 2⁹⁶ of them.
+#[derive(Clone, PartialEq, Debug)]
+pub struct GradientCheck {
+    /// The gradients, as in [`super::SgdBucket`].
+    pub segments: Vec<Segment>,
+}
+
+/// `[flags: u32 1×1×1×n, (before: u32 1)] → [u32 1]`: 1 if any of them is not 0, else 0.
+#[derive(Clone, PartialEq, Debug)]
+pub struct AnyFlag;
+
+/// `[lr, overflow: u32 1] → [step]`, state `[scaling]`: `step = [lr, 1/scale]`, and the scale is doubled after
+/// 2,000 steps; with an overflow `step = [lr, 0]`, and the scale is halved.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Rescale;
+
+impl OpDef for GradientCheck {
+    fn name(&self) -> &'static str {
+        "gradient_check"
+    }
+
+    fn infer(&self, inputs: &[TensorDesc]) -> Result<Vec<TensorDesc>> {
+        let [g] = arity(inputs)?;
+        ensure!(g == TensorDesc::f32(g.shape), "gradients {g} are not f32");
+        for s in &self.segments {
+            ensure!(
+                s.g + s.partials * s.len <= g.shape.len(),
+                "{s:?} is not inside the gradients {g}"
+            );
+        }
+        let blocks = sgd_bucket::groups(&self.segments);
+        Ok(vec![TensorDesc::u32(Shape::channels(blocks))])
+    }
+
+    fn run_cpu(&self, inputs: &[View], outputs: &mut [ViewMut]) {
+        let mut flags = outputs[0].u32();
+        for s in &self.segments {
+            let (here, rest) = flags.split_at_mut(s.groups());
+            flags = rest;
+            let g = &inputs[0].f32()[s.g..][..s.partials * s.len];
+            here.par_iter_mut().enumerate().for_each(|(block, flag)| {
+                let first = block * sgd_bucket::BLOCK;
+                let len = sgd_bucket::BLOCK.min(s.len - first);
+                let mut parts = (0..s.partials).map(|part| &g[part * s.len + first..][..len]);
+                *flag = u32::from(parts.any(|g| g.iter().any(|v| !v.is_finite())));
+            });
+        }
+    }
+
+    fn launch(&self, _: &[TensorDesc], _: &[TensorDesc]) -> Launch {
+        let params = sgd_bucket::params(&self.segments, [0; 3]);
+        let groups = sgd_bucket::groups(&self.segments);
+        Launch::new(Shader::Plain("sgd_bucket"), "check", params, groups)
+    }
+
+    fn flops(&self, _: &[TensorDesc], _: &[TensorDesc]) -> u64 {
+        let elements = self.segments.iter().map(|s| s.partials * s.len);
+        elements.sum::<usize>() as u64
+    }
+
+    fn bytes(&self, _: &[TensorDesc], outputs: &[TensorDesc]) -> u64 {
+        let elements = self.segments.iter().map(|s| s.partials * s.len);
+        4 * elements.sum::<usize>() as u64 + outputs[0].bytes() as u64
+    }
+}
+
+impl OpDef for AnyFlag {
+    fn name(&self) -> &'static str {
+        "any_flag"
+    }
+
+    fn infer(&self, inputs: &[TensorDesc]) -> Result<Vec<TensorDesc>> {
+        let count = inputs.len();
+        ensure!(count == 1 || count == 2, "takes 1 or 2 inputs, not {count}");
+        let flags = inputs[0];
+        ensure!(
+            flags == TensorDesc::u32(flags.shape),
+            "flags {flags} are not u32"
+        );
+        let before = inputs.get(1).copied().unwrap_or(ONE);
+        ensure!(before == ONE, "{before} is not one flag");
+        Ok(vec![ONE])
+    }
+
+    fn run_cpu(&self, inputs: &[View], outputs: &mut [ViewMut]) {
+        let any = inputs
+            .iter()
+            .any(|flags| flags.u32().iter().any(|&f| f != 0));
+        outputs[0].u32()[0] = u32::from(any);
+    }
+
+    fn launch(&self, inputs: &[TensorDesc], _: &[TensorDesc]) -> Launch {
+        let entry = match inputs.len() {
+            1 => "any_flag",
+            _ => "any_flag_or_before",
+        };
+        let params = vec![inputs[0].shape.len() as u32, 0, 0, 0];
+        Launch::new(SHADER, entry, params, 1)
+    }
+}
+
+impl OpDef for Rescale {
+    fn name(&self) -> &'static str {
+        "rescale"
+    }
+
+    fn infer(&self, inputs: &[TensorDesc]) -> Result<Vec<TensorDesc>> {
+        let [lr, overflow] = arity(inputs)?;
+        ensure!(
+            lr == TensorDesc::f32(Shape::channels(1)),
+            "learning rate {lr} is not one f32"
+        );
+        ensure!(overflow == ONE, "{overflow} is not one flag");
+        Ok(vec![STEP, SCALING])
+    }
+
+    fn run_cpu(&self, inputs: &[View], outputs: &mut [ViewMut]) {
+        let (lr, overflow) = (inputs[0].f32()[0], inputs[1].u32()[0] != 0);
+        let [step, scaling] = outputs else {
+            unreachable!("a value and a state are inferred");
+        };
+        let (step, scaling) = (step.f32(), scaling.f32());
+        let [scale, clean] = [scaling[0], scaling[1] + 1.0];
+        let (unscale, next) = if overflow {
+            (0.0, [(0.5 * scale).max(BOUNDS[0]), 0.0])
+        } else if clean >= PATIENCE {
+            (1.0 / scale, [(2.0 * scale).min(BOUNDS[1]), 0.0])
+        } else {
+            (1.0 / scale, [scale, clean])
+        };
+        step.copy_from_slice(&[lr, unscale]);
+        scaling.copy_from_slice(&next);
+    }
+
+    fn launch(&self, _: &[TensorDesc], _: &[TensorDesc]) -> Launch {
+        let [least, most] = BOUNDS.map(f32::to_bits);
+        let params = vec![0, PATIENCE.to_bits(), least, most];
+        Launch::new(SHADER, "rescale", params, 1)
+    }
+}

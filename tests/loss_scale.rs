@@ -1,0 +1,193 @@
+//! Training with activations and gradients in f16: the cases of the loss's scale, and whole steps.
+use crate::case::{Case, plain};
+use crate::training::{self, devices};
+use resnet::graph::{DType, Shape, TensorId};
+use resnet::ops::{AnyFlag, Fill, GradientCheck, Rescale, SCALING, Segment, Sgd, SgdBucket};
+use resnet::train::{Part, Session, checkpoint};
+use tempfile::TempDir;
+
+/// What a step does with its scale: as usual, after enough steps without an overflow, and with one in a
+/// partial gradient.
+pub fn cases() -> Vec<Case> {
+    vec![
+        step("scaled step", 5.0, None),
+        step("scaled step that doubles the scale", 1999.0, None),
+        step("scaled step with an overflow", 5.0, Some(f32::INFINITY)),
+        step("scaled step with a NaN", 1999.0, Some(f32::NAN)),
+    ]
+}
+
+fn step(name: &str, clean: f32, overflow: Option<f32>) -> Case {
+    plain(name, |c| {
+        let scaling = c.g.state("scaling", SCALING);
+        let contents = bytemuck::cast_slice(&[1024.0_f32, clean]).to_vec();
+        c.data.push((scaling, contents));
+        let seed = Fill {
+            value: 0.25,
+            shape: Shape([3, 1, 1, 1]),
+        };
+        c.g.push1(seed, &[scaling])?;
+        let g = c.uniform("g", [1, 1, 1, 1000], -1.0, 1.0);
+        if let (Some(value), Some((_, bytes))) = (overflow, c.data.last_mut()) {
+            bytes[4 * 450..4 * 451].copy_from_slice(&value.to_le_bytes());
+        }
+        let segment = |p, len, g, partials| Segment {
+            p,
+            len,
+            g,
+            partials,
+        };
+        let segments = vec![segment(0, 300, 0, 2), segment(300, 40, 700, 1)];
+        let check = GradientCheck {
+            segments: segments.clone(),
+        };
+        let flags = c.g.push1(check, &[g])?;
+        let any = c.g.push1(AnyFlag, &[flags])?;
+        let segments_of_none = vec![segment(0, 40, 700, 1)];
+        let none = GradientCheck {
+            segments: segments_of_none,
+        };
+        let none = c.g.push1(none, &[g])?;
+        let overflow = c.g.push1(AnyFlag, &[none, any])?;
+        let lr = c.uniform("lr", [1, 1, 1, 1], 0.05, 0.1);
+        let step = c.g.push_update(Rescale, &[lr, overflow], &[scaling])?[0];
+        for (momentum, nesterov) in [(0.0, false), (0.9, true)] {
+            let sgd = Sgd {
+                momentum,
+                nesterov,
+                weight_decay: 0.03125,
+            };
+            let states = |c: &mut Case, name: &str, len| -> Vec<TensorId> {
+                let count = if momentum > 0.0 { 2 } else { 1 };
+                let one = |i| c.state(&format!("{name}.{i}.{momentum}"), [1, 1, 1, len], -1.0, 1.0);
+                (0..count).map(one).collect()
+            };
+            let bucket = SgdBucket {
+                sgd,
+                segments: segments.clone(),
+                len: 340,
+            };
+            let packed = states(c, "packed", 340);
+            c.g.push_update(bucket, &[g, step], &packed)?;
+            let alone = states(c, "alone", 1000);
+            c.g.push_update(sgd, &[g, step], &alone)?;
+        }
+        Ok(())
+    })
+}
+
+/// The state of the scale.
+fn scaling(session: &Session) -> TensorId {
+    let of_scale = |(name, _): &&(String, TensorId)| name == "loss_scale";
+    session.momenta().iter().find(of_scale).unwrap().1
+}
+
+fn params(session: &mut Session) -> Vec<Vec<f32>> {
+    let trainable: Vec<TensorId> = session
+        .params()
+        .iter()
+        .filter(|p| p.trainable())
+        .map(|p| p.tensor)
+        .collect();
+    let momenta = session.momenta().iter();
+    let momenta: Vec<TensorId> = momenta
+        .filter(|(name, _)| name != "loss_scale")
+        .map(|m| m.1)
+        .collect();
+    let all = trainable.into_iter().chain(momenta);
+    all.map(|t| session.read(t).unwrap()).collect()
+}
+
+/// f16 keeps 11 digits: the first loss is within a few units of the last of them. Where rounding flips the sign
+/// that a ReLU sees, a whole gradient comes or goes. That happens to about 2⁻¹⁰ of the values of each of the
+/// ten layers, so the updates are √(10·2⁻¹⁰) of their length apart. The scale itself changes next to nothing.
+#[test]
+fn a_step_in_f16_is_close_to_one_in_f32() {
+    let indices: Vec<u32> = (0..32).collect();
+    for (name, open) in devices(DType::F16) {
+        for fuse in [false, true] {
+            let step = |stored, scale: f32| {
+                let mut session = training::session_on(open(), 32, stored, fuse);
+                session.set_learning_rate(1.0).unwrap();
+                if stored == DType::F16 {
+                    let scaling = scaling(&session);
+                    session.write(scaling, &[scale, 0.0]).unwrap();
+                }
+                let before = params(&mut session).concat();
+                session.step(Part::Train, &indices).unwrap();
+                let after = params(&mut session).concat();
+                let update: Vec<f32> = after.iter().zip(before).map(|(a, b)| a - b).collect();
+                (session.results().unwrap()[0].loss, update)
+            };
+            let (single, of_single) = step(DType::F32, 1.0);
+            let (half, of_half) = step(DType::F16, 256.0);
+            assert!(
+                (half - single).abs() <= 2.0_f32.powi(-9) * single,
+                "{name}, fused {fuse}: {half}, not {single}"
+            );
+            let apart = distance(&of_half, &of_single);
+            assert!(
+                apart > 0.0 && apart <= (10.0 * 2.0_f64.powi(-10)).sqrt(),
+                "{name}, fused {fuse}: the updates are {apart} apart"
+            );
+            let apart = distance(&step(DType::F16, 64.0).1, &of_half);
+            assert!(
+                apart <= 2.0_f64.powi(-10),
+                "{name}, fused {fuse}: with other scales the updates are {apart} apart"
+            );
+        }
+    }
+}
+
+/// The length of the difference, relative to that of `want`.
+fn distance(got: &[f32], want: &[f32]) -> f64 {
+    let squares = |(a, b): (&f32, &f32)| (f64::from(*a) - f64::from(*b)).powi(2);
+    let error: f64 = got.iter().zip(want).map(squares).sum();
+    let length: f64 = want.iter().map(|&v| f64::from(v).powi(2)).sum();
+    (error / length).sqrt()
+}
+
+#[test]
+fn an_overflow_leaves_the_update_out_and_halves_the_scale() {
+    for (name, open) in devices(DType::F16) {
+        for fuse in [false, true] {
+            let mut session = training::session_on(open(), 4, DType::F16, fuse);
+            session.set_learning_rate(1e-2).unwrap();
+            let scale = scaling(&session);
+            assert_eq!(session.read(scale).unwrap(), [65536.0, 0.0], "{name}");
+            let huge = 2.0_f32.powi(40);
+            session.write(scale, &[huge, 7.0]).unwrap();
+            let before = params(&mut session);
+            session.step(Part::Train, &[0, 1, 2, 3]).unwrap();
+            assert!(params(&mut session) == before, "{name}, fused {fuse}");
+            assert_eq!(session.read(scale).unwrap(), [huge / 2.0, 0.0], "{name}");
+            session.write(scale, &[64.0, 7.0]).unwrap();
+            session.step(Part::Train, &[0, 1, 2, 3]).unwrap();
+            assert!(params(&mut session) != before, "{name}, fused {fuse}");
+            assert_eq!(session.read(scale).unwrap(), [64.0, 8.0], "{name}");
+            let losses = session.results().unwrap();
+            let finite = losses.iter().all(|r| r.loss.is_finite() && r.loss < 10.0);
+            assert!(finite, "{name}: {losses:?}");
+        }
+    }
+}
+
+#[test]
+fn a_resumed_run_in_f16_has_the_bits_of_an_unbroken_one() {
+    for (name, open) in devices(DType::F16) {
+        let (unbroken, broken) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+        training::train(unbroken.path(), open(), 2, DType::F16);
+        training::train(broken.path(), open(), 1, DType::F16);
+        training::train(broken.path(), open(), 2, DType::F16);
+        for file in ["weights.safetensors", "state.safetensors"] {
+            let tensors = |folder: &TempDir| {
+                let newest = checkpoint::latest(folder.path()).unwrap();
+                training::tensors(&newest.join(file))
+            };
+            let (unbroken, broken) = (tensors(&unbroken), tensors(&broken));
+            assert!(unbroken == broken, "{name}: {file} differs");
+            let scaled = unbroken.contains_key("loss_scale");
+            assert_eq!(scaled, file == "state.safetensors");
+        }
+    }
+}
