@@ -1,4 +1,5 @@
 //! The settings of a training run: defaults, then a TOML file, then the environment, then flags.
+use crate::backend::cpu::precision::MatmulPrecision;
 use anyhow::{Context, Result, bail, ensure};
 use clap::builder::{BoolishValueParser, TypedValueParser};
 use serde::{Deserialize, Serialize};
@@ -37,6 +38,8 @@ pub struct TrainConfig {
     pub weight_decay: f32,
     /// Whether the steps are fused; it decides how sums are rounded.
     pub fuse: bool,
+    /// How exactly matrices are multiplied; it decides how products are rounded.
+    pub matmul_precision: MatmulPrecision,
 }
 
 impl Default for TrainConfig {
@@ -57,6 +60,7 @@ impl Default for TrainConfig {
             nesterov: false,
             weight_decay: 0.0,
             fuse: true,
+            matmul_precision: MatmulPrecision::Highest,
         }
     }
 }
@@ -115,6 +119,10 @@ pub struct Overrides {
     #[arg(long = "no-fuse", env = "RESNET_NO_FUSE", value_parser = negated(),
         num_args = 0, default_missing_value = "true")]
     pub fuse: Option<bool>,
+    /// How exactly matrices are multiplied, as in PyTorch: highest is f32, high about 16 bits of mantissa by AMX,
+    /// medium 8 bits by AMX or AVX-512; a device without these computes in f32 [default: highest].
+    #[arg(long, env = "RESNET_MATMUL_PRECISION", value_enum)]
+    pub matmul_precision: Option<MatmulPrecision>,
 }
 
 /// `--no-shuffle` and `--no-fuse` say the opposite of the settings they stand for.
@@ -123,7 +131,7 @@ fn negated() -> impl TypedValueParser<Value = bool> {
 }
 
 /// Every key of a file, in the order of [`TrainConfig`].
-const KEYS: [&str; 14] = [
+const KEYS: [&str; 15] = [
     "epochs",
     "lr",
     "batch_size",
@@ -138,6 +146,7 @@ const KEYS: [&str; 14] = [
     "nesterov",
     "weight_decay",
     "fuse",
+    "matmul_precision",
 ];
 
 /// The settings of a new run: defaults, then `file`, then `flags` (into which the environment went).
@@ -192,6 +201,7 @@ impl Overrides {
         set(&mut config.nesterov, &self.nesterov);
         set(&mut config.weight_decay, &self.weight_decay);
         set(&mut config.fuse, &self.fuse);
+        set(&mut config.matmul_precision, &self.matmul_precision);
         config.data = self.data.clone().or(config.data.take());
         config.out = self.out.clone().or(config.out.take());
         config.limit_batches = self.limit_batches.or(config.limit_batches);

@@ -2,6 +2,7 @@
 use crate::device;
 use resnet::backend::Backend;
 use resnet::backend::cpu::Cpu;
+use resnet::backend::cpu::precision::Matmul;
 use resnet::backend::gpu::Options;
 use resnet::config::TrainConfig;
 use resnet::data::{self, Dataset};
@@ -123,7 +124,7 @@ fn the_same_seed_gives_the_same_bits() {
 #[test]
 fn the_number_of_threads_changes_no_bit() {
     let on = |threads| {
-        let cpu = Cpu::with_threads(NonZeroUsize::new(threads)).unwrap();
+        let cpu = Cpu::open(NonZeroUsize::new(threads), Matmul::F32).unwrap();
         three_steps(Box::new(cpu), Limits::NONE)
     };
     let one = on(1);

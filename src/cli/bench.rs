@@ -2,6 +2,7 @@
 //! would reach, and the plan and the shaders as text.
 use super::hardware::Hardware;
 use crate::backend::Choice;
+use crate::backend::cpu::precision::MatmulPrecision;
 use crate::bench::profile::Row;
 use crate::bench::{Report, Settings, cards, measure};
 use crate::plan::Roofline;
@@ -38,6 +39,9 @@ pub struct Args {
     steps: usize,
     #[command(flatten)]
     hardware: Hardware,
+    /// How exactly the CPU multiplies matrices, as in PyTorch: in f32, about 16 bits of mantissa, or 8.
+    #[arg(long, value_enum, default_value_t)]
+    matmul_precision: MatmulPrecision,
     /// Runs every node by itself, as the reference for the fused steps.
     #[arg(long)]
     no_fuse: bool,
@@ -93,7 +97,7 @@ pub fn run(args: Args) -> Result<()> {
         }
         return Ok(());
     }
-    let backend = args.hardware.open(&args.device)?;
+    let backend = args.hardware.open(&args.device, args.matmul_precision)?;
     if args.dump_graph {
         write!(out, "{}", settings.dump(backend.limits())?)?;
         return Ok(());

@@ -1,6 +1,7 @@
 //! `resnet eval`: loss, accuracy, per-class accuracy and the confusion matrix on the test images.
 use super::hardware::Hardware;
 use crate::backend::Choice;
+use crate::backend::cpu::precision::MatmulPrecision;
 use crate::config::TrainConfig;
 use crate::data;
 use crate::report::{Confusion, Sums};
@@ -36,6 +37,9 @@ pub struct Args {
     limit_batches: Option<usize>,
     #[command(flatten)]
     hardware: Hardware,
+    /// How exactly the CPU multiplies matrices, as in PyTorch: in f32, about 16 bits of mantissa, or 8.
+    #[arg(long, value_enum, default_value_t)]
+    matmul_precision: MatmulPrecision,
     /// Runs every node by itself, as the reference for the fused steps.
     #[arg(long)]
     no_fuse: bool,
@@ -94,7 +98,7 @@ pub fn run(args: Args) -> Result<()> {
         data.classes.len(),
         data.test.channels
     );
-    let backend = args.hardware.open(&args.device)?;
+    let backend = args.hardware.open(&args.device, args.matmul_precision)?;
     let spec = Spec {
         arch,
         batch_size: config.batch_size,

@@ -1,4 +1,5 @@
 //! The flags that say how a device is used, shared by all commands that run on one.
+use crate::backend::cpu::precision::MatmulPrecision;
 use crate::backend::gpu::Options;
 use crate::backend::{self, Backend, Choice};
 use anyhow::Result;
@@ -20,12 +21,12 @@ impl Hardware {
     ///
     /// # Errors
     /// When it is not there or cannot be opened.
-    pub fn open(&self, choice: &Choice) -> Result<Box<dyn Backend>> {
+    pub fn open(&self, choice: &Choice, precision: MatmulPrecision) -> Result<Box<dyn Backend>> {
         let options = Options {
             checked: self.checked,
             ..Options::default()
         };
-        let (backend, note) = backend::open(choice, options, self.threads)?;
+        let (backend, note) = backend::open(choice, options, self.threads, precision)?;
         if let Some(note) = note {
             eprintln!("{note}");
         }

@@ -54,7 +54,9 @@ pub fn run(args: Args) -> Result<Status> {
     for note in &data.notes {
         eprintln!("{note}");
     }
-    let backend = args.hardware.open(&config.device.parse()?)?;
+    let backend = args
+        .hardware
+        .open(&config.device.parse()?, config.matmul_precision)?;
     let spec = spec(&config, &data);
     let prepared = Prepared::new(&spec, &data, backend.limits())?;
     eprintln!(

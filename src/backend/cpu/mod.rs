@@ -2,6 +2,7 @@
 mod buffer;
 pub mod conv;
 pub mod host;
+pub mod precision;
 pub mod simd;
 
 use super::{Assignment, Backend, PlanId};
@@ -10,6 +11,7 @@ use crate::ops::{View, ViewMut};
 use crate::plan::{Binding, Dispatch, Limits, Part, Place, Plan};
 use anyhow::{Context, Result, ensure};
 use buffer::Buffer;
+use precision::Matmul;
 use std::collections::{BTreeMap, HashMap, hash_map::Entry};
 use std::num::NonZeroUsize;
 use std::ops::Range;
@@ -38,24 +40,28 @@ impl Cpu {
     /// # Errors
     /// When the threads cannot be started, or the environment asks for an instruction set that is not there.
     pub fn new() -> Result<Cpu> {
-        Cpu::with_threads(None)
+        Cpu::open(None, Matmul::F32)
     }
 
-    /// A backend on so many threads, or on all cores.
+    /// A backend on so many threads, or on all cores, that multiplies in this way.
     ///
     /// # Errors
     /// As for [`Cpu::new`].
-    pub fn with_threads(threads: Option<NonZeroUsize>) -> Result<Cpu> {
+    pub fn open(threads: Option<NonZeroUsize>, matmul: Matmul) -> Result<Cpu> {
         simd::choose()?;
         let threads = rayon::ThreadPoolBuilder::new()
             // 0 stands for all cores.
             .num_threads(threads.map_or(0, NonZeroUsize::get))
+            .start_handler(move |_| matmul.set_current())
             .build()
             .context("starting the CPU threads")?;
         let device = format!(
-            "cpu ({}, {}, {} threads)",
+            "cpu ({}, {}{}, {} threads)",
             host::processor()?,
             simd::name(),
+            matmul
+                .name()
+                .map_or(String::new(), |name| format!(", {name}")),
             threads.current_num_threads()
         );
         Ok(Cpu {

@@ -1,10 +1,12 @@
 //! The forward pass and the gradient of the image, which are one thing: every target pixel sums, over the taps that
 //! lie inside the source, its channels times a block of the weight.
 use super::axis::{Axis, Run};
+use super::dot::{self, split};
 use super::epilogue::{Epilogue, Partials};
 use super::pack::{self, Direction, Rows};
 use super::tile::{BLOCK, SQUARE, multiply};
 use super::{Geometry, IMAGES, SCRATCH, SHARED, lend, winograd};
+use crate::backend::cpu::precision::Matmul;
 use crate::backend::cpu::simd::level;
 use crate::graph::Shape;
 use crate::ops::Norm;
@@ -28,6 +30,8 @@ pub struct Correlate {
     pub patches: Option<Window>,
     /// Whether tiles of 2 × 2 targets are made by Winograd's algorithm.
     pub winograd: bool,
+    /// How the products are made.
+    pub matmul: Matmul,
     direction: Direction,
     source: Shape,
     target: Shape,
@@ -61,6 +65,7 @@ impl Correlate {
             },
             patches: patches.then_some(g.window),
             winograd: false,
+            matmul: Matmul::current(),
             direction: Direction::Forward,
             source: g.x,
             target: g.y,
@@ -76,6 +81,7 @@ impl Correlate {
             weight: g.w,
             patches: None,
             winograd: false,
+            matmul: Matmul::current(),
             direction: Direction::Backward,
             source: g.y,
             target: g.x,
@@ -84,9 +90,10 @@ impl Correlate {
     }
 
     /// Takes Winograd's algorithm where its products, overhanging tiles included, are clearly fewer than those of
-    /// the definition, padding left out.
+    /// the definition, padding left out. Its sums of sources would be rounded once more in bfloat16.
     fn choose(mut self, g: &Geometry) -> Correlate {
-        let fits = g.window.kernel == 3 && g.window.stride == 1 && self.patches.is_none();
+        let window = g.window.kernel == 3 && g.window.stride == 1;
+        let fits = window && self.patches.is_none() && self.matmul == Matmul::F32;
         let [_, h, w, _] = self.target.0;
         let tiles = h.div_ceil(2) * w.div_ceil(2);
         let definition = self.rows.products() * self.columns.products();
@@ -108,6 +115,14 @@ impl Correlate {
     /// Rows and columns of targets that are computed together.
     pub fn tile(&self) -> usize {
         if self.winograd { 2 } else { 1 }
+    }
+
+    /// f32 numbers whose memory holds so many factors.
+    pub fn floats(&self, factors: usize) -> usize {
+        match self.matmul {
+            Matmul::F32 => factors,
+            Matmul::Bf16 { terms, .. } => (factors * terms).div_ceil(2),
+        }
     }
 
     /// Taps of the weight, or products per tile.
@@ -180,11 +195,17 @@ impl Correlate {
             .enumerate()
             .map(|(i, target)| (i * images, target, units.as_mut().and_then(Iterator::next)))
             .collect();
-        let len = self.points() * sources * targets * SQUARE;
+        let len = self.floats(self.points() * sources * targets * SQUARE);
         lend(&SHARED, len, |packed| {
-            match self.winograd {
-                true => winograd::weight(w, self.weight, self.direction, packed),
-                false => pack::weight(w, self.weight, self.direction, packed),
+            match self.matmul {
+                Matmul::Bf16 { terms, .. } => {
+                    let packed = bytemuck::cast_slice_mut(packed);
+                    pack::weight_bf16(w, self.weight, self.direction, terms, packed);
+                }
+                Matmul::F32 if self.winograd => {
+                    winograd::weight(w, self.weight, self.direction, packed);
+                }
+                Matmul::F32 => pack::weight(w, self.weight, self.direction, packed),
             }
             let work = Work::new(self, &rows, packed, epilogue);
             tasks
@@ -237,7 +258,8 @@ impl<'a> Work<'a> {
         };
         for group in (2 * step..=conv.rows.target).step_by(step) {
             let ring = conv.rows.span(group);
-            if conv.winograd || (ring + 1) * rows.row_len() + group * work.out_len() > CACHED {
+            let packed = conv.floats((ring + 1) * rows.row_len());
+            if conv.winograd || packed + group * work.out_len() > CACHED {
                 break;
             }
             (work.group, work.ring) = (group, ring);
@@ -261,10 +283,18 @@ impl<'a> Work<'a> {
         let height = self.conv.rows.target;
         let all = target.len() / self.conv.target.with_n(1).len();
         let (row_len, out_len) = (self.rows.row_len(), self.out_len());
-        let packed_len = (self.ring + 1) * row_len;
-        lend(&SCRATCH, packed_len + self.group * out_len, |scratch| {
-            let (packed, out) = scratch.split_at_mut(packed_len);
+        let packed_len = self.conv.floats((self.ring + 1) * row_len);
+        // A row is packed in f32 before it is rounded.
+        let whole_len = match self.conv.matmul {
+            Matmul::F32 => 0,
+            Matmul::Bf16 { .. } => row_len,
+        };
+        let len = packed_len + whole_len + self.group * out_len;
+        lend(&SCRATCH, len, |scratch| {
+            let (packed, rest) = scratch.split_at_mut(packed_len);
+            let (whole, out) = rest.split_at_mut(whole_len);
             packed.fill(0.0);
+            whole.fill(0.0);
             for start in (0..all).step_by(self.rows.images) {
                 let images = self.rows.images.min(all - start);
                 let mut done = 0;
@@ -275,15 +305,40 @@ impl<'a> Work<'a> {
                         #[inline(always)]
                         || {
                             for i in needed.start.max(done)..needed.end {
-                                let row = &mut packed[i % self.ring * row_len..][..row_len];
-                                self.rows.pack(first + start, images, i, row);
+                                self.pack(first + start, images, i, packed, whole);
                             }
                         },
                     );
                     done = done.max(needed.end);
-                    match self.conv.winograd {
-                        true => self.winograd(s, group.clone(), packed, out),
-                        false => self.definition(s, group.clone(), packed, out),
+                    match self.conv.matmul {
+                        Matmul::F32 if self.conv.winograd => {
+                            self.winograd(s, group.clone(), packed, out);
+                        }
+                        Matmul::F32 => {
+                            self.definition(
+                                group.clone(),
+                                packed,
+                                self.w,
+                                out,
+                                |pairs, rows, out, more| {
+                                    multiply(s, pairs, rows, out, more);
+                                },
+                            );
+                        }
+                        Matmul::Bf16 { unit, .. } => {
+                            let packed: &[u16] = bytemuck::cast_slice(packed);
+                            let w: &[u16] = bytemuck::cast_slice(self.w);
+                            let _tiles = unit.begin();
+                            self.definition(
+                                group.clone(),
+                                packed,
+                                w,
+                                out,
+                                |pairs, rows, out, more| {
+                                    dot::multiply(unit, pairs, BLOCK, rows, out, more);
+                                },
+                            );
+                        }
                     }
                     for (y, out) in group.zip(out.chunks_exact(out_len)) {
                         s.vectorize(
@@ -299,11 +354,33 @@ impl<'a> Work<'a> {
         });
     }
 
+    /// Packs source row `i` of `images` images from `first` on in its place of the ring; in bfloat16 by way of `whole`.
+    #[inline(always)]
+    fn pack(&self, first: usize, images: usize, i: usize, packed: &mut [f32], whole: &mut [f32]) {
+        let (slot, row_len) = (i % self.ring, self.rows.row_len());
+        let Matmul::Bf16 { terms, .. } = self.conv.matmul else {
+            let row = &mut packed[slot * row_len..][..row_len];
+            return self.rows.pack(first, images, i, row);
+        };
+        self.rows.pack(first, images, i, whole);
+        let packed: &mut [u16] = bytemuck::cast_slice_mut(packed);
+        let row = &mut packed[slot * terms * row_len..][..terms * row_len];
+        let (hi, lo) = row.split_at_mut(row_len);
+        split(whole, hi, (terms == 2).then_some(lo));
+    }
+
     /// Computes a group of target rows by the definition.
-    fn definition<S: Simd>(&self, s: S, group: Range<usize>, packed: &[f32], out: &mut [f32]) {
+    fn definition<T>(
+        &self,
+        group: Range<usize>,
+        packed: &[T],
+        w: &[T],
+        out: &mut [f32],
+        times: impl Fn(&[(&[T], &[T])], usize, &mut [f32], bool),
+    ) {
         let [sources, targets] = self.conv.blocks();
         let column = self.rows.column_len();
-        let mut pairs = Vec::with_capacity(DEPTH * self.conv.taps());
+        let mut pairs = Vec::with_capacity(3 * DEPTH * self.conv.taps());
         for block in 0..targets {
             for first in (0..sources).step_by(DEPTH) {
                 let deep = first..sources.min(first + DEPTH);
@@ -311,11 +388,11 @@ impl<'a> Work<'a> {
                     let mut to = (y - group.start) * self.out_len();
                     to += block * self.conv.columns.target * column;
                     for run in self.runs.iter().flatten() {
-                        self.pairs(y, run, block, deep.clone(), packed, &mut pairs);
+                        self.pairs(y, run, block, deep.clone(), [packed, w], &mut pairs);
                         let len = run.targets.len() * column;
                         let out = &mut out[to..to + len];
                         if !pairs.is_empty() {
-                            multiply(s, &pairs, len / BLOCK, out, first > 0);
+                            times(&pairs, len / BLOCK, out, first > 0);
                         } else if first == 0 {
                             out.fill(0.0);
                         }
@@ -327,25 +404,29 @@ impl<'a> Work<'a> {
     }
 
     /// What a run of row `y` sums for a block of targets, over some blocks of sources.
-    fn pairs<'p>(
-        &'p self,
+    fn pairs<'p, T>(
+        &self,
         y: usize,
         run: &Run,
         target: usize,
         sources: Range<usize>,
-        packed: &'p [f32],
-        pairs: &mut Vec<(&'p [f32], &'p [f32])>,
+        [packed, w]: [&'p [T]; 2],
+        pairs: &mut Vec<(&'p [T], &'p [T])>,
     ) {
         pairs.clear();
+        let (terms, row_len) = (self.conv.matmul.terms(), self.rows.row_len());
         for (tap_y, i) in self.conv.rows.seen(y) {
-            let row = &packed[i % self.ring * self.rows.row_len()..][..self.rows.row_len()];
+            let row = &packed[i % self.ring * terms * row_len..][..terms * row_len];
             for tap_x in &run.taps {
                 let column = (self.rows.left + run.targets.start).wrapping_add_signed(tap_x.shift);
                 let tap = tap_y.k * self.conv.weight.0[1] + tap_x.k;
                 for source in sources.clone() {
-                    let a = self.rows.from(row, tap_x.plane, source, column);
                     let b = (target * self.conv.taps() + tap) * self.rows.blocks.len() + source;
-                    pairs.push((a, &self.w[b * SQUARE..(b + 1) * SQUARE]));
+                    for [of_a, of_b] in dot::products(terms) {
+                        let row = &row[of_a * row_len..][..row_len];
+                        let a = self.rows.from(row, tap_x.plane, source, column);
+                        pairs.push((a, &w[(b * terms + of_b) * SQUARE..][..SQUARE]));
+                    }
                 }
             }
         }
