@@ -14,6 +14,7 @@ mod gradients;
 mod graph;
 mod parity;
 mod partials;
+mod precision;
 mod resize;
 mod shaders;
 mod training;

@@ -28,6 +28,11 @@ pub trait Backend {
     /// What a plan for this device must respect.
     fn limits(&self) -> Limits;
 
+    /// The relative error by which a factor of a product is rounded before it is multiplied; 0 in f32.
+    fn factor_error(&self) -> f64 {
+        0.0
+    }
+
     /// Bytes that a plan may take, where the device tells.
     ///
     /// # Errors

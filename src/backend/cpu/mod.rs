@@ -20,6 +20,7 @@ use std::time::Instant;
 /// Runs plans on the machine's cores.
 pub struct Cpu {
     device: String,
+    matmul: Matmul,
     threads: rayon::ThreadPool,
     owned: HashMap<TensorId, Buffer>,
     /// Inputs and states in the buffers of others.
@@ -66,6 +67,7 @@ impl Cpu {
         );
         Ok(Cpu {
             device,
+            matmul,
             threads,
             owned: HashMap::new(),
             parts: HashMap::new(),
@@ -94,6 +96,10 @@ impl Backend for Cpu {
 
     fn limits(&self) -> Limits {
         Limits::NONE
+    }
+
+    fn factor_error(&self) -> f64 {
+        self.matmul.factor_error()
     }
 
     fn memory(&self) -> Result<Option<u64>> {

@@ -101,6 +101,14 @@ impl Matmul {
         }
     }
 
+    /// The relative error by which a factor is rounded: 2⁻⁹ with every term, whose mantissa has 8 bits.
+    pub fn factor_error(self) -> f64 {
+        match self {
+            Matmul::F32 => 0.0,
+            Matmul::Bf16 { terms, .. } => 0.5_f64.powi(9 * terms as i32),
+        }
+    }
+
     /// A name for people, where it is not f32.
     pub fn name(self) -> Option<String> {
         let Matmul::Bf16 { terms, unit } = self else {
@@ -118,7 +126,7 @@ impl Matmul {
 
 impl Unit {
     /// The unit, where this machine has it and no other instruction set was asked for.
-    fn if_there(self) -> Option<Unit> {
+    pub fn if_there(self) -> Option<Unit> {
         let there = match self {
             Unit::Amx => simd::name() == "avx512" && amx::available(),
             Unit::Avx512 => simd::name() == "avx512" && has_avx512_bf16(),
