@@ -128,7 +128,8 @@ impl Unit {
     /// The unit, where this machine has it and no other instruction set was asked for.
     pub fn if_there(self) -> Option<Unit> {
         let there = match self {
-            Unit::Amx => simd::name() == "avx512" && amx::available(),
+            // What fills no tile is left to AVX-512, which every processor with AMX has.
+            Unit::Amx => Unit::Avx512.if_there().is_some() && amx::available(),
             Unit::Avx512 => simd::name() == "avx512" && has_avx512_bf16(),
             Unit::Scalar => true,
         };

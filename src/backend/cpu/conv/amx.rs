@@ -1,19 +1,34 @@
 //! Intel's Advanced Matrix Extensions, by inline assembly as stable Rust has no intrinsics for them: eight tiles of
 //! 16 rows of 64 bytes, and an instruction that multiplies two of them and adds to a third.
-pub use imp::{available, multiply_rows};
+pub use imp::available;
+
+use super::dot::Pairs;
+use std::marker::PhantomData;
 
 /// Rows that a tile has.
 pub const TILE: usize = 16;
 
-/// The tiles of the calling thread, which are its own while this lives.
-pub struct Tiles(());
+/// The tiles of the calling thread, to be used while this lives; it stays on its thread.
+pub struct Tiles(PhantomData<*const ()>);
 
 impl Tiles {
     /// Gives every tile 16 rows of 64 bytes.
     pub fn configure() -> Tiles {
         assert!(available(), "asked for only where AMX is there");
         imp::configure();
-        Tiles(())
+        Tiles(PhantomData)
+    }
+
+    /// Rows `first..first + 16` of [`super::dot::Multiplier::multiply`], or `first..first + 32` if `TWO`.
+    pub fn multiply_rows<const TWO: bool>(
+        &self,
+        pairs: &Pairs,
+        stride: usize,
+        first: usize,
+        c: &mut [f32],
+        accumulate: bool,
+    ) {
+        imp::multiply_rows::<TWO>(pairs, stride, first, c, accumulate);
     }
 }
 
@@ -27,8 +42,8 @@ impl Drop for Tiles {
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 mod imp {
     use super::TILE;
-    use crate::backend::cpu::conv::dot::{BF16_SQUARE, Pairs};
-    use crate::backend::cpu::conv::tile::BLOCK;
+    use crate::backend::cpu::conv::dot::Pairs;
+    use crate::backend::cpu::conv::tile::{BLOCK, SQUARE};
     use std::arch::asm;
     use std::arch::x86_64::__cpuid_count;
     use std::sync::OnceLock;
@@ -87,8 +102,6 @@ mod imp {
         unsafe { asm!("tilerelease", options(nostack, nomem)) }
     }
 
-    /// Rows `first..first + 16` of [`super::super::dot::multiply`], or `first..first + 32` if `TWO`.
-    ///
     /// Tiles 0 to 3 are sums, of two times 16 rows by two times 16 columns; 4 and 5 rows of a, 6 and 7 columns of b.
     pub fn multiply_rows<const TWO: bool>(
         pairs: &Pairs,
@@ -100,10 +113,10 @@ mod imp {
         let rows = if TWO { 2 * TILE } else { TILE };
         let c = c[first * BLOCK..(first + rows) * BLOCK].as_mut_ptr();
         for (a, b) in pairs {
-            assert!(a.len() >= (first + rows - 1) * stride + BLOCK && b.len() >= BF16_SQUARE);
+            assert!(a.len() >= (first + rows - 1) * stride + BLOCK && b.len() >= SQUARE);
         }
         let below = TILE * BLOCK;
-        // SAFETY: the tiles are configured, as the caller holds `Tiles`; c has `rows` rows of 32 numbers, and every a
+        // SAFETY: the tiles are configured, as only a method of `Tiles` calls this; c has `rows` rows of 32 numbers, and every a
         // and b is as long as asserted. A tile reads or writes 16 rows of 64 bytes, the given bytes apart. The
         // compiler knows no tiles, so they keep their contents between the blocks.
         unsafe {

@@ -328,14 +328,14 @@ impl<'a> Work<'a> {
                         Matmul::Bf16 { unit, .. } => {
                             let packed: &[u16] = bytemuck::cast_slice(packed);
                             let w: &[u16] = bytemuck::cast_slice(self.w);
-                            let _tiles = unit.begin();
+                            let unit = unit.begin();
                             self.definition(
                                 group.clone(),
                                 packed,
                                 w,
                                 out,
                                 |pairs, rows, out, more| {
-                                    dot::multiply(unit, pairs, BLOCK, rows, out, more);
+                                    unit.multiply(pairs, BLOCK, rows, out, more);
                                 },
                             );
                         }

@@ -1,19 +1,29 @@
 //! The micro-kernel for bfloat16: rows of 32 factors times squares of 32 × 32, added up in f32.
-use super::amx::{self, TILE, Tiles};
+use super::amx::{TILE, Tiles};
+use super::avx512;
 use super::tile::{BLOCK, SQUARE};
 use crate::backend::cpu::precision::Unit;
 use crate::backend::cpu::simd::vectorized;
 
-/// Elements of a square, which is packed as `[16-column half][pair of rows][column][2]`.
-pub const BF16_SQUARE: usize = SQUARE;
-
-/// Pairs of a matrix with rows of 32, so many elements apart, and a packed square, whose products are summed.
+/// Pairs of a matrix with rows of 32, so many elements apart, and a square packed as
+/// `[16-column half][pair of rows][column][2]`, whose products are summed.
 pub type Pairs<'a> = [(&'a [u16], &'a [u16])];
 
+/// A unit that the calling thread may use while this lives.
+pub struct Multiplier {
+    unit: Unit,
+    /// Of Amx alone.
+    tiles: Option<Tiles>,
+}
+
 impl Unit {
-    /// What must live while this thread calls [`multiply`].
-    pub fn begin(self) -> Option<Tiles> {
-        (self == Unit::Amx).then(Tiles::configure)
+    /// Makes the unit ready on the calling thread.
+    pub fn begin(self) -> Multiplier {
+        assert!(self.if_there().is_some(), "{self:?} is not there");
+        Multiplier {
+            unit: self,
+            tiles: (self == Unit::Amx).then(Tiles::configure),
+        }
     }
 }
 
@@ -26,40 +36,44 @@ pub fn products(terms: usize) -> &'static [[usize; 2]] {
     }
 }
 
-/// `c[m][j] = Σ a[m·stride + k]·b[k][j]` over the pairs (a, b) and k, for `rows` rows of 32; or `+=`.
-pub fn multiply(
-    unit: Unit,
-    pairs: &Pairs,
-    stride: usize,
-    rows: usize,
-    c: &mut [f32],
-    accumulate: bool,
-) {
-    let mut first = 0;
-    while first < rows {
-        let left = rows - first;
-        first += match unit {
-            Unit::Amx if left >= 2 * TILE => {
-                amx::multiply_rows::<true>(pairs, stride, first, c, accumulate);
-                2 * TILE
-            }
-            Unit::Amx if left >= TILE => {
-                amx::multiply_rows::<false>(pairs, stride, first, c, accumulate);
-                TILE
-            }
-            Unit::Amx | Unit::Avx512 => avx512::multiply(pairs, stride, first, left, c, accumulate),
-            Unit::Scalar => {
-                vectorized(
-                    #[inline(always)]
-                    || row_times(pairs, first * stride, &mut c[first * BLOCK..], accumulate),
-                );
-                1
-            }
-        };
+impl Multiplier {
+    /// `c[m][j] = Σ a[m·stride + k]·b[k][j]` over the pairs (a, b) and k, for `rows` rows of 32; or `+=`.
+    pub fn multiply(
+        &self,
+        pairs: &Pairs,
+        stride: usize,
+        rows: usize,
+        c: &mut [f32],
+        accumulate: bool,
+    ) {
+        let mut first = 0;
+        while first < rows {
+            let left = rows - first;
+            first += match (self.unit, &self.tiles) {
+                (_, Some(tiles)) if left >= 2 * TILE => {
+                    tiles.multiply_rows::<true>(pairs, stride, first, c, accumulate);
+                    2 * TILE
+                }
+                (_, Some(tiles)) if left >= TILE => {
+                    tiles.multiply_rows::<false>(pairs, stride, first, c, accumulate);
+                    TILE
+                }
+                (Unit::Amx | Unit::Avx512, _) => {
+                    avx512::multiply(pairs, stride, first, left, c, accumulate)
+                }
+                (Unit::Scalar, _) => {
+                    vectorized(
+                        #[inline(always)]
+                        || row_times(pairs, first * stride, &mut c[first * BLOCK..], accumulate),
+                    );
+                    1
+                }
+            };
+        }
     }
 }
 
-/// One row of [`multiply`], which begins at element `at` of every a.
+/// One row of [`Multiplier::multiply`], which begins at element `at` of every a.
 #[inline(always)]
 fn row_times(pairs: &Pairs, at: usize, c: &mut [f32], accumulate: bool) {
     let c = &mut c[..BLOCK];
@@ -68,7 +82,7 @@ fn row_times(pairs: &Pairs, at: usize, c: &mut [f32], accumulate: bool) {
     }
     for (a, b) in pairs {
         let a = &a[at..at + BLOCK];
-        for (half, b) in b[..BF16_SQUARE].chunks_exact(SQUARE / 2).enumerate() {
+        for (half, b) in b[..SQUARE].chunks_exact(SQUARE / 2).enumerate() {
             let c = &mut c[half * TILE..][..TILE];
             for (b, a) in b.chunks_exact(BLOCK).zip(a.chunks_exact(2)) {
                 for (c, b) in c.iter_mut().zip(b.chunks_exact(2)) {
@@ -109,7 +123,7 @@ fn round(x: f32) -> u16 {
     if x.is_nan() { 0x7fc0 } else { up as u16 }
 }
 
-/// Packs 32 rows of 32 as the squares of [`multiply`] are.
+/// Packs 32 rows of 32 as the squares of [`Multiplier::multiply`] are.
 #[inline(always)]
 pub fn pack_square(rows: &[u16], square: &mut [u16]) {
     for (half, square) in square.chunks_exact_mut(SQUARE / 2).enumerate() {
@@ -144,143 +158,5 @@ pub fn transpose(rows: &[u16], len: usize, to: &mut [u16]) {
         for (i, value) in row.iter().enumerate() {
             to[i * len + k] = *value;
         }
-    }
-}
-
-#[cfg(target_arch = "x86_64")]
-mod avx512 {
-    use super::{BF16_SQUARE, BLOCK, Pairs, SQUARE};
-    use crate::backend::cpu::simd;
-    use std::arch::x86_64::*;
-
-    /// Whether there are 16-bit shuffles of AVX-512.
-    pub fn available() -> bool {
-        simd::name() == "avx512" && is_x86_feature_detected!("avx512bw")
-    }
-
-    /// Some of the `left` rows from `first` on; returns how many.
-    pub fn multiply(
-        pairs: &Pairs,
-        stride: usize,
-        first: usize,
-        left: usize,
-        c: &mut [f32],
-        accumulate: bool,
-    ) -> usize {
-        // SAFETY: `precision::Unit` is Amx or Avx512 only where AVX-512 BF16 was found.
-        unsafe {
-            match left {
-                12.. if left != 16 => rows_times::<12>(pairs, stride, first, c, accumulate),
-                8.. => rows_times::<8>(pairs, stride, first, c, accumulate),
-                4.. => rows_times::<4>(pairs, stride, first, c, accumulate),
-                2.. => rows_times::<2>(pairs, stride, first, c, accumulate),
-                _ => rows_times::<1>(pairs, stride, first, c, accumulate),
-            }
-        }
-    }
-
-    #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
-    fn rows_times<const M: usize>(
-        pairs: &Pairs,
-        stride: usize,
-        first: usize,
-        c: &mut [f32],
-        accumulate: bool,
-    ) -> usize {
-        let c = c[first * BLOCK..(first + M) * BLOCK].as_mut_ptr();
-        let mut sums = [[_mm512_setzero_ps(); 2]; M];
-        // SAFETY: c has M rows of 32 numbers; every a and b is as long as asserted.
-        unsafe {
-            if accumulate {
-                for (m, sums) in sums.iter_mut().enumerate() {
-                    *sums = [0, 16].map(|j| _mm512_loadu_ps(c.add(m * BLOCK + j)));
-                }
-            }
-            for (a, b) in pairs {
-                assert!(a.len() >= (first + M - 1) * stride + BLOCK && b.len() >= BF16_SQUARE);
-                let (a, b) = (a.as_ptr().add(first * stride), b.as_ptr());
-                for k in (0..BLOCK).step_by(2) {
-                    let b = [0, SQUARE / 2].map(|half| pairs_at(b.add(half + k * BLOCK / 2)));
-                    for (m, sums) in sums.iter_mut().enumerate() {
-                        let a = a.add(m * stride + k).cast::<i32>().read_unaligned();
-                        let a = as_bf16(_mm512_set1_epi32(a));
-                        sums[0] = _mm512_dpbf16_ps(sums[0], a, b[0]);
-                        sums[1] = _mm512_dpbf16_ps(sums[1], a, b[1]);
-                    }
-                }
-            }
-            for (m, sums) in sums.iter().enumerate() {
-                _mm512_storeu_ps(c.add(m * BLOCK), sums[0]);
-                _mm512_storeu_ps(c.add(m * BLOCK + 16), sums[1]);
-            }
-        }
-        M
-    }
-
-    #[target_feature(enable = "avx512f")]
-    fn as_bf16(bits: __m512i) -> __m512bh {
-        // SAFETY: both are 512 bits without a rule.
-        unsafe { std::mem::transmute(bits) }
-    }
-
-    /// # Safety
-    /// 32 elements must be readable.
-    #[target_feature(enable = "avx512f")]
-    unsafe fn pairs_at(from: *const u16) -> __m512bh {
-        // SAFETY: the caller's promise.
-        as_bf16(unsafe { _mm512_loadu_si512(from.cast()) })
-    }
-
-    /// Turns 32 rows of 32 into 32 rows, `stride` elements apart.
-    pub fn transpose(rows: &[u16], to: &mut [u16], stride: usize) {
-        assert!(rows.len() >= SQUARE && to.len() >= (BLOCK - 1) * stride + BLOCK);
-        // SAFETY: AVX-512 is there, as the caller asked `available`; the lengths are as asserted.
-        unsafe { shuffle(rows.as_ptr(), to.as_mut_ptr(), stride) }
-    }
-
-    /// Five perfect shuffles of 32 rows: each takes the elements of row i and of row i + 16 in turns.
-    ///
-    /// # Safety
-    /// `rows` must have 1024 elements and `to` 32 rows of 32, `stride` apart.
-    #[target_feature(enable = "avx512f,avx512bw")]
-    unsafe fn shuffle(rows: *const u16, to: *mut u16, stride: usize) {
-        let pick = |first: usize| -> [u16; 32] {
-            std::array::from_fn(|i| (first + i / 2 + i % 2 * 32) as u16)
-        };
-        let (low, high) = (pick(0), pick(16));
-        // SAFETY: the caller's promise; the picks have 32 elements.
-        unsafe {
-            let low = _mm512_loadu_si512(low.as_ptr().cast());
-            let high = _mm512_loadu_si512(high.as_ptr().cast());
-            let mut r: [__m512i; 32] =
-                std::array::from_fn(|i| _mm512_loadu_si512(rows.add(i * BLOCK).cast()));
-            for _ in 0..5 {
-                let from = r;
-                for i in 0..16 {
-                    r[2 * i] = _mm512_permutex2var_epi16(from[i], low, from[i + 16]);
-                    r[2 * i + 1] = _mm512_permutex2var_epi16(from[i], high, from[i + 16]);
-                }
-            }
-            for (i, r) in r.into_iter().enumerate() {
-                _mm512_storeu_si512(to.add(i * stride).cast(), r);
-            }
-        }
-    }
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-mod avx512 {
-    use super::Pairs;
-
-    pub fn available() -> bool {
-        false
-    }
-
-    pub fn multiply(_: &Pairs, _: usize, _: usize, _: usize, _: &mut [f32], _: bool) -> usize {
-        unreachable!("there is no AVX-512 here");
-    }
-
-    pub fn transpose(_: &[u16], _: &mut [u16], _: usize) {
-        unreachable!("there is no AVX-512 here");
     }
 }

@@ -83,8 +83,8 @@ pub fn grad_weight(
             match conv.matmul {
                 Matmul::F32 => dispatch!(level(), s => task.run(s, sums)),
                 Matmul::Bf16 { terms, unit } => {
-                    let _tiles = unit.begin();
-                    dispatch!(level(), s => task.run_bf16(s, terms, unit, sums));
+                    let unit = unit.begin();
+                    dispatch!(level(), s => task.run_bf16(s, terms, &unit, sums));
                 }
             }
         });

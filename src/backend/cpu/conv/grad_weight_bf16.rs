@@ -1,10 +1,9 @@
 //! The gradient of the weight in bfloat16. The sum is over pixels, so x is turned to have them in its rows.
-use super::dot::{self, multiply, pack_square, products, split, transpose};
+use super::dot::{Multiplier, pack_square, products, split, transpose};
 use super::grad_weight::Task;
 use super::pack::Rows;
 use super::tile::{BLOCK, SQUARE};
 use super::{PRODUCTS, SCRATCH, lend};
-use crate::backend::cpu::precision::Unit;
 use fearless_simd::prelude::*;
 
 /// Where the packed rows of a task stand, in bfloat16 numbers.
@@ -18,7 +17,7 @@ struct Layout {
 
 impl Task<'_> {
     /// Adds the products of all images to `sums`, `[block of c_out][tap][block of c_in][32][32]`.
-    pub fn run_bf16<S: Simd>(&self, s: S, terms: usize, unit: Unit, sums: &mut [f32]) {
+    pub fn run_bf16<S: Simd>(&self, s: S, terms: usize, unit: &Multiplier, sums: &mut [f32]) {
         let Task {
             conv,
             x,
@@ -81,7 +80,7 @@ impl Task<'_> {
     fn products_bf16(
         &self,
         layout: &Layout,
-        unit: Unit,
+        unit: &Multiplier,
         tap: usize,
         x_row: &[u16],
         dy_row: &[u16],
@@ -114,7 +113,7 @@ impl Task<'_> {
                     }
                     let at = (target * conv.taps() + tap + tap_x.k) * sources + source;
                     let sums = &mut sums[at * SQUARE..(at + 1) * SQUARE];
-                    multiply(unit, &pairs, x_depth, BLOCK, sums, true);
+                    unit.multiply(&pairs, x_depth, BLOCK, sums, true);
                 }
             }
         }
@@ -162,10 +161,7 @@ impl Layout {
 
 #[inline(always)]
 fn squares(rows: &[u16], to: &mut [u16]) {
-    for (rows, to) in rows
-        .chunks_exact(dot::BF16_SQUARE)
-        .zip(to.chunks_exact_mut(dot::BF16_SQUARE))
-    {
+    for (rows, to) in rows.chunks_exact(SQUARE).zip(to.chunks_exact_mut(SQUARE)) {
         pack_square(rows, to);
     }
 }

@@ -2,6 +2,7 @@
 //! the image is a dense product of 32 channels with a block of the weight. No padding is multiplied, a stride is
 //! only another list of taps, and the bits depend on neither the threads nor how the work is shared among them.
 pub mod amx;
+mod avx512;
 mod axis;
 mod correlate;
 mod dot;
