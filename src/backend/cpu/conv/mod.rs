@@ -12,6 +12,7 @@ mod grad_weight_bf16;
 mod pack;
 mod tile;
 mod winograd;
+mod work;
 
 pub use epilogue::{Epilogue, Mask, Partials};
 pub use grad_weight::grad_weight;
