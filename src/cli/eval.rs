@@ -1,7 +1,7 @@
 //! `resnet eval`: loss, accuracy, per-class accuracy and the confusion matrix on the test images.
 use super::hardware::Hardware;
 use crate::backend::Choice;
-use crate::config::TrainConfig;
+use crate::config::{MicroBatch, TrainConfig};
 use crate::data;
 use crate::report::{Confusion, Sums};
 use crate::train::checkpoint::{self, WeightsInfo};
@@ -98,6 +98,7 @@ pub fn run(args: Args) -> Result<()> {
     let spec = Spec {
         arch,
         batch_size: config.batch_size,
+        micro_batch: config.micro_batch.and_then(MicroBatch::examples),
         image_size,
         limit_batches: config.limit_batches,
         optimizer: None,
