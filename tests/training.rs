@@ -20,10 +20,10 @@ use tempfile::TempDir;
 const BATCH: usize = 4;
 
 /// Opens a fresh backend; a backend serves one graph.
-type Open = fn() -> Box<dyn Backend>;
+pub type Open = fn() -> Box<dyn Backend>;
 
 /// The CPU, and the GPU where there is one.
-fn devices() -> Vec<(&'static str, Open)> {
+pub fn devices() -> Vec<(&'static str, Open)> {
     let mut devices: Vec<(&'static str, Open)> = vec![("cpu", || Box::new(Cpu::new().unwrap()))];
     if device::adapter().is_some() {
         devices.push(("gpu", || {
@@ -33,7 +33,7 @@ fn devices() -> Vec<(&'static str, Open)> {
     devices
 }
 
-fn narrow() -> Arch {
+pub fn narrow() -> Arch {
     let stages = [8, 12, 16, 20]
         .map(|width| Stage { blocks: 1, width })
         .to_vec();
@@ -48,6 +48,7 @@ fn spec(momentum: f32) -> Spec {
     Spec {
         arch: narrow(),
         batch_size: BATCH,
+        micro_batch: None,
         image_size: 32,
         limit_batches: Some(3),
         optimizer: Some(Optimizer {
@@ -59,7 +60,7 @@ fn spec(momentum: f32) -> Spec {
     }
 }
 
-fn sample() -> Dataset {
+pub fn sample() -> Dataset {
     data::load(Some("sample")).unwrap()
 }
 

@@ -2,9 +2,11 @@
 #![allow(unsafe_code)]
 
 pub mod cpu;
+mod error;
 pub mod gpu;
 mod select;
 
+pub use error::{DeviceError, Failure};
 pub use select::{Choice, open};
 
 use crate::graph::TensorId;
@@ -39,6 +41,9 @@ pub trait Backend {
     /// When asking fails.
     fn memory(&self) -> Result<Option<u64>>;
 
+    /// The most bytes that one buffer may have.
+    fn max_buffer(&self) -> u64;
+
     /// Bytes in use now: of the whole process on the CPU, of the device's buffers on a GPU.
     ///
     /// # Errors
@@ -55,7 +60,7 @@ pub trait Backend {
     /// Runs a plan, or queues it behind at most one other run.
     ///
     /// # Errors
-    /// When the device is lost.
+    /// When the device is lost, which is a [`DeviceError`] as every failure of a device.
     fn run(&mut self, plan: PlanId) -> Result<()>;
 
     /// Runs a plan once and returns the seconds that each of its dispatches took, in their order.

@@ -2,7 +2,7 @@
 use super::hardware::Hardware;
 use crate::backend::Choice;
 use crate::backend::cpu::precision::MatmulPrecision;
-use crate::config::TrainConfig;
+use crate::config::{MicroBatch, TrainConfig};
 use crate::data;
 use crate::report::{Confusion, Sums};
 use crate::train::checkpoint::{self, WeightsInfo};
@@ -102,6 +102,7 @@ pub fn run(args: Args) -> Result<()> {
     let spec = Spec {
         arch,
         batch_size: config.batch_size,
+        micro_batch: config.micro_batch.and_then(MicroBatch::examples),
         image_size,
         limit_batches: config.limit_batches,
         optimizer: None,

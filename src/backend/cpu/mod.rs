@@ -106,6 +106,10 @@ impl Backend for Cpu {
         host::available_memory().map(Some)
     }
 
+    fn max_buffer(&self) -> u64 {
+        u64::MAX
+    }
+
     fn memory_used(&self) -> Result<u64> {
         host::process_memory()
     }
