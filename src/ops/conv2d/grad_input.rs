@@ -159,7 +159,7 @@ impl OpDef for Conv2dGradInput {
         let kernel = ConvKernel {
             pass,
             tile: self.tile,
-            vec4: x.c() % 4 == 0 && dy.c() % 16 == 0,
+            vec4: x.c().is_multiple_of(4) && dy.c().is_multiple_of(16),
         };
         launch(kernel, [x, w, dy], self.window, images, groups)
     }

@@ -82,7 +82,7 @@ impl OpDef for Conv2dGradWeight {
         let kernel = ConvKernel {
             pass,
             tile: Tile::SQUARE,
-            vec4: self.w.0[2] % 4 == 0 && self.w.c() % 4 == 0,
+            vec4: self.w.0[2].is_multiple_of(4) && self.w.c().is_multiple_of(4),
         };
         launch(kernel, shapes, self.window, self.images_per_split, groups)
     }

@@ -180,7 +180,7 @@ impl OpDef for Conv2d {
         let kernel = ConvKernel {
             pass,
             tile: self.tile,
-            vec4: x.c() % 16 == 0 && y.c() % 4 == 0,
+            vec4: x.c().is_multiple_of(16) && y.c().is_multiple_of(4),
         };
         let images = blocks.images_per_unit;
         launch(kernel, [x, w, y], self.window, images, groups)
