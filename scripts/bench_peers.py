@@ -7,12 +7,14 @@ import statistics
 import subprocess
 import sys
 
-# Name, image size, batch size, environment of ours and of PyTorch.
+# Name, image size, batch size, environment of ours and of PyTorch, whether PyTorch's autocast takes bfloat16 and our
+# products do (activations stay f32).
 CASES = [
-    ("96×96, batch 256", 96, 256, {}, {}),
-    ("96×96, batch 32", 96, 32, {}, {}),
-    ("28×28, batch 256", 28, 256, {}, {}),
-    ("96×96, batch 256, AVX2", 96, 256, {"RESNET_CPU_ISA": "avx2"}, {"ONEDNN_MAX_CPU_ISA": "AVX2"}),
+    ("96×96, batch 256", 96, 256, {}, {}, False),
+    ("96×96, batch 32", 96, 32, {}, {}, False),
+    ("28×28, batch 256", 28, 256, {}, {}, False),
+    ("96×96, batch 256, AVX2", 96, 256, {"RESNET_CPU_ISA": "avx2"}, {"ONEDNN_MAX_CPU_ISA": "AVX2"}, False),
+    ("96×96, batch 256, bf16", 96, 256, {}, {}, True),
 ]
 
 
@@ -23,19 +25,20 @@ def run(command, environment):
     return json.loads(done.stdout)
 
 
-def ours(size, batch, environment):
+def ours(size, batch, environment, bf16):
     command = "target/release/resnet bench --device cpu --json --steps 5".split()
+    command += ["--matmul-precision", "medium"] * bf16
     report = run(command + ["--image-size", str(size), "--batch-size", str(batch)], environment)
     rate = lambda part: report[part]["examples_per_second"]
     return {"train": rate("train"), "infer": rate("infer"), "memory": report["peak_memory_bytes"]}
 
 
-def torch(size, batch, environment, compiled):
+def torch(size, batch, environment, bf16, compiled):
     result = {}
     for mode in ["train", "infer"]:
         command = [sys.executable, "scripts/peer_torch.py", "--mode", mode, "--steps", "5"]
         command += ["--image-size", str(size), "--batch-size", str(batch)]
-        report = run(command + ["--compile"] * compiled, environment)
+        report = run(command + ["--compile"] * compiled + ["--bf16"] * bf16, environment)
         result[mode] = report["examples_per_second"]
         if mode == "train":
             result["memory"] = report["peak_memory_bytes"]
@@ -45,12 +48,12 @@ def torch(size, batch, environment, compiled):
 def main():
     rounds = int(sys.argv[1])
     print(f"{'':24} {'':6} {'ours':>8} {'eager':>8} {'compiled':>9} {'ours / best':>12}")
-    for name, size, batch, our_environment, torch_environment in CASES:
+    for name, size, batch, our_environment, torch_environment, bf16 in CASES:
         results = {"ours": [], "eager": [], "compiled": []}
         for _ in range(rounds):
-            results["ours"].append(ours(size, batch, our_environment))
-            results["eager"].append(torch(size, batch, torch_environment, False))
-            results["compiled"].append(torch(size, batch, torch_environment, True))
+            results["ours"].append(ours(size, batch, our_environment, bf16))
+            results["eager"].append(torch(size, batch, torch_environment, bf16, False))
+            results["compiled"].append(torch(size, batch, torch_environment, bf16, True))
         for what in ["train", "infer", "memory"]:
             median = {who: statistics.median(r[what] for r in runs) for who, runs in results.items()}
             best = (min if what == "memory" else max)(median["eager"], median["compiled"])

@@ -1,11 +1,14 @@
 // Convolution and its two gradients as matrix products C = A·B whose operands are read straight from
 // the tensors (implicit GEMM). A template: `pass` chooses the kernel; `at` numbers the bindings of the
-// tensors it has; `lanes` are the parts of four neighbouring values that one load fetches: all at once
-// where channels are multiples of 4, else one by one.
+// tensors it has; `tile` is the part of C that a workgroup computes; `lanes` are the parts of four
+// neighbouring values that one load fetches: all at once with `vec4`, else one by one.
 //
-// A workgroup computes a tile of 64 × 64 of C in steps of 16 along the inner dimension k. Each of its
-// 64 invocations owns 8 rows × 8 columns of the tile in registers: rows tile_row + 8·i, and columns
-// 4·tile_col + 32·j + (0…3).
+// A workgroup goes along the inner dimension k in blocks of 16, of which it keeps a tile of A and a tile
+// of B in workgroup memory. Each invocation owns {{ tile.each }} rows × 8 columns of C in registers: groups of four
+// neighbours, {{ tile.rows_apart }} rows and {{ tile.columns_apart }} columns apart. It loads 4 × 4 values of A, of B or of both at a time.
+//
+// Both tiles hold 16 rows of k, each of groups of four rows or columns of C. The groups of row k stand in
+// an order of their own, g ^ (k / 4 · 2), so that neither loading nor multiplying meets a bank twice.
 
 struct Params {
     n: u32,
@@ -30,14 +33,17 @@ const LANES = {{ "4u" if vec4 else "1u" }};
 
 @group(0) @binding(0) var<uniform> params: Params;
 
-// Rows are 5 vectors apart, not 4, so that neighbouring rows lie in different banks.
-var<workgroup> tile_a: array<vec4<f32>, 320>;  // [64 rows, 4 + 1 groups of 4 k]
-var<workgroup> tile_b: array<vec4<f32>, 256>;  // [16 k, 16 groups of 4 columns]
+var<workgroup> tile_a: array<vec4<f32>, {{ 4 * tile.rows }}>;  // [16 k, {{ tile.rows }} / 4 groups of rows]
+var<workgroup> tile_b: array<vec4<f32>, {{ 4 * tile.columns }}>;  // [16 k, {{ tile.columns }} / 4 groups of columns]
+
+{%- if not vec4 or pass == "grad_weight" %}
 
 /// The digits of i in the mixed radix (radix.x, radix.y, unlimited), lowest first.
 fn digits(i: u32, radix: vec2<u32>) -> vec3<u32> {
     return vec3<u32>(i % radix.x, i / radix.x % radix.y, i / radix.x / radix.y);
 }
+{%- endif %}
+{%- if not vec4 and pass != "grad_weight" %}
 
 /// The digits of a sum: a few comparisons where decoding the sum would take divisions.
 fn add_digits(a: vec3<u32>, b: vec3<u32>, radix: vec2<u32>) -> vec3<u32> {
@@ -52,113 +58,180 @@ fn add_digits(a: vec3<u32>, b: vec3<u32>, radix: vec2<u32>) -> vec3<u32> {
     }
     return sum;
 }
+{%- endif %}
+{%- if pass == "grad_weight" %}
+
+/// Where the window of pixel i of y begins in x without its padding: column, row, and element of x.
+fn window(i: u32) -> vec3<u32> {
+    let pixel = digits(i, vec2<u32>(params.w_out, params.h_out));  // (ox, oy, n)
+    let first = pixel.xy * params.stride;
+    return vec3<u32>(first, ((pixel.z * params.h + first.y) * params.w + first.x) * params.c_in);
+}
+
+/// The window of i + j from those of i and j, without a multiplication that differs between invocations.
+fn add_windows(a: vec3<u32>, b: vec3<u32>) -> vec3<u32> {
+    let extent = vec2<u32>(params.w_out, params.h_out) * params.stride;
+    var sum = a + b;
+    if (sum.x >= extent.x) {
+        sum += vec3<u32>(0u - extent.x, params.stride, (params.stride * params.w - extent.x) * params.c_in);
+    }
+    if (sum.y >= extent.y) {
+        sum += vec3<u32>(0u, 0u - extent.y, (params.h - extent.y) * params.w * params.c_in);
+    }
+    return sum;
+}
+{%- endif %}
 
 {%- if at.norm and not at.pre %}
 
 /// max(z, 0). Unlike max(), the comparison lets a NaN through, so that it is noticed.
-fn relu(z: Element) -> Element {
-    return select(z, Element(), z < Element());
+fn relu(z: vec4<f32>) -> vec4<f32> {
+    return select(z, vec4<f32>(), z < vec4<f32>());
 }
 {%- endif %}
 
 /// The first row of a tile, and one past the last row of its unit; there are `rows` in all.
 fn rows_of(tile: u32, rows_per_image: u32, rows: u32) -> vec2<u32> {
     let unit = params.images * rows_per_image;
-    let tiles = (unit + 63u) / 64u;
+    let tiles = (unit + {{ tile.rows - 1 }}u) / {{ tile.rows }}u;
     let begin = tile / tiles * unit;
-    return vec2<u32>(begin + tile % tiles * 64u, min(begin + unit, rows));
+    return vec2<u32>(begin + tile % tiles * {{ tile.rows }}u, min(begin + unit, rows));
 }
 
-/// Sums over the 8 rows of 16 columns that the workgroup left in a tile, in order.
+/// Sums over the rows of invocations that the workgroup left in a tile, in order.
 fn sum_a(col: u32) -> vec4<f32> {
     var sum = vec4<f32>();
-    for (var row = 0u; row < 8u; row++) {
-        sum += tile_a[row * 16u + col];
+    for (var row = 0u; row < {{ down }}u; row++) {
+        sum += tile_a[row * {{ groups_b }}u + col];
     }
     return sum;
 }
 
 fn sum_b(col: u32) -> vec4<f32> {
     var sum = vec4<f32>();
-    for (var row = 0u; row < 8u; row++) {
-        sum += tile_b[row * 16u + col];
+    for (var row = 0u; row < {{ down }}u; row++) {
+        sum += tile_b[row * {{ groups_b }}u + col];
     }
     return sum;
 }
 
-{#- The product over k from `begin` to `end`; the body of the call fills tile_a and tile_b from k0. #}
-{% macro multiply(begin, end) %}
-    let tile_row = local / 8u;
-    let tile_col = local % 8u;
-    {%- for i in eight %}
-    var c{{ i }}_0 = vec4<f32>();
-    var c{{ i }}_1 = vec4<f32>();
+{#- The invocation's place in the tile, its columns and its part of C. #}
+{% macro start() %}
+    let tile_row = local / {{ across }}u;
+    let tile_col = local % {{ across }}u;
+    {%- for j in [0, 1] %}
+    let col_{{ j }} = col0 + tile_col * 4u + {{ j * tile.columns_apart }}u;
     {%- endfor %}
-    for (var k0 = {{ begin }}; k0 < {{ end }}; k0 += 16u) {
+    {%- for i in rows %}
+    var c{{ i.index }}_0 = vec4<f32>();
+    var c{{ i.index }}_1 = vec4<f32>();
+    {%- endfor %}
+{%- endmacro %}
+
+{#- Adds the product of the block of k that the body of the call loads into the tiles. #}
+{% macro multiply() %}
         {{- caller() }}
         workgroupBarrier();
         for (var q = 0u; q < 4u; q++) {
-            {%- for i in eight %}
-            let a{{ i }} = tile_a[(tile_row + {{ 8 * i }}u) * 5u + q];
-            {%- endfor %}
+            let from_a = q * {{ 4 * groups_a }}u + (tile_row ^ (2u * q));
+            let from_b = q * {{ 4 * groups_b }}u + (tile_col ^ (2u * q));
             {%- for part in four %}
             {
-                let b0 = tile_b[(q * 4u + {{ part.index }}u) * 16u + tile_col];
-                let b1 = tile_b[(q * 4u + {{ part.index }}u) * 16u + tile_col + 8u];
-                {%- for i in eight %}
-                c{{ i }}_0 = fma(vec4<f32>(a{{ i }}.{{ part.name }}), b0, c{{ i }}_0);
-                c{{ i }}_1 = fma(vec4<f32>(a{{ i }}.{{ part.name }}), b1, c{{ i }}_1);
+                {%- for g in row_groups %}
+                let a{{ g }} = tile_a[from_a + {{ part.index * groups_a + g * (tile.rows_apart // 4) }}u];
+                {%- endfor %}
+                let b0 = tile_b[from_b + {{ part.index * groups_b }}u];
+                let b1 = tile_b[from_b + {{ part.index * groups_b + tile.columns_apart // 4 }}u];
+                {%- for i in rows %}
+                c{{ i.index }}_0 = fma(vec4<f32>(a{{ i.group }}.{{ i.part }}), b0, c{{ i.index }}_0);
+                c{{ i.index }}_1 = fma(vec4<f32>(a{{ i.group }}.{{ i.part }}), b1, c{{ i.index }}_1);
                 {%- endfor %}
             }
             {%- endfor %}
         }
         workgroupBarrier();
-    }
 {%- endmacro %}
 
-{#- Fills tile_b from rows k of a dense matrix of `c_out` columns, up to row `end`. #}
-{% macro load_rows_of_b(buffer, end) %}
-        {%- for j in [0, 1, 2, 3] %}
+{#- Opens the block of the invocations that load A, the first ones, or B, the last ones. #}
+{% macro loading(which) %}
+        {%- set needed = tile.rows if which == "a" else tile.columns %}
+        {%- if needed == tile.invocations %}
         {
-            let k = k0 + local / 16u + {{ 4 * j }}u;
-            let col = col0 + local % 16u * 4u;
-            var b = vec4<f32>();
-            {%- for lane in lanes %}
-            if (k < {{ end }} && col + {{ lane.index }}u < params.c_out) {
-                b{{ lane.part }} = Element({{ buffer }}[(k * params.c_out + col + {{ lane.index }}u) / LANES]);
-            }
+        {%- elif which == "a" %}
+        if (local < {{ needed }}u) {
+        {%- else %}
+        if (local >= {{ tile.invocations - needed }}u) {
+        {%- endif %}
+{%- endmacro %}
+
+{#- Stores `value`, row k = 4·`quad` + part of a tile for its group `group`. #}
+{% macro keep(which, quad, part, group, value) %}
+            {%- set groups = groups_a if which == "a" else groups_b %}
+            tile_{{ which }}[({{ quad }} * 4u + {{ part }}u) * {{ groups }}u + ({{ group }} ^ (2u * {{ quad }}))] = {{ value }};
+{%- endmacro %}
+
+{#- Stores four vectors along k, `name`0 … `name`3, as four rows of k. #}
+{% macro keep_turned(which, name) %}
+            {%- for part in four %}
+            {%- set p = part.name %}
+            {{- keep(which, "quad_" ~ which, part.index, "group_" ~ which, "vec4<f32>(" ~ name ~ "0." ~ p ~ ", " ~ name ~ "1." ~ p ~ ", " ~ name ~ "2." ~ p ~ ", " ~ name ~ "3." ~ p ~ ")") }}
             {%- endfor %}
-            tile_b[local + {{ 64 * j }}u] = b;
-        }
-        {%- endfor %}
 {%- endmacro %}
 
-{#- Reads `width` elements of a buffer from `first` on into this invocation's columns of `name`. #}
-{% macro load_columns(name, buffer, first, width) %}
-    {%- for j in [0, 1] %}
-    var {{ name }}_{{ j }} = vec4<f32>();
-    {%- for lane in lanes %}
-    {
-        let col = col0 + tile_col * 4u + {{ 32 * j + lane.index }}u;
-        if (col < {{ width }}) {
-            {{ name }}_{{ j }}{{ lane.part }} = Element({{ buffer }}[({{ first }} + col) / LANES]);
-        }
-    }
-    {%- endfor %}
-    {%- endfor %}
-{%- endmacro %}
-
-{#- Writes row i of this invocation's part of `name` to `buffer`, elements of `type`, from element `first` on. #}
-{% macro store(name, buffer, first, width, type="Element") %}
-            {%- for j in [0, 1] %}
-            {%- for lane in lanes %}
+{#- Fills tile_b from rows k0 … of a dense matrix of `c_out` columns; row `end` and those behind it do not matter. #}
+{% macro load_rows_of_b(buffer, k0, end) %}
+        {{- loading("b") }}
+            {%- for part in four %}
+            {%- if vec4 %}
             {
-                let col = col0 + tile_col * 4u + {{ 32 * j + lane.index }}u;
-                if (col < {{ width }}) {
-                    {{ buffer }}[({{ first }} + col) / LANES] = {{ type }}({{ name }}_{{ j }}{{ lane.part }});
+                let k = min({{ k0 }} + quad_b * 4u + {{ part.index }}u, {{ end }} - 1u);
+                let b = Element({{ buffer }}[(k * params.c_out + col_b) / LANES]);
+                {{- keep("b", "quad_b", part.index, "group_b", "b") }}
+            }
+            {%- else %}
+            {
+                let k = {{ k0 }} + quad_b * 4u + {{ part.index }}u;
+                var b = vec4<f32>();
+                {%- for lane in lanes %}
+                if (k < {{ end }} && col_b + {{ lane.index }}u < params.c_out) {
+                    b{{ lane.part }} = Element({{ buffer }}[k * params.c_out + col_b + {{ lane.index }}u]);
                 }
+                {%- endfor %}
+                {{- keep("b", "quad_b", part.index, "group_b", "b") }}
+            }
+            {%- endif %}
+            {%- endfor %}
+        }
+{%- endmacro %}
+
+{#- The place of this invocation among those that load a tile of rows of k: neighbours load neighbouring columns. #}
+{% macro loads_rows_of_b() %}
+    let group_b = (local - {{ tile.invocations - tile.columns }}u) % {{ groups_b }}u;
+    let quad_b = (local - {{ tile.invocations - tile.columns }}u) / {{ groups_b }}u;
+    let col_b = {{ "min(col0 + group_b * 4u, params.c_out - 4u)" if vec4 else "col0 + group_b * 4u" }};
+{%- endmacro %}
+
+{#- A vector of what is called `before` + number of the lane + `after`. #}
+{% macro gathered(before, after) -%}
+    {% if vec4 %}{{ before }}0{{ after }}{% else %}vec4<f32>({{ before }}0{{ after }}, {{ before }}1{{ after }}, {{ before }}2{{ after }}, {{ before }}3{{ after }}){% endif %}
+{%- endmacro %}
+
+{#- Reads the columns j of this invocation, of `width`, from a buffer's element `first` on, into `name`. #}
+{% macro load_columns(name, buffer, first, width, j) %}
+            var {{ name }} = vec4<f32>();
+            {%- for lane in lanes %}
+            if (col_{{ j }} + {{ lane.index }}u < {{ width }}) {
+                {{ name }}{{ lane.part }} = Element({{ buffer }}[({{ first }} + col_{{ j }} + {{ lane.index }}u) / LANES]);
             }
             {%- endfor %}
+{%- endmacro %}
+
+{#- Writes `value`, the columns j of this invocation, to a buffer of `type` from element `first` on. #}
+{% macro store(value, buffer, first, width, j, type="Element") %}
+            {%- for lane in lanes %}
+            if (col_{{ j }} + {{ lane.index }}u < {{ width }}) {
+                {{ buffer }}[({{ first }} + col_{{ j }} + {{ lane.index }}u) / LANES] = {{ type }}({{ value }}{{ lane.part }});
+            }
             {%- endfor %}
 {%- endmacro %}
 
@@ -186,120 +259,158 @@ fn sum_b(col: u32) -> vec4<f32> {
 @group(0) @binding({{ at.partials }}) var<storage, read_write> partials: array<Element>;  // [blocks, 3, C_out]
 {%- endif %}
 
-@compute @workgroup_size(64)
+@compute @workgroup_size({{ tile.invocations }})
 fn forward(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) local: u32,
 ) {
     let rows = params.n * params.h_out * params.w_out;
-    let depth = params.k_h * params.k_w * params.c_in;
-    let tile = flat_group(group, groups);
-    let tiles_n = (params.c_out + 63u) / 64u;
-    let block = tile / tiles_n;
+    let tiles_n = (params.c_out + {{ tile.columns - 1 }}u) / {{ tile.columns }}u;
+    let number = flat_group(group, groups);
+    let block = number / tiles_n;
     let begin_end = rows_of(block, params.h_out * params.w_out, rows);
     let row0 = begin_end.x;
     let row_end = begin_end.y;
-    let col0 = tile % tiles_n * 64u;
+    let col0 = number % tiles_n * {{ tile.columns }}u;
     if (row0 >= row_end) {
         return;
     }
 
-    // This invocation loads 4 neighbouring k of 4 rows of A.
-    let row = row0 + local / 4u + vec4<u32>(0u, 16u, 32u, 48u);
+    // This invocation loads 4 neighbouring k of 4 neighbouring rows of A. Rows behind the end repeat the
+    // last one: they are not stored.
+    let quad_a = local % 4u;
+    let group_a = local / 4u;
+    let row = min(row0 + group_a * 4u + vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(row_end - 1u));
     let image = row / (params.h_out * params.w_out);
-    let iy_first = vec4<i32>(row / params.w_out % params.h_out * params.stride) - i32(params.pad);
-    let ix_first = vec4<i32>(row % params.w_out * params.stride) - i32(params.pad);
-    let radix = vec2<u32>(params.c_in, params.k_w);
-    let next = digits(1u, radix);
-    let next_step = digits({{ "16u" if vec4 else "13u" }}, radix);
-    var tap = digits(local % 4u * 4u, radix);  // (ci, kx, ky)
-    {% call multiply("0u", "depth") %}
-        {%- for j in [0, 1, 2, 3] %}
-        var a{{ j }} = vec4<f32>();
-        {%- endfor %}
-        {%- for lane in lanes %}
-        {
-            let iy = vec4<u32>(iy_first + i32(tap.z));
-            let ix = vec4<u32>(ix_first + i32(tap.y));
-            // Pixels before the first wrap around to huge numbers.
-            let inside = (row < vec4<u32>(row_end)) & (iy < vec4<u32>(params.h)) & (ix < vec4<u32>(params.w))
-                & vec4<bool>(tap.z < params.k_h);
-            let at = ((image * params.h + iy) * params.w + ix) * params.c_in + tap.x;
+    // Pixels before the first wrap around to huge numbers.
+    let iy_first = row / params.w_out % params.h_out * params.stride - params.pad;
+    let ix_first = row % params.w_out * params.stride - params.pad;
+    {{- loads_rows_of_b() }}
+    {{- start() }}
+    {%- if vec4 %}
+    // All k of a block belong to one tap: there are 16·n channels.
+    for (var ky = 0u; ky < params.k_h; ky++) {
+    for (var kx = 0u; kx < params.k_w; kx++) {
+        let iy = iy_first + ky;
+        let ix = ix_first + kx;
+        let inside = (iy < vec4<u32>(params.h)) & (ix < vec4<u32>(params.w));
+        let pixel = ((image * params.h + iy) * params.w + ix) * params.c_in;
+        let x_at = select(vec4<u32>(), pixel, inside) + quad_a * 4u;
+        let tap = (ky * params.k_w + kx) * params.c_in;
+        for (var c0 = 0u; c0 < params.c_in; c0 += 16u) {
+        {%- call multiply() %}
+        {{- loading("a") }}
             {%- if at.norm %}
-            let scale = norm[tap.x / LANES];
-            let shift = norm[(params.c_in + tap.x) / LANES];
+            let scale = norm[(c0 + quad_a * 4u) / LANES];
+            let shift = norm[(params.c_in + c0 + quad_a * 4u) / LANES];
             {%- endif %}
             {%- for part in four %}
-            if (inside.{{ part.name }}) {
-                let value = Element(x[at.{{ part.name }} / LANES]);
-                a{{ part.index }}{{ lane.part }} = {{ "relu(value * scale + shift)" if at.norm else "value" }};
+            let x{{ part.index }} = Element(x[(x_at.{{ part.name }} + c0) / LANES]);
+            {%- endfor %}
+            {%- for part in four %}
+            let a{{ part.index }} = select(vec4<f32>(), {{ "relu(x" ~ part.index ~ " * scale + shift)" if at.norm else "x" ~ part.index }}, inside.{{ part.name }});
+            {%- endfor %}
+            {{- keep_turned("a", "a") }}
+        }
+        {{- load_rows_of_b("w", "tap + c0", "tap + params.c_in") }}
+        {%- endcall %}
+        }
+    }
+    }
+    {%- else %}
+    let depth = params.k_h * params.k_w * params.c_in;
+    let radix = vec2<u32>(params.c_in, params.k_w);
+    let next = digits(1u, radix);
+    let next_step = digits(13u, radix);
+    var tap = digits(quad_a * 4u, radix);  // (ci, kx, ky)
+    for (var k0 = 0u; k0 < depth; k0 += 16u) {
+        {%- call multiply() %}
+        {{- loading("a") }}
+            {%- for lane in lanes %}
+            {
+                let iy = iy_first + tap.z;
+                let ix = ix_first + tap.y;
+                let inside = (iy < vec4<u32>(params.h)) & (ix < vec4<u32>(params.w)) & vec4<bool>(tap.z < params.k_h);
+                let pixel = ((image * params.h + iy) * params.w + ix) * params.c_in + tap.x;
+                let x_at = select(vec4<u32>(), pixel, inside);
+                var a = vec4<f32>({% for part in four %}Element(x[x_at.{{ part.name }}]){{ "" if loop.last else ", " }}{% endfor %});
+                {%- if at.norm %}
+                a = relu(a * norm[tap.x] + norm[params.c_in + tap.x]);
+                {%- endif %}
+                a = select(vec4<f32>(), a, inside);
+                {{- keep("a", "quad_a", lane.index, "group_a", "a") }}
+                tap = add_digits(tap, {{ "next_step" if loop.last else "next" }}, radix);
             }
             {%- endfor %}
-            tap = add_digits(tap, {{ "next_step" if loop.last else "next" }}, radix);
         }
-        {%- endfor %}
-        {%- for j in [0, 1, 2, 3] %}
-        tile_a[(local / 4u + {{ 16 * j }}u) * 5u + local % 4u] = a{{ j }};
-        {%- endfor %}
-        {{- load_rows_of_b("w", "depth") }}
-    {%- endcall %}
-    {%- if at.b %}
-    {{- load_columns("bias", "b", "0u", "params.c_out") }}
-    {%- for i in eight %}
-    c{{ i }}_0 += bias_0;
-    c{{ i }}_1 += bias_1;
-    {%- endfor %}
+        {{- load_rows_of_b("w", "k0", "depth") }}
+        {%- endcall %}
+    }
     {%- endif %}
-    {%- for i in eight %}
+    {%- for i in rows %}
+    let row_{{ i.index }} = row0 + tile_row * 4u + {{ i.at }}u;
+    {%- endfor %}
+    {%- for j in [0, 1] %}
     {
-        let row = row0 + tile_row + {{ 8 * i }}u;
-        if (row < row_end) {
-            {{- store("c" ~ i, "y", "row * params.c_out", "params.c_out", "Stored") }}
+        {%- if at.b %}
+        {{- load_columns("bias", "b", "0u", "params.c_out", j) }}
+        {%- endif %}
+        {%- for i in rows %}
+        {%- if at.b %}
+        c{{ i.index }}_{{ j }} += bias;
+        {%- endif %}
+        if (row_{{ i.index }} < row_end) {
+            {{- store("c" ~ i.index ~ "_" ~ j, "y", "row_" ~ i.index ~ " * params.c_out", "params.c_out", j, "Stored") }}
         }
+        {%- endfor %}
     }
     {%- endfor %}
     {%- if at.partials %}
 
-    let count = f32(min(row_end - row0, 64u));
+    let count = f32(min(row_end - row0, {{ tile.rows }}u));
     {%- for j in [0, 1] %}
     var sum_{{ j }} = vec4<f32>();
-    {%- for i in eight %}
-    sum_{{ j }} += select(vec4<f32>(), c{{ i }}_{{ j }}, row0 + tile_row + {{ 8 * i }}u < row_end);
+    {%- for i in rows %}
+    sum_{{ j }} += select(vec4<f32>(), c{{ i.index }}_{{ j }}, row_{{ i.index }} < row_end);
     {%- endfor %}
-    tile_b[tile_row * 16u + tile_col + {{ 8 * j }}u] = sum_{{ j }};
+    tile_b[tile_row * {{ groups_b }}u + tile_col + {{ j * across }}u] = sum_{{ j }};
     {%- endfor %}
     workgroupBarrier();
     {%- for j in [0, 1] %}
-    let mean_{{ j }} = sum_b(tile_col + {{ 8 * j }}u) / count;
+    let mean_{{ j }} = sum_b(tile_col + {{ j * across }}u) / count;
     {%- endfor %}
     workgroupBarrier();
     // The distances sum to what rounding left in the mean: it is taken out of both results.
     {%- for j in [0, 1] %}
-    var rest_{{ j }} = vec4<f32>();
-    var squares_{{ j }} = vec4<f32>();
-    {%- for i in eight %}
     {
-        let d = select(vec4<f32>(), c{{ i }}_{{ j }} - mean_{{ j }}, row0 + tile_row + {{ 8 * i }}u < row_end);
-        rest_{{ j }} += d;
-        squares_{{ j }} += d * d;
+        var rest = vec4<f32>();
+        var squares = vec4<f32>();
+        {%- for i in rows %}
+        {
+            let d = select(vec4<f32>(), c{{ i.index }}_{{ j }} - mean_{{ j }}, row_{{ i.index }} < row_end);
+            rest += d;
+            squares += d * d;
+        }
+        {%- endfor %}
+        tile_a[tile_row * {{ groups_b }}u + tile_col + {{ j * across }}u] = rest;
+        tile_b[tile_row * {{ groups_b }}u + tile_col + {{ j * across }}u] = squares;
     }
-    {%- endfor %}
-    tile_a[tile_row * 16u + tile_col + {{ 8 * j }}u] = rest_{{ j }};
-    tile_b[tile_row * 16u + tile_col + {{ 8 * j }}u] = squares_{{ j }};
     {%- endfor %}
     workgroupBarrier();
     if (tile_row == 0u) {
-        {%- for j in [0, 1] %}
-        let total_{{ j }} = sum_a(tile_col + {{ 8 * j }}u);
-        let n_{{ j }} = vec4<f32>(count);
-        let m_{{ j }} = mean_{{ j }} + total_{{ j }} / count;
-        let m2_{{ j }} = sum_b(tile_col + {{ 8 * j }}u) - total_{{ j }} * total_{{ j }} / count;
-        {%- endfor %}
         let first = 3u * block * params.c_out;
-        {{- store("n", "partials", "first", "params.c_out") }}
-        {{- store("m", "partials", "first + params.c_out", "params.c_out") }}
-        {{- store("m2", "partials", "first + 2u * params.c_out", "params.c_out") }}
+        {%- for j in [0, 1] %}
+        {
+            let total = sum_a(tile_col + {{ j * across }}u);
+            let n = vec4<f32>(count);
+            let m = mean_{{ j }} + total / count;
+            let m2 = sum_b(tile_col + {{ j * across }}u) - total * total / count;
+            {{- store("n", "partials", "first", "params.c_out", j) }}
+            {{- store("m", "partials", "first + params.c_out", "params.c_out", j) }}
+            {{- store("m2", "partials", "first + 2u * params.c_out", "params.c_out", j) }}
+        }
+        {%- endfor %}
     }
     {%- endif %}
 }
@@ -334,7 +445,7 @@ fn forward(
 @group(0) @binding({{ at.partials }}) var<storage, read_write> partials: array<Element>;  // [blocks, 2, C_in]
 {%- endif %}
 
-@compute @workgroup_size(64)
+@compute @workgroup_size({{ tile.invocations }})
 fn grad_input(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
@@ -344,11 +455,11 @@ fn grad_input(
     let class_h = (params.h + stride - 1u) / stride;
     let class_w = (params.w + stride - 1u) / stride;
     let rows = params.n * class_h * class_w;
-    let tiles_n = (params.c_in + 63u) / 64u;
-    let tile = flat_group(group, groups);
-    let col0 = tile % tiles_n * 64u;
+    let tiles_n = (params.c_in + {{ tile.columns - 1 }}u) / {{ tile.columns }}u;
+    let number = flat_group(group, groups);
+    let col0 = number % tiles_n * {{ tile.columns }}u;
     // The classes of the same pixels are neighbours, so that a cut along N keeps the blocks' order.
-    let block = tile / tiles_n;
+    let block = number / tiles_n;
     let class_y = block % (stride * stride) / stride;
     let class_x = block % stride;
     let begin_end = rows_of(block / (stride * stride), class_h * class_w, rows);
@@ -361,108 +472,140 @@ fn grad_input(
     let kx_first = (class_x + params.pad) % stride;
     let taps_y = (params.k_h + stride - 1u - ky_first) / stride;
     let taps_x = (params.k_w + stride - 1u - kx_first) / stride;
-    let depth = taps_y * taps_x * params.c_out;
 
-    // This invocation loads 4 neighbouring k of 4 rows of A and of 4 columns of B.
-    let row = row0 + local / 4u + vec4<u32>(0u, 16u, 32u, 48u);
-    let ci = col0 + local / 4u * 4u + vec4<u32>(0u, 1u, 2u, 3u);
+    // This invocation loads 4 neighbouring k of 4 neighbouring rows of A and of 4 columns of B. Rows and
+    // columns behind the end repeat others: they are not stored.
+    let quad_a = local % 4u;
+    let group_a = local / 4u;
+    let row = min(row0 + group_a * 4u + vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(row_end - 1u));
     let image = row / (class_h * class_w);
     let oy_first = row / class_w % class_h + (class_y + params.pad) / stride;
     let ox_first = row % class_w + (class_x + params.pad) / stride;
+    let quad_b = local % 4u;
+    let group_b = (local - {{ tile.invocations - tile.columns }}u) / 4u;
+    let ci = min(col0 + group_b * 4u + vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(params.c_in - 1u));
+    {{- start() }}
+    {%- if vec4 %}
+    // All k of a block belong to one tap: there are 16·n channels.
+    for (var jy = 0u; jy < taps_y; jy++) {
+    for (var jx = 0u; jx < taps_x; jx++) {
+        // Pixels before the first wrap around to huge numbers.
+        let oy = oy_first - jy;
+        let ox = ox_first - jx;
+        let inside = (oy < vec4<u32>(params.h_out)) & (ox < vec4<u32>(params.w_out));
+        let pixel = ((image * params.h_out + oy) * params.w_out + ox) * params.c_out;
+        let dy_at = select(vec4<u32>(), pixel, inside) + quad_a * 4u;
+        let tap = (ky_first + stride * jy) * params.k_w + kx_first + stride * jx;
+        let w_at = (tap * params.c_in + ci) * params.c_out + quad_b * 4u;
+        for (var c0 = 0u; c0 < params.c_out; c0 += 16u) {
+        {%- call multiply() %}
+        {{- loading("a") }}
+            {%- for part in four %}
+            let dy{{ part.index }} = Element(dy[(dy_at.{{ part.name }} + c0) / LANES]);
+            {%- endfor %}
+            {%- for part in four %}
+            let a{{ part.index }} = select(vec4<f32>(), dy{{ part.index }}, inside.{{ part.name }});
+            {%- endfor %}
+            {{- keep_turned("a", "a") }}
+        }
+        {{- loading("b") }}
+            {%- for part in four %}
+            let b{{ part.index }} = w[(w_at.{{ part.name }} + c0) / LANES];
+            {%- endfor %}
+            {{- keep_turned("b", "b") }}
+        }
+        {%- endcall %}
+        }
+    }
+    }
+    {%- else %}
+    let depth = taps_y * taps_x * params.c_out;
     let radix = vec2<u32>(params.c_out, max(taps_x, 1u));
     let next = digits(1u, radix);
-    let next_step = digits({{ "16u" if vec4 else "13u" }}, radix);
-    var tap = digits(local % 4u * 4u, radix);  // (co, jx, jy)
-    {% call multiply("0u", "depth") %}
-        {%- for j in [0, 1, 2, 3] %}
-        var a{{ j }} = vec4<f32>();
-        var b{{ j }} = vec4<f32>();
-        {%- endfor %}
-        {%- for lane in lanes %}
-        {
-            let oy = oy_first - tap.z;
-            let ox = ox_first - tap.y;
-            // Pixels before the first wrap around to huge numbers.
-            let inside = (row < vec4<u32>(row_end)) & (oy < vec4<u32>(params.h_out)) & (ox < vec4<u32>(params.w_out))
-                & vec4<bool>(tap.z < taps_y);
-            let dy_at = ((image * params.h_out + oy) * params.w_out + ox) * params.c_out + tap.x;
-            {%- for part in four %}
-            if (inside.{{ part.name }}) {
-                a{{ part.index }}{{ lane.part }} = Element(dy[dy_at.{{ part.name }} / LANES]);
+    let next_step = digits(13u, radix);
+    var tap = digits(quad_a * 4u, radix);  // (co, jx, jy)
+    for (var k0 = 0u; k0 < depth; k0 += 16u) {
+        {%- call multiply() %}
+            {%- for lane in lanes %}
+            {
+                let is_tap = tap.z < taps_y;
+                {{- loading("a") }}
+                let oy = oy_first - tap.z;
+                let ox = ox_first - tap.y;
+                let inside = (oy < vec4<u32>(params.h_out)) & (ox < vec4<u32>(params.w_out)) & vec4<bool>(is_tap);
+                let pixel = ((image * params.h_out + oy) * params.w_out + ox) * params.c_out + tap.x;
+                let dy_at = select(vec4<u32>(), pixel, inside);
+                let a = vec4<f32>({% for part in four %}Element(dy[dy_at.{{ part.name }}]){{ "" if loop.last else ", " }}{% endfor %});
+                {{- keep("a", "quad_a", lane.index, "group_a", "select(vec4<f32>(), a, inside)") }}
+                }
+                {{- loading("b") }}
+                let at = ((ky_first + stride * tap.z) * params.k_w + kx_first + stride * tap.y) * params.c_in;
+                let w_at = select(vec4<u32>(), (at + ci) * params.c_out + tap.x, vec4<bool>(is_tap));
+                let b = vec4<f32>({% for part in four %}w[w_at.{{ part.name }}]{{ "" if loop.last else ", " }}{% endfor %});
+                {{- keep("b", "quad_b", lane.index, "group_b", "select(vec4<f32>(), b, vec4<bool>(is_tap))") }}
+                }
+                tap = add_digits(tap, {{ "next_step" if loop.last else "next" }}, radix);
             }
             {%- endfor %}
-            let ky = ky_first + stride * tap.z;
-            let kx = kx_first + stride * tap.y;
-            let w_at = ((ky * params.k_w + kx) * params.c_in + ci) * params.c_out + tap.x;
-            {%- for part in four %}
-            if (tap.z < taps_y && ci.{{ part.name }} < params.c_in) {
-                b{{ part.index }}{{ lane.part }} = w[w_at.{{ part.name }} / LANES];
-            }
-            {%- endfor %}
-            tap = add_digits(tap, {{ "next_step" if loop.last else "next" }}, radix);
-        }
-        {%- endfor %}
-        {%- for part in four %}
-        tile_a[(local / 4u + {{ 16 * part.index }}u) * 5u + local % 4u] = a{{ part.index }};
-        tile_b[(local % 4u * 4u + {{ part.index }}u) * 16u + local / 4u] =
-            vec4<f32>(b0.{{ part.name }}, b1.{{ part.name }}, b2.{{ part.name }}, b3.{{ part.name }});
-        {%- endfor %}
-    {%- endcall %}
-    {%- if at.pre %}
-    {%- for row in ["scale", "shift", "mean", "rstd"] %}
-    {{- load_columns(row, "norm", loop.index0 ~ "u * params.c_in", "params.c_in") }}
+        {%- endcall %}
+    }
+    {%- endif %}
+    {%- for i in rows %}
+    let row_{{ i.index }} = row0 + tile_row * 4u + {{ i.at }}u;
+    let iy_{{ i.index }} = row_{{ i.index }} / class_w % class_h * stride + class_y;
+    let ix_{{ i.index }} = row_{{ i.index }} % class_w * stride + class_x;
+    let is_pixel_{{ i.index }} = row_{{ i.index }} < row_end && iy_{{ i.index }} < params.h && ix_{{ i.index }} < params.w;
+    let first_{{ i.index }} = ((row_{{ i.index }} / (class_h * class_w) * params.h + iy_{{ i.index }}) * params.w + ix_{{ i.index }}) * params.c_in;
     {%- endfor %}
     {%- for j in [0, 1] %}
-    var sum_{{ j }} = vec4<f32>();
-    var products_{{ j }} = vec4<f32>();
-    {%- endfor %}
-    {%- endif %}
-    {%- for i in eight %}
     {
-        let row = row0 + tile_row + {{ 8 * i }}u;
-        let image = row / (class_h * class_w);
-        let iy = row / class_w % class_h * stride + class_y;
-        let ix = row % class_w * stride + class_x;
-        if (row < row_end && iy < params.h && ix < params.w) {
-            let first = ((image * params.h + iy) * params.w + ix) * params.c_in;
+        {%- if at.pre %}
+        {%- for row in ["scale", "shift", "mean", "rstd"] %}
+        {%- if row in ["mean", "rstd"] or not at.out %}
+        {{- load_columns(row, "norm", loop.index0 ~ "u * params.c_in", "params.c_in", j) }}
+        {%- endif %}
+        {%- endfor %}
+        var sum = vec4<f32>();
+        var products = vec4<f32>();
+        {%- endif %}
+        {%- for i in rows %}
+        if (is_pixel_{{ i.index }}) {
             {%- if at.skip %}
-            {{- load_columns("skipped", "skip", "first", "params.c_in") }}
-            c{{ i }}_0 += skipped_0;
-            c{{ i }}_1 += skipped_1;
+            {{- load_columns("skipped", "skip", "first_" ~ i.index, "params.c_in", j) }}
+            c{{ i.index }}_{{ j }} += skipped;
             {%- endif %}
             {%- if at.pre %}
-            {{- load_columns("z", "pre", "first", "params.c_in") }}
+            {{- load_columns("z", "pre", "first_" ~ i.index, "params.c_in", j) }}
             {%- if at.out %}
-            {{- load_columns("kept", "out", "first", "params.c_in") }}
+            {{- load_columns("kept", "out", "first_" ~ i.index, "params.c_in", j) }}
+            {%- else %}
+            let kept = z * scale + shift;
             {%- endif %}
-            {%- for j in [0, 1] %}
-            {%- if not at.out %}
-            let kept_{{ j }} = z_{{ j }} * scale_{{ j }} + shift_{{ j }};
+            c{{ i.index }}_{{ j }} = select(vec4<f32>(), c{{ i.index }}_{{ j }}, kept > vec4<f32>());
+            sum += c{{ i.index }}_{{ j }};
+            products += c{{ i.index }}_{{ j }} * ((z - mean) * rstd);
             {%- endif %}
-            c{{ i }}_{{ j }} = select(vec4<f32>(), c{{ i }}_{{ j }}, kept_{{ j }} > vec4<f32>());
-            sum_{{ j }} += c{{ i }}_{{ j }};
-            products_{{ j }} += c{{ i }}_{{ j }} * ((z_{{ j }} - mean_{{ j }}) * rstd_{{ j }});
-            {%- endfor %}
-            {%- endif %}
-            {{- store("c" ~ i, "dx", "first", "params.c_in", "Stored") }}
+            {{- store("c" ~ i.index ~ "_" ~ j, "dx", "first_" ~ i.index, "params.c_in", j, "Stored") }}
         }
+        {%- endfor %}
+        {%- if at.partials %}
+        tile_a[tile_row * {{ groups_b }}u + tile_col + {{ j * across }}u] = sum;
+        tile_b[tile_row * {{ groups_b }}u + tile_col + {{ j * across }}u] = products;
+        {%- endif %}
     }
     {%- endfor %}
     {%- if at.partials %}
-
-    {%- for j in [0, 1] %}
-    tile_a[tile_row * 16u + tile_col + {{ 8 * j }}u] = sum_{{ j }};
-    tile_b[tile_row * 16u + tile_col + {{ 8 * j }}u] = products_{{ j }};
-    {%- endfor %}
     workgroupBarrier();
     if (tile_row == 0u) {
-        {%- for j in [0, 1] %}
-        let dx_{{ j }} = sum_a(tile_col + {{ 8 * j }}u);
-        let dx_xhat_{{ j }} = sum_b(tile_col + {{ 8 * j }}u);
-        {%- endfor %}
         let first = 2u * block * params.c_in;
-        {{- store("dx", "partials", "first", "params.c_in") }}
-        {{- store("dx_xhat", "partials", "first + params.c_in", "params.c_in") }}
+        {%- for j in [0, 1] %}
+        {
+            let sum = sum_a(tile_col + {{ j * across }}u);
+            let products = sum_b(tile_col + {{ j * across }}u);
+            {{- store("sum", "partials", "first", "params.c_in", j) }}
+            {{- store("products", "partials", "first + params.c_in", "params.c_in", j) }}
+        }
+        {%- endfor %}
     }
     {%- endif %}
 }
@@ -482,19 +625,19 @@ fn grad_input(
 {%- endif %}
 @group(0) @binding({{ at.partials }}) var<storage, read_write> partials: array<Element>;  // [S, K_h·K_w, C_in, C_out]
 
-@compute @workgroup_size(64)
+@compute @workgroup_size({{ tile.invocations }})
 fn grad_weight(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) local: u32,
 ) {
     let rows = params.k_h * params.k_w * params.c_in;
-    let tiles_m = (rows + 63u) / 64u;
-    let tiles_n = (params.c_out + 63u) / 64u;
-    let tile = flat_group(group, groups);
-    let col0 = tile % tiles_n * 64u;
-    let row0 = tile / tiles_n % tiles_m * 64u;
-    let split = tile / (tiles_n * tiles_m);
+    let tiles_m = (rows + {{ tile.rows - 1 }}u) / {{ tile.rows }}u;
+    let tiles_n = (params.c_out + {{ tile.columns - 1 }}u) / {{ tile.columns }}u;
+    let number = flat_group(group, groups);
+    let col0 = number % tiles_n * {{ tile.columns }}u;
+    let row0 = number / tiles_n % tiles_m * {{ tile.rows }}u;
+    let split = number / (tiles_n * tiles_m);
     if (split * params.images >= params.n) {
         return;
     }
@@ -502,52 +645,64 @@ fn grad_weight(
     let begin = split * params.images * pixels;
     let end = min((split + 1u) * params.images, params.n) * pixels;
 
-    // This invocation loads 4 neighbouring rows of A at 4 neighbouring k.
-    let row = row0 + local % 16u * 4u;
+    // This invocation loads 4 neighbouring rows of A at 4 neighbouring k. Rows behind the end repeat the
+    // last one: they are not stored.
+    let quad_a = local / {{ groups_a }}u;
+    let group_a = local % {{ groups_a }}u;
     {%- for lane in lanes %}
-    let tap{{ lane.index }} = digits(row + {{ lane.index }}u, vec2<u32>(params.c_in, params.k_w));  // (ci, kx, ky)
+    let a_row{{ lane.index }} = min(row0 + group_a * 4u + {{ lane.index }}u, rows - {{ "4u" if vec4 else "1u" }});
+    let tap{{ lane.index }} = digits(a_row{{ lane.index }}, vec2<u32>(params.c_in, params.k_w));  // (ci, kx, ky)
     {%- endfor %}
     {%- if at.norm %}
-    {%- for lane in lanes %}
-    let scale{{ lane.index }} = norm[tap{{ lane.index }}.x / LANES];
-    let shift{{ lane.index }} = norm[(params.c_in + tap{{ lane.index }}.x) / LANES];
-    {%- endfor %}
+    let scale = {{ gathered("norm[tap", ".x / LANES]") }};
+    let shift = {{ gathered("norm[(params.c_in + tap", ".x) / LANES]") }};
     {%- endif %}
-    let radix = vec2<u32>(params.w_out, params.h_out);
-    let next = digits(1u, radix);
-    let next_step = digits(13u, radix);
-    var pixel = digits(begin + local / 16u * 4u, radix);  // (ox, oy, n)
-    {% call multiply("begin", "end") %}
-        {%- for part in four %}
-        var a{{ part.index }} = vec4<f32>();
-        {
-            let in_split = k0 + local / 16u * 4u + {{ part.index }}u < end;
+    // Where the window's tap is from its beginning.
+    {%- for lane in lanes %}
+    {%- set l = lane.index %}
+    let down{{ l }} = tap{{ l }}.z - params.pad;
+    let across{{ l }} = tap{{ l }}.y - params.pad;
+    let offset{{ l }} = (down{{ l }} * params.w + across{{ l }}) * params.c_in + tap{{ l }}.x;
+    {%- endfor %}
+    let next = window(1u);
+    let next_step = window(13u);
+    var first = window(begin + quad_a * 4u);
+    {{- loads_rows_of_b() }}
+    {{- start() }}
+    for (var k0 = begin; k0 < end; k0 += 16u) {
+        {%- call multiply() %}
+        {{- loading("a") }}
+            {%- for part in four %}
+            {%- set p = part.index %}
+            let in_split{{ p }} = k0 + quad_a * 4u + {{ p }}u < end;
             {%- for lane in lanes %}
+            {%- set l = lane.index %}
             // Pixels before the first wrap around to huge numbers.
-            let iy{{ lane.index }} = pixel.y * params.stride + tap{{ lane.index }}.z - params.pad;
-            let ix{{ lane.index }} = pixel.x * params.stride + tap{{ lane.index }}.y - params.pad;
-            if (in_split && row + {{ lane.index }}u < rows && iy{{ lane.index }} < params.h && ix{{ lane.index }} < params.w) {
-                let at = ((pixel.z * params.h + iy{{ lane.index }}) * params.w + ix{{ lane.index }}) * params.c_in;
-                let value = Element(x[(at + tap{{ lane.index }}.x) / LANES]);
-                a{{ part.index }}{{ lane.part }} = {{ "relu(value * scale" ~ lane.index ~ " + shift" ~ lane.index ~ ")" if at.norm else "value" }};
+            let inside{{ p }}{{ l }} = in_split{{ p }} & (first.y + down{{ l }} < params.h) & (first.x + across{{ l }} < params.w);
+            let x{{ p }}{{ l }} = Element(x[select(0u, first.z + offset{{ l }}, inside{{ p }}{{ l }}) / LANES]);
+            {%- endfor %}
+            first = add_windows(first, {{ "next_step" if loop.last else "next" }});
+            {%- endfor %}
+            {%- for part in four %}
+            {%- set p = part.index %}
+            {
+                let values = {{ gathered("x" ~ p, "") }};
+                let inside = {% if vec4 %}vec4<bool>(inside{{ p }}0){% else %}vec4<bool>(inside{{ p }}0, inside{{ p }}1, inside{{ p }}2, inside{{ p }}3){% endif %};
+                let a = select(vec4<f32>(), {{ "relu(values * scale + shift)" if at.norm else "values" }}, inside);
+                {{- keep("a", "quad_a", p, "group_a", "a") }}
             }
             {%- endfor %}
-            pixel = add_digits(pixel, {{ "next_step" if loop.last else "next" }}, radix);
         }
-        {%- endfor %}
-        // Row 4·m + r of the tile is kept at 16·r + m: neighbouring invocations then write neighbouring rows.
-        {%- for part in four %}
-        tile_a[(local % 16u + {{ 16 * part.index }}u) * 5u + local / 16u] =
-            vec4<f32>(a0.{{ part.name }}, a1.{{ part.name }}, a2.{{ part.name }}, a3.{{ part.name }});
-        {%- endfor %}
-        {{- load_rows_of_b("dy", "end") }}
-    {%- endcall %}
-    {%- for i in eight %}
+        {{- load_rows_of_b("dy", "k0", "end") }}
+        {%- endcall %}
+    }
+    {%- for i in rows %}
     {
-        let kept = tile_row + {{ 8 * i }}u;
-        let row = row0 + kept % 16u * 4u + kept / 16u;
+        let row = row0 + tile_row * 4u + {{ i.at }}u;
         if (row < rows) {
-            {{- store("c" ~ i, "partials", "(split * rows + row) * params.c_out", "params.c_out") }}
+            {%- for j in [0, 1] %}
+            {{- store("c" ~ i.index ~ "_" ~ j, "partials", "(split * rows + row) * params.c_out", "params.c_out", j) }}
+            {%- endfor %}
         }
     }
     {%- endfor %}

@@ -1,4 +1,9 @@
 //! The settings of a training run: defaults, then a TOML file, then the environment, then flags.
+mod micro_batch;
+
+pub use micro_batch::MicroBatch;
+
+use crate::backend::cpu::precision::MatmulPrecision;
 use crate::graph::DType;
 use anyhow::{Context, Result, bail, ensure};
 use clap::builder::{BoolishValueParser, TypedValueParser};
@@ -38,6 +43,9 @@ pub struct TrainConfig {
     pub lr: f32,
     /// Examples per step.
     pub batch_size: usize,
+    /// Examples per pass of a step, which then has several; the whole batch when absent. A run's file has
+    /// the number that `auto` came to.
+    pub micro_batch: Option<MicroBatch>,
     /// Side to which the images are resized.
     pub image_size: usize,
     /// Decides the initial values and the order of the examples.
@@ -50,6 +58,8 @@ pub struct TrainConfig {
     pub out: Option<PathBuf>,
     /// The most batches per epoch and per test.
     pub limit_batches: Option<usize>,
+    /// Steps between checkpoints within an epoch; every ten minutes when absent.
+    pub save_every: Option<usize>,
     /// Whether every epoch has an order of its own, instead of the file's.
     pub shuffle: bool,
     /// Momentum of the gradient descent.
@@ -60,6 +70,8 @@ pub struct TrainConfig {
     pub weight_decay: f32,
     /// Whether the steps are fused; it decides how sums are rounded.
     pub fuse: bool,
+    /// How exactly matrices are multiplied; it decides how products are rounded.
+    pub matmul_precision: MatmulPrecision,
     /// What activations and their gradients are stored as.
     pub precision: Precision,
 }
@@ -71,17 +83,20 @@ impl Default for TrainConfig {
             epochs: 10,
             lr: 0.05,
             batch_size: 256,
+            micro_batch: None,
             image_size: 96,
             seed: 0,
             device: "auto".to_string(),
             data: None,
             out: None,
             limit_batches: None,
+            save_every: None,
             shuffle: true,
             momentum: 0.0,
             nesterov: false,
             weight_decay: 0.0,
             fuse: true,
+            matmul_precision: MatmulPrecision::Highest,
             precision: Precision::F32,
         }
     }
@@ -100,6 +115,12 @@ pub struct Overrides {
     /// Examples per step [default: 256].
     #[arg(long, env = "RESNET_BATCH_SIZE")]
     pub batch_size: Option<usize>,
+    /// Does a step in passes of so many examples, whose gradients are added up before the one update; it
+    /// takes less memory. BatchNorm normalises each pass by itself, so the results are not those of the
+    /// whole batch at once. `auto` takes the whole batch where it fits the device's memory
+    /// [default: the whole batch].
+    #[arg(long, env = "RESNET_MICRO_BATCH", value_name = "N|auto")]
+    pub micro_batch: Option<MicroBatch>,
     /// Side to which the images are resized [default: 96].
     #[arg(long, env = "RESNET_IMAGE_SIZE")]
     pub image_size: Option<usize>,
@@ -119,6 +140,9 @@ pub struct Overrides {
     /// The most batches per epoch and per test.
     #[arg(long, env = "RESNET_LIMIT_BATCHES")]
     pub limit_batches: Option<usize>,
+    /// Saves a checkpoint after so many steps too, not only after every epoch [default: every ten minutes].
+    #[arg(long, env = "RESNET_SAVE_EVERY", value_name = "STEPS")]
+    pub save_every: Option<usize>,
     /// Takes the examples in the order of the file.
     #[arg(long = "no-shuffle", env = "RESNET_NO_SHUFFLE", value_parser = negated(),
         num_args = 0, default_missing_value = "true")]
@@ -141,6 +165,10 @@ pub struct Overrides {
     #[arg(long = "no-fuse", env = "RESNET_NO_FUSE", value_parser = negated(),
         num_args = 0, default_missing_value = "true")]
     pub fuse: Option<bool>,
+    /// How exactly matrices are multiplied, as in PyTorch: highest is f32, high about 16 bits of mantissa by AMX,
+    /// medium 8 bits by AMX or AVX-512; a device without these computes in f32 [default: highest].
+    #[arg(long, env = "RESNET_MATMUL_PRECISION", value_enum)]
+    pub matmul_precision: Option<MatmulPrecision>,
     /// What activations and their gradients are stored as; f16 halves memory and traffic where the adapter
     /// has shader-f16 [default: f32].
     #[arg(long, env = "RESNET_PRECISION", value_enum)]
@@ -153,21 +181,24 @@ fn negated() -> impl TypedValueParser<Value = bool> {
 }
 
 /// Every key of a file, in the order of [`TrainConfig`].
-const KEYS: [&str; 15] = [
+const KEYS: [&str; 18] = [
     "epochs",
     "lr",
     "batch_size",
+    "micro_batch",
     "image_size",
     "seed",
     "device",
     "data",
     "out",
     "limit_batches",
+    "save_every",
     "shuffle",
     "momentum",
     "nesterov",
     "weight_decay",
     "fuse",
+    "matmul_precision",
     "precision",
 ];
 
@@ -223,14 +254,17 @@ impl Overrides {
         set(&mut config.nesterov, &self.nesterov);
         set(&mut config.weight_decay, &self.weight_decay);
         set(&mut config.fuse, &self.fuse);
+        set(&mut config.matmul_precision, &self.matmul_precision);
         set(&mut config.precision, &self.precision);
         config.data = self.data.clone().or(config.data.take());
         config.out = self.out.clone().or(config.out.take());
         config.limit_batches = self.limit_batches.or(config.limit_batches);
+        config.micro_batch = self.micro_batch.or(config.micro_batch);
+        config.save_every = self.save_every.or(config.save_every);
     }
 
-    /// The settings of a resumed run: its own, with a new number of epochs, learning rate, device or
-    /// place of the data. Everything else decides the bits of what was already done.
+    /// The settings of a resumed run: its own, with a new number of epochs, learning rate, device, place of
+    /// the data or distance of the checkpoints. Everything else decides the bits of what was already done.
     ///
     /// # Errors
     /// When another setting differs from the run's, or a value is out of range.
@@ -243,12 +277,13 @@ impl Overrides {
             lr: config.lr,
             device: config.device.clone(),
             data: config.data.clone(),
+            save_every: config.save_every,
             ..run.clone()
         };
         ensure!(
             config == free,
-            "a resumed run keeps its settings: only --epochs, --lr, --device and --data may change. \
-             To start a new run from its weights, take --init with a weights.safetensors of the run"
+            "a resumed run keeps its settings: only --epochs, --lr, --device, --data and --save-every may \
+             change. To start a new run from its weights, take --init with a weights.safetensors of the run"
         );
         Ok(config)
     }
@@ -274,7 +309,14 @@ impl TrainConfig {
             2,
             ", since BatchNorm takes the spread of a batch",
         )?;
+        at_least(
+            "micro-batch",
+            self.micro_batch.and_then(MicroBatch::examples).unwrap_or(2),
+            2,
+            ", since BatchNorm takes the spread of a pass",
+        )?;
         at_least("image-size", self.image_size, 1, "")?;
+        at_least("save-every", self.save_every.unwrap_or(1), 1, "")?;
         at_least("limit-batches", self.limit_batches.unwrap_or(1), 1, "")?;
         ensure!(
             i64::try_from(self.seed).is_ok(),
@@ -328,6 +370,8 @@ mod tests {
             data: Some(String::new()),
             out: Some(PathBuf::new()),
             limit_batches: Some(1),
+            micro_batch: Some(MicroBatch::Auto),
+            save_every: Some(1),
             ..TrainConfig::default()
         });
         let mut keys: Vec<String> = all.unwrap().keys().cloned().collect();
@@ -366,6 +410,9 @@ mod tests {
         says("lr = -0.1", "--lr -0.1");
         says("momentum = 1.0", "--momentum 1");
         says("batch_size = 1", "--batch-size 1");
+        says("micro_batch = 1", "--micro-batch 1");
+        says("micro_batch = \"half\"", "micro_batch");
+        says("save_every = 0", "--save-every 0");
         says("limit_batches = 0", "--limit-batches 0");
     }
 
@@ -389,5 +436,23 @@ mod tests {
         let run = resolve(Some(file("precision = \"f16\"").path()), &more).unwrap();
         assert_eq!(run.precision, Precision::F16);
         assert_eq!(more.resume(run).unwrap().precision, Precision::F16);
+        let parts = Overrides {
+            micro_batch: Some(MicroBatch::Examples(64)),
+            ..Overrides::default()
+        };
+        assert!(parts.resume(TrainConfig::default()).is_err());
+    }
+
+    #[test]
+    fn a_micro_batch_is_a_number_or_auto() {
+        for (text, micro_batch) in [
+            ("micro_batch = 64", MicroBatch::Examples(64)),
+            ("micro_batch = \"auto\"", MicroBatch::Auto),
+        ] {
+            let config = resolve(Some(file(text).path()), &Overrides::default()).unwrap();
+            assert_eq!(config.micro_batch, Some(micro_batch));
+            let written = toml::to_string(&config).unwrap();
+            assert!(written.contains(text), "{written}");
+        }
     }
 }

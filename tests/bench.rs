@@ -56,6 +56,24 @@ fn the_profile_and_the_trace_hold_every_dispatch() {
 }
 
 #[test]
+fn a_step_in_micro_batches_is_measured_whole() {
+    let mut command = Command::cargo_bin("resnet").unwrap();
+    let args =
+        "bench --device cpu --image-size 28 --batch-size 5 --micro-batch 2 --steps 1 --profile";
+    let report = json(command.args(args.split(' ')));
+    let dispatches = report["plan"]["dispatches"].as_u64().unwrap();
+    let calls = |op: &str| -> u64 {
+        let rows = report["profile"].as_array().unwrap().iter();
+        let rows = rows.filter(|row| op.is_empty() || row["op"] == op);
+        rows.map(|row| row["calls"].as_u64().unwrap()).sum()
+    };
+    assert_eq!(calls(""), dispatches);
+    // Passes of two and of three; the update ends in one fill more.
+    assert_eq!(calls("gather_images"), 2);
+    assert_eq!(calls("fill"), 3);
+}
+
+#[test]
 fn a_prediction_needs_peaks_and_no_device() {
     let [slow, fast] = ["1", "10"].map(|peak| {
         let predicted = json(&mut bench(&format!(

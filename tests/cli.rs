@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 use tempfile::TempDir;
 
-fn resnet() -> Command {
+pub fn resnet() -> Command {
     let mut command = Command::cargo_bin("resnet").unwrap();
     // What the tester's own shell sets must not change what is tested.
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("RESNET_")) {
@@ -16,7 +16,7 @@ fn resnet() -> Command {
 }
 
 /// A run of a second: the embedded sample at 28×28 on the CPU.
-fn train(out: &Path, more: &[&str]) -> Command {
+pub fn train(out: &Path, more: &[&str]) -> Command {
     let mut command = resnet();
     command.args("train --data sample --device cpu --image-size 28 --batch-size 16".split(' '));
     command

@@ -4,7 +4,7 @@ use crate::device::{self, floats};
 use crate::partials;
 use resnet::backend::{Backend, cpu::Cpu, gpu::Options};
 use resnet::graph::{Shape, TensorId};
-use resnet::ops::{Conv2d, Conv2dGradInput, Conv2dGradWeight, Mask, Op, Window};
+use resnet::ops::{Conv2d, Conv2dGradInput, Conv2dGradWeight, Mask, Op, Tile, Window};
 
 /// The dimensions of one convolution.
 #[derive(Clone, Copy)]
@@ -63,6 +63,20 @@ pub fn cases() -> Vec<Case> {
             grad_weight(name, dims),
         ]);
     }
+    // Every tile, with more than one of them each way, and with the ways of loading that the shapes above
+    // take in the smallest one only.
+    for tile in Tile::ALL {
+        for (name, dims) in [
+            ("wide", Dims::new([2, 11, 12, 144], [3, 1, 1], 144)),
+            ("wide, ragged", Dims::new([3, 11, 5, 131], [3, 2, 1], 133)),
+        ] {
+            let name = format!("{name}, {}x{}", tile.rows, tile.columns);
+            cases.extend([
+                forward_in(tile, &name, dims, [true; 3]),
+                grad_input_in(tile, &name, dims, true, Mask::Activation),
+            ]);
+        }
+    }
     cases
 }
 
@@ -71,6 +85,13 @@ fn norm(c: &mut Case, channels: usize) -> TensorId {
 }
 
 fn forward(shape: &str, dims: Dims, bias: bool, activate: bool, moments: bool) -> Case {
+    let y = Shape(dims.y());
+    let tile = Tile::of(y.rows(), y.c());
+    forward_in(tile, shape, dims, [bias, activate, moments])
+}
+
+fn forward_in(tile: Tile, shape: &str, dims: Dims, flags: [bool; 3]) -> Case {
+    let [bias, activate, moments] = flags;
     let flags = [(bias, "bias"), (activate, "activate"), (moments, "moments")];
     let flags = flags.iter().filter(|f| f.0).map(|f| f.1);
     let name = format!("conv, {shape}: {}", flags.collect::<Vec<&str>>().join(", "));
@@ -90,6 +111,7 @@ fn forward(shape: &str, dims: Dims, bias: bool, activate: bool, moments: bool) -
             bias,
             activate,
             moments,
+            tile,
         };
         c.g.push(op, &inputs)?;
         Ok(())
@@ -97,6 +119,11 @@ fn forward(shape: &str, dims: Dims, bias: bool, activate: bool, moments: bool) -
 }
 
 fn grad_input(shape: &str, dims: Dims, add: bool, mask: Mask) -> Case {
+    let tile = Conv2dGradInput::new(dims.window, Shape(dims.x)).tile;
+    grad_input_in(tile, shape, dims, add, mask)
+}
+
+fn grad_input_in(tile: Tile, shape: &str, dims: Dims, add: bool, mask: Mask) -> Case {
     let name = format!("conv grad_input, {shape}: add {add}, mask {mask:?}");
     plain(&name, |c| {
         let mut inputs = vec![
@@ -116,6 +143,7 @@ fn grad_input(shape: &str, dims: Dims, add: bool, mask: Mask) -> Case {
         let op = Conv2dGradInput {
             add,
             mask,
+            tile,
             ..Conv2dGradInput::new(dims.window, Shape(dims.x))
         };
         c.g.push(op, &inputs)?;

@@ -256,6 +256,7 @@ fn a_step_costs_what_it_should() {
     let totals = |fuse, stored| {
         let settings = Settings {
             batch_size: 256,
+            micro_batch: None,
             image_size: 96,
             steps: 1,
             fuse,

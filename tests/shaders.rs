@@ -234,6 +234,7 @@ fn steps() -> Vec<Plan> {
         let spec = Spec {
             arch: Arch::resnet18_d2l(1, 10),
             batch_size,
+            micro_batch: None,
             image_size,
             limit_batches: Some(1),
             optimizer: Some(Optimizer {

@@ -2,6 +2,7 @@
 use crate::device;
 use resnet::backend::Backend;
 use resnet::backend::cpu::Cpu;
+use resnet::backend::cpu::precision::Matmul;
 use resnet::backend::gpu::Options;
 use resnet::config::TrainConfig;
 use resnet::data::{self, Dataset};
@@ -35,7 +36,7 @@ pub fn devices(stored: DType) -> Vec<(&'static str, Open)> {
     devices
 }
 
-fn narrow() -> Arch {
+pub fn narrow() -> Arch {
     let stages = [8, 12, 16, 20]
         .map(|width| Stage { blocks: 1, width })
         .to_vec();
@@ -50,6 +51,7 @@ fn spec(momentum: f32) -> Spec {
     Spec {
         arch: narrow(),
         batch_size: BATCH,
+        micro_batch: None,
         image_size: 32,
         limit_batches: Some(3),
         optimizer: Some(Optimizer {
@@ -62,7 +64,7 @@ fn spec(momentum: f32) -> Spec {
     }
 }
 
-fn sample() -> Dataset {
+pub fn sample() -> Dataset {
     data::load(Some("sample")).unwrap()
 }
 
@@ -155,7 +157,7 @@ fn the_same_seed_gives_the_same_bits() {
 #[test]
 fn the_number_of_threads_changes_no_bit() {
     let on = |threads| {
-        let cpu = Cpu::with_threads(NonZeroUsize::new(threads)).unwrap();
+        let cpu = Cpu::open(NonZeroUsize::new(threads), Matmul::F32).unwrap();
         three_steps(Box::new(cpu), Limits::NONE)
     };
     let one = on(1);

@@ -2,9 +2,11 @@
 #![allow(unsafe_code)]
 
 pub mod cpu;
+mod error;
 pub mod gpu;
 mod select;
 
+pub use error::{DeviceError, Failure};
 pub use select::{Choice, open};
 
 use crate::graph::TensorId;
@@ -28,6 +30,11 @@ pub trait Backend {
     /// What a plan for this device must respect.
     fn limits(&self) -> Limits;
 
+    /// The relative error by which a factor of a product is rounded before it is multiplied; 0 in f32.
+    fn factor_error(&self) -> f64 {
+        0.0
+    }
+
     /// Whether its kernels can read and write tensors of f16.
     fn stores_f16(&self) -> bool;
 
@@ -36,6 +43,9 @@ pub trait Backend {
     /// # Errors
     /// When asking fails.
     fn memory(&self) -> Result<Option<u64>>;
+
+    /// The most bytes that one buffer may have.
+    fn max_buffer(&self) -> u64;
 
     /// Bytes in use now: of the whole process on the CPU, of the device's buffers on a GPU.
     ///
@@ -53,7 +63,7 @@ pub trait Backend {
     /// Runs a plan, or queues it behind at most one other run.
     ///
     /// # Errors
-    /// When the device is lost.
+    /// When the device is lost, which is a [`DeviceError`] as every failure of a device.
     fn run(&mut self, plan: PlanId) -> Result<()>;
 
     /// Runs a plan once and returns the seconds that each of its dispatches took, in their order.

@@ -1,6 +1,7 @@
 //! Which device a command runs on.
 use super::Backend;
 use super::cpu::Cpu;
+use super::cpu::precision::{Matmul, MatmulPrecision};
 use super::gpu::{Gpu, Options, adapters};
 use anyhow::{Result, bail};
 use std::convert::Infallible;
@@ -33,9 +34,9 @@ impl FromStr for Choice {
     }
 }
 
-/// Opens the device, and returns a line for the user where the choice needs a word.
+/// Opens the device, and returns a line for the user where a choice needs a word.
 ///
-/// The options are for a GPU, the threads for the CPU. `WGPU_ADAPTER_NAME` stands in for a name where the choice is
+/// The options are for a GPU, the threads for the CPU, as is any precision but the highest. `WGPU_ADAPTER_NAME` stands in for a name where the choice is
 /// `gpu` or `auto`.
 ///
 /// # Errors
@@ -44,7 +45,14 @@ pub fn open(
     choice: &Choice,
     options: Options,
     threads: Option<NonZeroUsize>,
+    precision: MatmulPrecision,
 ) -> Result<(Box<dyn Backend>, Option<String>)> {
+    let open_cpu = |note: Option<String>| -> Result<(Box<dyn Backend>, Option<String>)> {
+        let (matmul, fallback) = Matmul::choose(precision)?;
+        let notes: Vec<String> = note.into_iter().chain(fallback).collect();
+        let notes = (!notes.is_empty()).then(|| notes.join("\n"));
+        Ok((Box::new(Cpu::open(threads, matmul)?), notes))
+    };
     let named = std::env::var("WGPU_ADAPTER_NAME").unwrap_or_default();
     let (choice, asked_by) = match choice {
         Choice::Gpu | Choice::Auto if !named.is_empty() => {
@@ -55,7 +63,7 @@ pub fn open(
         _ => (choice, String::new()),
     };
     if *choice == Choice::Cpu {
-        return Ok((Box::new(Cpu::with_threads(threads)?), None));
+        return open_cpu(None);
     }
     let adapters = adapters();
     let best = adapters.iter().min_by_key(|a| a.rank());
@@ -69,7 +77,7 @@ pub fn open(
                 ),
                 None => "no GPU found, using the CPU".to_string(),
             };
-            return Ok((Box::new(Cpu::with_threads(threads)?), Some(note)));
+            return open_cpu(Some(note));
         }
         (Choice::Gpu, Some(adapter)) => adapter,
         (Choice::Gpu, None) => bail!(
@@ -86,7 +94,13 @@ pub fn open(
         }
         (Choice::Cpu, _) => unreachable!("opened above"),
     };
-    Ok((Box::new(Gpu::open(adapter, options)?), None))
+    let note = (precision != MatmulPrecision::Highest).then(|| {
+        format!(
+            "--matmul-precision: products on {} are f32, as with highest",
+            adapter.name
+        )
+    });
+    Ok((Box::new(Gpu::open(adapter, options)?), note))
 }
 
 /// The number of the adapter that `wanted`, in lower case, means: its number itself or a part of

@@ -4,12 +4,13 @@ pub mod cards;
 pub mod profile;
 
 use crate::backend::Backend;
+use crate::config::MicroBatch;
 use crate::data::{Dataset, Images};
 use crate::graph::DType;
 use crate::model::{Arch, initialise};
 use crate::ops::Shader;
-use crate::plan::{Limits, Plan, Roofline, descs};
-use crate::train::{Optimizer, Part, Prepared, Session, Spec};
+use crate::plan::{Dispatch, Limits, Plan, Roofline, descs};
+use crate::train::{Optimizer, Part, Prepared, Session, Spec, micro_batch, passes};
 use anyhow::{Context, Result};
 use profile::Row;
 use serde::Serialize;
@@ -22,6 +23,8 @@ use std::time::Instant;
 pub struct Settings {
     /// Examples per step.
     pub batch_size: usize,
+    /// Examples per pass of a step; `auto` is decided by [`Settings::decided`].
+    pub micro_batch: Option<MicroBatch>,
     /// Side of the images after resizing.
     pub image_size: usize,
     /// Measured steps.
@@ -83,21 +86,42 @@ pub struct Totals {
     pub flops: u64,
     /// Bytes moved when every dispatch touches its tensors once.
     pub bytes: u64,
-    /// Bytes of its buffers.
+    /// Bytes of its buffers, of the largest pass where it has several.
     pub memory_bytes: u64,
 }
 
 impl Settings {
-    /// The plan of a training step as text.
+    /// The same with the micro-batch that `auto` comes to on this device.
+    ///
+    /// # Errors
+    /// When the images are too small for the network.
+    pub fn decided(self, backend: &dyn Backend) -> Result<Settings> {
+        let micro = micro_batch(self.micro_batch, &self.spec(), &self.data(), backend)?;
+        Ok(Settings {
+            micro_batch: micro.map(MicroBatch::Examples),
+            ..self
+        })
+    }
+
+    /// The plan of a training step as text, of a step of several passes each different one.
     ///
     /// # Errors
     /// When the images are too small for the network.
     pub fn dump(&self, limits: Limits) -> Result<String> {
         let prepared = Prepared::new(&self.spec(), &self.data(), limits)?;
-        let plan = prepared
-            .plan(Part::Train)
-            .context("a training step is planned")?;
-        Ok(plan.dump(prepared.graph()))
+        let mut texts: Vec<(String, usize)> = Vec::new();
+        for plan in prepared.runs(Part::Train) {
+            let text = plan.dump(prepared.graph());
+            match texts.last_mut() {
+                Some((last, times)) if *last == text => *times += 1,
+                _ => texts.push((text, 1)),
+            }
+        }
+        let text = |(text, times): (String, usize)| match times {
+            1 => text,
+            _ => format!("{text}the above {times} times\n"),
+        };
+        Ok(texts.into_iter().map(text).collect())
     }
 
     /// What a card with these peaks would reach; nothing is executed.
@@ -106,13 +130,13 @@ impl Settings {
     /// When the images are too small for the network.
     pub fn predict(&self, roofline: Roofline) -> Result<Prediction> {
         let prepared = Prepared::new(&self.spec(), &self.data(), Limits::NONE)?;
-        let rate = |part| -> Result<f64> {
-            let plan = prepared.plan(part).context("both steps are planned")?;
-            Ok(self.batch_size as f64 / roofline.run(plan))
+        let rate = |part| {
+            let runs = prepared.runs(part).into_iter();
+            self.batch_size as f64 / runs.map(|plan| roofline.run(plan)).sum::<f64>()
         };
         Ok(Prediction {
-            train: rate(Part::Train)?,
-            infer: rate(Part::Test)?,
+            train: rate(Part::Train),
+            infer: rate(Part::Test),
         })
     }
 
@@ -123,8 +147,10 @@ impl Settings {
     pub fn modules(&self) -> Result<BTreeMap<String, String>> {
         let prepared = Prepared::new(&self.spec(), &self.data(), Limits::NONE)?;
         let mut modules = BTreeMap::new();
-        for part in [Part::Train, Part::Test] {
-            let plan = prepared.plan(part).context("both steps are planned")?;
+        for plan in [Part::Train, Part::Test]
+            .map(|part| prepared.runs(part))
+            .concat()
+        {
             modules.extend(shaders(plan).map(|shader| (shader.label(), shader.wgsl())));
         }
         Ok(modules)
@@ -134,6 +160,7 @@ impl Settings {
         Spec {
             arch: Arch::resnet18_d2l(1, 10),
             batch_size: self.batch_size,
+            micro_batch: self.micro_examples(),
             image_size: self.image_size,
             limit_batches: None,
             optimizer: Some(Optimizer {
@@ -144,6 +171,10 @@ impl Settings {
             fuse: self.fuse,
             stored: self.stored,
         }
+    }
+
+    fn micro_examples(&self) -> Option<usize> {
+        self.micro_batch.and_then(MicroBatch::examples)
     }
 
     fn indices(&self) -> Vec<u32> {
@@ -193,18 +224,18 @@ pub fn measure(
     timed: bool,
     roofline: Option<Roofline>,
 ) -> Result<Report> {
+    let settings = &settings.decided(backend.as_ref())?;
     let (spec, data) = (settings.spec(), settings.data());
     let prepared = Prepared::new(&spec, &data, backend.limits())?;
     prepared.check_memory(&spec, &data, backend.as_ref())?;
-    let training = prepared
-        .plan(Part::Train)
-        .context("a training step is planned")?
-        .clone();
+    let runs = prepared.runs(Part::Train);
+    let training: Vec<Dispatch> = runs.iter().flat_map(|run| run.dispatches.clone()).collect();
+    let memory = runs.iter().map(|run| run.memory_bytes()).max();
     let plan = Totals {
-        dispatches: training.dispatches.len(),
-        flops: training.flops(),
-        bytes: training.bytes(),
-        memory_bytes: training.memory_bytes(),
+        dispatches: training.len(),
+        flops: training.iter().map(Dispatch::flops).sum(),
+        bytes: training.iter().map(Dispatch::bytes).sum(),
+        memory_bytes: memory.context("a training step is planned")?,
     };
     let mut session = Session::open(prepared, &data, backend)?;
     for (tensor, values) in initialise(session.params(), 0) {
@@ -247,25 +278,32 @@ fn mean_seconds(session: &mut Session, settings: &Settings) -> Result<Vec<f64>> 
         for (mean, seconds) in mean.iter_mut().zip(seconds) {
             *mean += seconds / settings.steps as f64;
         }
+        session.results()?;
     }
-    session.results()?;
     Ok(mean)
 }
 
 fn time(session: &mut Session, part: Part, settings: &Settings, peak: &mut u64) -> Result<Rate> {
     let indices = settings.indices();
+    // The session cuts a training step by itself.
+    let passes = match part {
+        Part::Train => vec![&indices[..]],
+        Part::Test => passes(&indices, settings.micro_examples()),
+    };
     let mut rates = Vec::with_capacity(settings.steps);
     for step in 0..=settings.steps {
         let start = Instant::now();
-        session.step(part, &indices)?;
+        for pass in &passes {
+            session.step(part, pass)?;
+        }
         session.wait()?;
         let rate = settings.batch_size as f64 / start.elapsed().as_secs_f64();
         if step > 0 {
             rates.push(rate);
         }
+        session.results()?;
         *peak = (*peak).max(session.backend().memory_used()?);
     }
-    session.results()?;
     rates.sort_by(f64::total_cmp);
     Ok(Rate {
         examples_per_second: (rates[(rates.len() - 1) / 2] + rates[rates.len() / 2]) / 2.0,

@@ -1,6 +1,6 @@
 //! A step's dispatches by kernel, and as a trace over time.
 use crate::graph::Graph;
-use crate::plan::{Dispatch, Plan, Roofline, descs};
+use crate::plan::{Dispatch, Roofline, descs};
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -24,10 +24,10 @@ pub struct Row {
     pub bound_seconds: Option<f64>,
 }
 
-/// The kernels of a plan whose dispatches took these `seconds`, the slowest first.
-pub fn rows(plan: &Plan, seconds: &[f64], roofline: Option<Roofline>) -> Vec<Row> {
+/// The kernels of dispatches that took these `seconds`, the slowest first.
+pub fn rows(dispatches: &[Dispatch], seconds: &[f64], roofline: Option<Roofline>) -> Vec<Row> {
     let mut rows: BTreeMap<(&str, String), Row> = BTreeMap::new();
-    for (dispatch, seconds) in plan.dispatches.iter().zip(seconds) {
+    for (dispatch, seconds) in dispatches.iter().zip(seconds) {
         let (op, kernel) = (dispatch.op.def().name(), kernel(dispatch));
         let row = rows.entry((op, kernel.clone())).or_insert(Row {
             op,
@@ -48,10 +48,10 @@ pub fn rows(plan: &Plan, seconds: &[f64], roofline: Option<Roofline>) -> Vec<Row
 }
 
 /// The dispatches one after the other as a trace in Chrome's format, which ui.perfetto.dev opens.
-pub fn trace(plan: &Plan, graph: &Graph, seconds: &[f64]) -> Value {
+pub fn trace(dispatches: &[Dispatch], graph: &Graph, seconds: &[f64]) -> Value {
     let mut start = 0.0;
     let mut events = Vec::with_capacity(seconds.len());
-    for (dispatch, seconds) in plan.dispatches.iter().zip(seconds) {
+    for (dispatch, seconds) in dispatches.iter().zip(seconds) {
         let outputs = dispatch.outputs.iter();
         let outputs: Vec<String> = outputs
             .map(|b| format!("{} {}", graph.tensor(b.tensor).name, b.desc))

@@ -2,9 +2,10 @@
 //! would reach, and the plan and the shaders as text.
 use super::hardware::Hardware;
 use crate::backend::Choice;
+use crate::backend::cpu::precision::MatmulPrecision;
 use crate::bench::profile::Row;
 use crate::bench::{Report, Settings, cards, measure};
-use crate::config::Precision;
+use crate::config::{MicroBatch, Precision};
 use crate::plan::Roofline;
 use crate::report::mib;
 use anyhow::{Context, Result, bail, ensure};
@@ -31,6 +32,9 @@ pub struct Args {
     /// Examples per step.
     #[arg(long, default_value_t = 256)]
     batch_size: usize,
+    /// Does a step in passes of so many examples, as `resnet train` does.
+    #[arg(long, value_name = "N|auto")]
+    micro_batch: Option<MicroBatch>,
     /// Side of the images in pixels.
     #[arg(long, default_value_t = 96)]
     image_size: usize,
@@ -39,6 +43,9 @@ pub struct Args {
     steps: usize,
     #[command(flatten)]
     hardware: Hardware,
+    /// How exactly the CPU multiplies matrices, as in PyTorch: in f32, about 16 bits of mantissa, or 8.
+    #[arg(long, value_enum, default_value_t)]
+    matmul_precision: MatmulPrecision,
     /// Runs every node by itself, as the reference for the fused steps.
     #[arg(long)]
     no_fuse: bool,
@@ -97,9 +104,15 @@ pub fn run(args: Args) -> Result<()> {
         }
         return Ok(());
     }
-    let backend = args.hardware.open(&args.device, args.precision)?;
+    let backend = args
+        .hardware
+        .open(&args.device, args.matmul_precision, args.precision)?;
     if args.dump_graph {
-        write!(out, "{}", settings.dump(backend.limits())?)?;
+        write!(
+            out,
+            "{}",
+            settings.decided(backend.as_ref())?.dump(backend.limits())?
+        )?;
         return Ok(());
     }
     let roofline = card.as_ref().map(|(_, roofline)| *roofline);
@@ -129,9 +142,15 @@ fn settings(args: &Args) -> Result<Settings> {
         args.batch_size > 1,
         "--batch-size must be at least 2: BatchNorm needs more than one example"
     );
+    let micro = args.micro_batch.and_then(MicroBatch::examples);
+    ensure!(
+        micro.is_none_or(|micro| micro > 1),
+        "--micro-batch must be at least 2: BatchNorm needs more than one example"
+    );
     ensure!(args.image_size > 0, "--image-size must be at least 1");
     Ok(Settings {
         batch_size: args.batch_size,
+        micro_batch: args.micro_batch,
         image_size: args.image_size,
         steps: args.steps,
         fuse: !args.no_fuse,

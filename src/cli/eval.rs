@@ -1,7 +1,8 @@
 //! `resnet eval`: loss, accuracy, per-class accuracy and the confusion matrix on the test images.
 use super::hardware::Hardware;
 use crate::backend::Choice;
-use crate::config::{Precision, TrainConfig};
+use crate::backend::cpu::precision::MatmulPrecision;
+use crate::config::{MicroBatch, Precision, TrainConfig};
 use crate::data;
 use crate::report::{Confusion, Sums};
 use crate::train::checkpoint::{self, WeightsInfo};
@@ -36,6 +37,9 @@ pub struct Args {
     limit_batches: Option<usize>,
     #[command(flatten)]
     hardware: Hardware,
+    /// How exactly the CPU multiplies matrices, as in PyTorch: in f32, about 16 bits of mantissa, or 8.
+    #[arg(long, value_enum, default_value_t)]
+    matmul_precision: MatmulPrecision,
     /// Runs every node by itself, as the reference for the fused steps.
     #[arg(long)]
     no_fuse: bool,
@@ -98,10 +102,13 @@ pub fn run(args: Args) -> Result<()> {
         data.classes.len(),
         data.test.channels
     );
-    let backend = args.hardware.open(&args.device, config.precision)?;
+    let backend = args
+        .hardware
+        .open(&args.device, args.matmul_precision, config.precision)?;
     let spec = Spec {
         arch,
         batch_size: config.batch_size,
+        micro_batch: config.micro_batch.and_then(MicroBatch::examples),
         image_size,
         limit_batches: config.limit_batches,
         optimizer: None,

@@ -1,4 +1,5 @@
 //! The flags that say how a device is used, shared by all commands that run on one.
+use crate::backend::cpu::precision::MatmulPrecision;
 use crate::backend::gpu::Options;
 use crate::backend::{self, Backend, Choice};
 use crate::config::Precision;
@@ -21,12 +22,17 @@ impl Hardware {
     ///
     /// # Errors
     /// When it is not there, cannot be opened, or has no f16 where that is asked for.
-    pub fn open(&self, choice: &Choice, precision: Precision) -> Result<Box<dyn Backend>> {
+    pub fn open(
+        &self,
+        choice: &Choice,
+        matmul: MatmulPrecision,
+        precision: Precision,
+    ) -> Result<Box<dyn Backend>> {
         let options = Options {
             checked: self.checked,
             ..Options::default()
         };
-        let (backend, note) = backend::open(choice, options, self.threads)?;
+        let (backend, note) = backend::open(choice, options, self.threads, matmul)?;
         if let Some(note) = note {
             eprintln!("{note}");
         }

@@ -1,12 +1,12 @@
 //! `resnet train`: trains, tests after every epoch, saves checkpoints, resumes.
 use super::Status;
 use super::hardware::Hardware;
-use crate::config::{self, Overrides, TrainConfig};
+use crate::config::{self, MicroBatch, Overrides, TrainConfig};
 use crate::data::{self, Dataset};
 use crate::model::{Arch, initialise};
 use crate::report::{Console, Progress, mib};
 use crate::train::checkpoint::{self, WeightsInfo};
-use crate::train::{Optimizer, Outcome, Prepared, Run, Session, Spec, folder};
+use crate::train::{Optimizer, Outcome, Prepared, Run, Session, Spec, folder, micro_batch};
 use anyhow::{Context, Result};
 use std::path::{Path, PathBuf};
 use std::process::exit;
@@ -17,6 +17,7 @@ const EXAMPLES: &str = "Examples:
   resnet train                             the chapter's run: 10 epochs at 96×96, lr 0.05
   resnet train --epochs 1 --image-size 28  minutes instead of hours on a CPU
   resnet train --data sample --limit-batches 2   runs anywhere at once
+  resnet train --micro-batch auto          a step in parts where the memory is too small for the batch
   resnet train --resume runs/001 --epochs 20     goes on with a run";
 
 /// Arguments of `resnet train`.
@@ -46,7 +47,7 @@ pub struct Args {
 /// # Errors
 /// When a setting, file or device is not usable, or the loss diverges.
 pub fn run(args: Args) -> Result<Status> {
-    let config = match &args.resume {
+    let mut config = match &args.resume {
         Some(run) => args.overrides.resume(folder::read_config(run)?)?,
         None => config::resolve(args.config.as_deref(), &args.overrides)?,
     };
@@ -54,10 +55,14 @@ pub fn run(args: Args) -> Result<Status> {
     for note in &data.notes {
         eprintln!("{note}");
     }
-    let backend = args
-        .hardware
-        .open(&config.device.parse()?, config.precision)?;
-    let spec = spec(&config, &data);
+    let backend = args.hardware.open(
+        &config.device.parse()?,
+        config.matmul_precision,
+        config.precision,
+    )?;
+    let mut spec = spec(&config, &data);
+    spec.micro_batch = micro_batch(config.micro_batch, &spec, &data, backend.as_ref())?;
+    config.micro_batch = spec.micro_batch.map(MicroBatch::Examples);
     let prepared = Prepared::new(&spec, &data, backend.limits())?;
     eprintln!(
         "{}: {} planned on {}",
@@ -65,6 +70,12 @@ pub fn run(args: Args) -> Result<Status> {
         mib(prepared.memory()),
         backend.device()
     );
+    if let Some(micro) = spec.micro_batch.filter(|micro| *micro < spec.batch_size) {
+        eprintln!(
+            "a step of {} examples is done in passes of {micro}",
+            spec.batch_size
+        );
+    }
     prepared.check_memory(&spec, &data, backend.as_ref())?;
     let mut session = Session::open(prepared, &data, backend)?;
 
@@ -112,6 +123,7 @@ fn spec(config: &TrainConfig, data: &Dataset) -> Spec {
     Spec {
         arch: Arch::resnet18_d2l(data.train.channels, data.classes.len()),
         batch_size: config.batch_size,
+        micro_batch: None,
         image_size: config.image_size,
         limit_batches: config.limit_batches,
         optimizer: Some(Optimizer {

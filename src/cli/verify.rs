@@ -1,6 +1,7 @@
 //! `resnet verify`: arguments and printing.
 use super::hardware::Hardware;
 use crate::backend::Choice;
+use crate::backend::cpu::precision::MatmulPrecision;
 use crate::config::Precision;
 use crate::verify::{Case, Check, Report, Rule, Set, run as replay, worst};
 use anyhow::{Result, ensure};
@@ -24,6 +25,9 @@ pub struct Args {
     cases: Option<PathBuf>,
     #[command(flatten)]
     hardware: Hardware,
+    /// How exactly the CPU multiplies matrices, as in PyTorch: in f32, about 16 bits of mantissa, or 8.
+    #[arg(long, value_enum, default_value_t)]
+    matmul_precision: MatmulPrecision,
     /// Runs every node by itself, as the reference for the fused steps.
     #[arg(long)]
     no_fuse: bool,
@@ -41,7 +45,9 @@ pub fn run(args: Args) -> Result<()> {
         Some(dir) => Set::open(dir)?,
         None => Set::built_in()?,
     };
-    let mut backend = args.hardware.open(&args.device, Precision::F32)?;
+    let mut backend = args
+        .hardware
+        .open(&args.device, args.matmul_precision, Precision::F32)?;
     let mut out = stdout().lock();
     if !args.json {
         writeln!(out, "{}", backend.device())?;

@@ -80,6 +80,11 @@ pub fn latest(run: &Path) -> Result<PathBuf> {
     Ok(folder.join(name(*newest)))
 }
 
+/// The file of weights of a checkpoint folder.
+pub fn weights_in(checkpoint: &Path) -> PathBuf {
+    checkpoint.join(WEIGHTS)
+}
+
 /// The weights inside a checkpoint folder, a run folder, or the file itself.
 ///
 /// # Errors

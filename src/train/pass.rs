@@ -1,6 +1,7 @@
 //! One training step and one evaluation step as ranges of nodes: data, network, loss, gradients, update.
+//! A step of micro-batches has its gradients and its update in ranges of their own.
 use crate::graph::{DType, Gradients, Graph, Shape, TensorDesc, TensorId, backward};
-use crate::model::{Arch, Mode, Network, build};
+use crate::model::{Arch, Mode, Network, Param, build};
 use crate::ops::{
     AnyFlag, Fill, GradientCheck, RecordStates, Rescale, SCALING, Segment, Sgd, resize_taps,
 };
@@ -68,6 +69,8 @@ pub struct Pass {
     pub nodes: Range<usize>,
     /// Examples that it takes.
     pub batch: usize,
+    /// Examples of the whole step, more than `batch` where this is one of its micro-batches.
+    pub of: usize,
     /// Input u32 `[batch, 1, 1, 1]`: which images to take.
     pub indices: TensorId,
     /// The network on this batch.
@@ -110,47 +113,136 @@ pub fn train(
     optimizer: Optimizer,
 ) -> Result<Pass> {
     let mut pass = forward(g, arch, source, batch, Mode::Train)?;
+    if source.stored == DType::F16 {
+        pass.scaling = Some(g.state("loss_scale", SCALING));
+    }
+    differentiate(g, &mut pass)?;
+    let mut lr = learning_rate(g);
+    if let Some(scaling) = pass.scaling {
+        lr = rescale(g, &pass, lr, scaling)?;
+        pass.momenta.push(("loss_scale".to_string(), scaling));
+    }
+    let gradients = &pass.gradients;
+    let gradient = |_: &mut Graph, p: &Param| gradients[&p.tensor];
+    let momenta = descend(g, &pass.network.params, gradient, lr, optimizer)?;
+    pass.momenta.extend(momenta);
+    pass.nodes.end = g.nodes().len();
+    Ok(pass)
+}
+
+/// Appends the part of a training step on `of` examples that `batch` of them take: the gradient of the
+/// whole step's mean loss that comes from them, added to that of the micro-batches before. [`update`]
+/// ends the step. BatchNorm takes the statistics of these examples and moves its running ones by them.
+///
+/// # Errors
+/// When the images are too small for the network.
+pub fn accumulate(
+    g: &mut Graph,
+    arch: &Arch,
+    source: &Source,
+    batch: usize,
+    of: usize,
+) -> Result<Pass> {
+    let mut pass = forward(g, arch, source, batch, Mode::Train)?;
+    pass.of = of;
+    differentiate(g, &mut pass)?;
+    // A step of gradient descent from the sum by −1 times the gradient adds it, without rounding but
+    // that of the sum.
+    let rate = g.push1(
+        Fill {
+            value: -1.0,
+            shape: Shape::channels(1),
+        },
+        &[],
+    )?;
+    let add = Sgd {
+        momentum: 0.0,
+        nesterov: false,
+        weight_decay: 0.0,
+    };
+    for p in pass.network.params.iter().filter(|p| p.trainable()) {
+        let sum = accumulated(g, p);
+        g.push_update(add, &[pass.gradients[&p.tensor], rate], &[sum])?;
+    }
+    pass.nodes.end = g.nodes().len();
+    Ok(pass)
+}
+
+/// The update at the end of a step of micro-batches.
+#[derive(Clone, Debug)]
+pub struct Update {
+    /// Its nodes.
+    pub nodes: Range<usize>,
+    /// The optimiser's states with the names they have in a checkpoint.
+    pub momenta: Vec<(String, TensorId)>,
+}
+
+/// Appends the update by the sums that [`accumulate`] left, which begin at zero again.
+///
+/// # Errors
+/// Never for parameters that a network was built with.
+pub fn update(g: &mut Graph, params: &[Param], optimizer: Optimizer) -> Result<Update> {
+    let start = g.nodes().len();
+    let lr = learning_rate(g);
+    let momenta = descend(g, params, accumulated, lr, optimizer)?;
+    for p in params.iter().filter(|p| p.trainable()) {
+        let sum = accumulated(g, p);
+        let (value, shape) = (0.0, p.shape);
+        g.push_update(Fill { value, shape }, &[], &[sum])?;
+    }
+    Ok(Update {
+        nodes: start..g.nodes().len(),
+        momenta,
+    })
+}
+
+/// The state that sums a parameter's gradients over the micro-batches of a step.
+fn accumulated(g: &mut Graph, p: &Param) -> TensorId {
+    g.state(&format!("gradient.{}", p.name), TensorDesc::f32(p.shape))
+}
+
+/// Appends the backward pass: every example's loss counts one part of the whole step's, times the scale.
+fn differentiate(g: &mut Graph, pass: &mut Pass) -> Result<()> {
+    let share = Fill {
+        value: 1.0 / pass.of as f32,
+        shape: Shape::examples(pass.batch),
+    };
+    let seed = g.push1(share, pass.scaling.as_slice())?;
+    pass.gradients = backward(g, pass.nodes.clone(), &[(pass.losses, seed)])?;
+    Ok(())
+}
+
+/// Appends the updates of all parameters; returns the optimiser's states.
+fn descend(
+    g: &mut Graph,
+    params: &[Param],
+    gradient: impl Fn(&mut Graph, &Param) -> TensorId,
+    lr: TensorId,
+    optimizer: Optimizer,
+) -> Result<Vec<(String, TensorId)>> {
     let Optimizer {
         momentum,
         nesterov,
         weight_decay,
     } = optimizer;
-    let mut lr = learning_rate(g);
-    if source.stored == DType::F16 {
-        let scaling = g.state("loss_scale", SCALING);
-        pass.momenta.push(("loss_scale".to_string(), scaling));
-        pass.scaling = Some(scaling);
-    }
-    let share = Fill {
-        value: 1.0 / batch as f32,
-        shape: Shape::examples(batch),
+    let sgd = Sgd {
+        momentum,
+        nesterov,
+        weight_decay,
     };
-    let seed = g.push1(share, pass.scaling.as_slice())?;
-    pass.gradients = backward(g, pass.nodes.clone(), &[(pass.losses, seed)])?;
-    if let Some(scaling) = pass.scaling {
-        lr = rescale(g, &pass, lr, scaling)?;
-    }
-    for p in pass.network.params.iter().filter(|p| p.trainable()) {
+    let mut momenta = Vec::new();
+    for p in params.iter().filter(|p| p.trainable()) {
         let mut states = vec![p.tensor];
         if momentum > 0.0 {
             let name = format!("momentum.{}", p.name);
             let m = g.state(&name, TensorDesc::f32(p.shape));
-            pass.momenta.push((name, m));
+            momenta.push((name, m));
             states.push(m);
         }
-        let gradient = pass.gradients[&p.tensor];
-        g.push_update(
-            Sgd {
-                momentum,
-                nesterov,
-                weight_decay,
-            },
-            &[gradient, lr],
-            &states,
-        )?;
+        let gradient = gradient(g, p);
+        g.push_update(sgd, &[gradient, lr], &states)?;
     }
-    pass.nodes.end = g.nodes().len();
-    Ok(pass)
+    Ok(momenta)
 }
 
 /// Checks all gradients for overflows, and returns the learning rate with what they are to be multiplied by.
@@ -193,6 +285,7 @@ fn forward(g: &mut Graph, arch: &Arch, source: &Source, batch: usize, mode: Mode
     Ok(Pass {
         nodes: start..g.nodes().len(),
         batch,
+        of: batch,
         indices,
         network,
         losses,

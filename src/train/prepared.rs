@@ -1,12 +1,13 @@
 //! The graph and the plans of a session, before anything is allocated.
-use super::pass::{Optimizer, Pass, Source, evaluate, train};
-use crate::backend::{Backend, memory_needed};
+use super::micro;
+use super::pass::{Optimizer, Pass, Source, accumulate, evaluate, train, update};
+use crate::backend::memory_needed;
 use crate::data::{Dataset, Images};
-use crate::graph::{DType, Graph, fuse};
+use crate::graph::{DType, Graph, TensorId, fuse};
 use crate::model::Arch;
+use crate::ops::RECORD_CAPACITY;
 use crate::plan::{Limits, Plan, plan};
-use crate::report::mib;
-use anyhow::{Result, bail};
+use anyhow::{Result, ensure};
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
@@ -17,6 +18,9 @@ pub struct Spec {
     pub arch: Arch,
     /// Examples per step; the last step of an epoch may have fewer.
     pub batch_size: usize,
+    /// Examples per pass of a step, which then has several where its batch is larger: their gradients are
+    /// added up in order, and one update follows. `None` takes the whole batch at once.
+    pub micro_batch: Option<usize>,
     /// Side of the images after resizing.
     pub image_size: usize,
     /// The most steps per epoch and per evaluation.
@@ -41,12 +45,19 @@ pub enum Part {
 /// The graph of a session before anything is allocated.
 pub struct Prepared {
     pub(super) graph: Graph,
-    /// The step that needs most memory first.
+    /// The pass that needs most memory first.
     pub(super) steps: Vec<Step>,
+    /// The update that ends a step of several passes.
+    pub(super) update: Option<Plan>,
+    /// The optimiser's states with the names they have in a checkpoint.
+    pub(super) momenta: Vec<(String, TensorId)>,
+    pub(super) micro_batch: Option<usize>,
+    /// The sizes of the batches of an epoch and of a test.
+    batches: Vec<(Part, usize)>,
     pub(super) sources: Vec<(Part, Source)>,
 }
 
-/// A step on one size of batch.
+/// A step on one size of batch, or a pass of one.
 pub(super) struct Step {
     pub(super) part: Part,
     pub(super) pass: Pass,
@@ -62,6 +73,7 @@ impl Prepared {
         let Spec {
             arch,
             batch_size,
+            micro_batch,
             image_size,
             limit_batches,
             optimizer,
@@ -69,7 +81,8 @@ impl Prepared {
             stored,
         } = spec;
         let mut graph = Graph::default();
-        let mut passes = Vec::new();
+        let mut passes: Vec<(Part, Pass)> = Vec::new();
+        let mut all_batches = Vec::new();
         let mut sources = Vec::new();
         for (part, images) in [(Part::Train, &data.train), (Part::Test, &data.test)] {
             let optimizer = match (part, optimizer) {
@@ -84,19 +97,61 @@ impl Prepared {
                 ..Source::new(&mut graph, name, images.count, size, channels, *image_size)
             };
             sources.push((part, source));
-            for batch in batch_sizes(images.count, *batch_size, *limit_batches) {
-                let pass = match optimizer {
-                    Some(optimizer) => train(&mut graph, arch, &source, batch, optimizer),
-                    None => evaluate(&mut graph, arch, &source, batch),
-                }?;
-                passes.push((part, pass));
+            let mut done = BTreeSet::new();
+            for of in batch_sizes(images.count, *batch_size, *limit_batches) {
+                all_batches.push((part, of));
+                let sizes = micro::sizes(of, *micro_batch);
+                ensure!(
+                    sizes.len() <= RECORD_CAPACITY,
+                    "--micro-batch {}: a batch of {of} would take {} passes, but a step has at most \
+                     {RECORD_CAPACITY}",
+                    sizes[0],
+                    sizes.len()
+                );
+                ensure!(
+                    sizes.len() == 1 || optimizer.is_none() || *stored == DType::F32,
+                    "--micro-batch {}: goes with --precision f32 only, as the scale of an f16 loss is decided \
+                     for whole batches",
+                    sizes[0]
+                );
+                for &batch in &sizes {
+                    // An evaluation treats every example alone, whatever step it is for.
+                    let of = optimizer.map(|_| of);
+                    if !done.insert((batch, of)) {
+                        continue;
+                    }
+                    let pass = match (optimizer, of) {
+                        (Some(_), Some(of)) if of > batch => {
+                            accumulate(&mut graph, arch, &source, batch, of)
+                        }
+                        (Some(optimizer), _) => train(&mut graph, arch, &source, batch, optimizer),
+                        (None, _) => evaluate(&mut graph, arch, &source, batch),
+                    }?;
+                    passes.push((part, pass));
+                }
             }
         }
+        let whole = passes.iter().find(|(_, pass)| !pass.momenta.is_empty());
+        let mut momenta = whole.map_or(Vec::new(), |(_, pass)| pass.momenta.clone());
+        let micro = passes.iter().find(|(_, pass)| pass.of > pass.batch);
+        let mut update = match (micro, optimizer) {
+            (Some((_, pass)), Some(optimizer)) => {
+                let update = update(&mut graph, &pass.network.params, *optimizer)?;
+                momenta = update.momenta;
+                Some(update.nodes)
+            }
+            _ => None,
+        };
         if *fused {
             for (_, pass) in &mut passes {
                 pass.nodes = fuse(&mut graph, pass.nodes.clone(), &[pass.network.logits])?;
             }
+            // Only now are the sums of the gradients packed, which the update reads.
+            for nodes in update.iter_mut() {
+                *nodes = fuse(&mut graph, nodes.clone(), &[])?;
+            }
         }
+        let update = update.map(|nodes| plan(&graph, nodes, &[], limits));
         let step = |(part, pass): (Part, Pass)| -> Result<Step> {
             let plan = plan(&graph, pass.nodes.clone(), &[pass.network.logits], limits)?;
             Ok(Step { part, pass, plan })
@@ -106,70 +161,55 @@ impl Prepared {
         Ok(Prepared {
             graph,
             steps,
+            update: update.transpose()?,
+            momenta,
+            micro_batch: *micro_batch,
+            batches: all_batches,
             sources,
         })
     }
 
     /// Bytes that the session will allocate on the device.
     pub fn memory(&self) -> u64 {
-        memory_needed(self.steps.iter().map(|step| &step.plan))
+        memory_needed(self.plans())
     }
 
-    /// The plan of a full batch's step.
+    /// Bytes of the largest buffer that the session will allocate.
+    pub fn largest_buffer(&self) -> u64 {
+        let buffers = |plan: &'_ Plan| plan.slots.iter().chain(plan.owned.values()).max().copied();
+        self.plans().filter_map(buffers).max().unwrap_or(0) as u64
+    }
+
+    fn plans(&self) -> impl Iterator<Item = &Plan> {
+        let passes = self.steps.iter().map(|step| &step.plan);
+        passes.chain(&self.update)
+    }
+
+    /// The plan of a full batch's step, or of its first pass.
     pub fn plan(&self, part: Part) -> Option<&Plan> {
-        let of_part = self.steps.iter().filter(|step| step.part == part);
-        of_part
-            .max_by_key(|step| step.pass.batch)
-            .map(|step| &step.plan)
+        self.runs(part).first().copied()
+    }
+
+    /// The plans that a full batch runs, in order.
+    pub fn runs(&self, part: Part) -> Vec<&Plan> {
+        let of_part = self.batches.iter().filter(|(p, _)| *p == part);
+        let Some(&(_, full)) = of_part.max_by_key(|(_, batch)| *batch) else {
+            return Vec::new();
+        };
+        let sizes = micro::sizes(full, self.micro_batch);
+        let pass = |&batch: &usize| {
+            let of = if part == Part::Train { full } else { batch };
+            let is = |s: &&Step| s.part == part && (s.pass.batch, s.pass.of) == (batch, of);
+            self.steps.iter().find(is).map(|step| &step.plan)
+        };
+        let updated = part == Part::Train && sizes.len() > 1;
+        let update = self.update.iter().filter(|_| updated);
+        sizes.iter().filter_map(pass).chain(update).collect()
     }
 
     /// The graph that the plans are of.
     pub fn graph(&self) -> &Graph {
         &self.graph
-    }
-
-    /// Refuses what the device's memory cannot hold, naming the batch size that would fit.
-    ///
-    /// # Errors
-    /// When the memory is too small or cannot be asked for.
-    pub fn check_memory(&self, spec: &Spec, data: &Dataset, backend: &dyn Backend) -> Result<()> {
-        let Some(available) = backend.memory()? else {
-            return Ok(());
-        };
-        let needed = self.memory();
-        if needed <= available {
-            return Ok(());
-        }
-        let fits = |batch: usize| -> Result<bool> {
-            let spec = Spec {
-                batch_size: batch,
-                ..spec.clone()
-            };
-            Ok(Prepared::new(&spec, data, backend.limits())?.memory() <= available)
-        };
-        // The largest batch that fits lies in `low..high`; BatchNorm needs at least two examples.
-        let (mut low, mut high) = (1, spec.batch_size);
-        while high - low > 1 {
-            let middle = low + (high - low) / 2;
-            if fits(middle)? {
-                low = middle
-            } else {
-                high = middle
-            }
-        }
-        let advice = if low > 1 {
-            format!("--batch-size {low} would fit")
-        } else {
-            "no batch size would fit; take a smaller --image-size".to_string()
-        };
-        bail!(
-            "batch size {} at {size}×{size} needs {}, but {} has {}: {advice}",
-            spec.batch_size,
-            mib(needed),
-            backend.device(),
-            mib(available),
-            size = spec.image_size,
-        )
     }
 }
 

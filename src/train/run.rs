@@ -1,10 +1,11 @@
 //! The loop over epochs: steps, tests, checkpoints, and what stops it early.
 use super::checkpoint::{self, WeightsInfo};
-use super::{Part, Session, batches};
-use crate::config::TrainConfig;
+use super::{Part, Session, batches, passes};
+use crate::backend::{DeviceError, Failure};
+use crate::config::{MicroBatch, TrainConfig};
 use crate::data::Sampler;
 use crate::report::{Console, Progress, Sums, write_metrics};
-use anyhow::{Context, Result, bail};
+use anyhow::{Error, Result, anyhow, bail};
 use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,6 +16,10 @@ const READ_EVERY: Duration = Duration::from_millis(200);
 
 /// Steps queued at most before the losses are read, well inside the device's log.
 const READ_AFTER: usize = 64;
+
+/// Time between checkpoints within an epoch, unless they are counted in steps. What was trained since the
+/// last one is lost with the device.
+const SAVE_EVERY: Duration = Duration::from_secs(600);
 
 /// Everything that stays the same during a run.
 pub struct Run<'a> {
@@ -54,19 +59,26 @@ impl Run<'_> {
         console: &mut Console,
     ) -> Result<Outcome> {
         session.set_learning_rate(self.config.lr)?;
+        let mut saved = Instant::now();
         while progress.epoch < self.config.epochs {
-            if self.train_epoch(session, progress, console)? == Outcome::Interrupted {
-                checkpoint::save(self.folder, session, self.info, progress)?;
+            if self.train_epoch(session, progress, console, &mut saved)? == Outcome::Interrupted {
+                self.save(session, progress)?;
                 return Ok(Outcome::Interrupted);
             }
             let test = test(session, self.test_count, self.config, |_, _| Ok(()))
-                .with_context(|| self.stopped(progress))?;
+                .map_err(|error| self.stopped(progress, error))?;
             let finished = progress.finish_epoch(&test).clone();
-            checkpoint::save(self.folder, session, self.info, progress)?;
+            self.save(session, progress)?;
+            saved = Instant::now();
             write_metrics(self.folder, &progress.history)?;
             console.epoch(&finished)?;
         }
         Ok(Outcome::Finished)
+    }
+
+    fn save(&self, session: &mut Session, progress: &Progress) -> Result<()> {
+        checkpoint::save(self.folder, session, self.info, progress)
+            .map_err(|error| self.stopped(progress, error))
     }
 
     fn train_epoch(
@@ -74,12 +86,14 @@ impl Run<'_> {
         session: &mut Session,
         progress: &mut Progress,
         console: &mut Console,
+        saved: &mut Instant,
     ) -> Result<Outcome> {
         let TrainConfig {
             seed,
             shuffle,
             batch_size,
             limit_batches,
+            save_every,
             ..
         } = *self.config;
         let order = Sampler::new(seed, shuffle).order(progress.epoch, self.train_count);
@@ -93,12 +107,19 @@ impl Run<'_> {
         while let Some(batch) = todo.next() {
             session
                 .step(Part::Train, batch)
-                .with_context(|| self.stopped(progress))?;
+                .map_err(|error| self.stopped(progress, error))?;
             queued.push_back(batch.len());
             let stop = self.interrupted.load(Ordering::Relaxed);
-            let due = last_read.elapsed() >= READ_EVERY || queued.len() >= READ_AFTER;
+            let step = progress.step + queued.len() as u64;
+            let save = match save_every {
+                Some(steps) => step.is_multiple_of(steps as u64),
+                None => saved.elapsed() >= SAVE_EVERY,
+            };
+            let full = queued.len() >= READ_AFTER || session.is_full();
+            let due = full || save || last_read.elapsed() >= READ_EVERY;
             if due || stop || todo.peek().is_none() {
-                let results = session.results().with_context(|| self.stopped(progress))?;
+                let results = session.results();
+                let results = results.map_err(|error| self.stopped(progress, error))?;
                 progress.seconds += last_read.elapsed().as_secs_f64();
                 last_read = Instant::now();
                 for (result, examples) in results.into_iter().zip(queued.drain(..)) {
@@ -114,22 +135,46 @@ impl Run<'_> {
                 if stop {
                     return Ok(Outcome::Interrupted);
                 }
+                // The end of an epoch is saved with its test.
+                if save && todo.peek().is_some() {
+                    self.save(session, progress)?;
+                    (*saved, last_read) = (Instant::now(), Instant::now());
+                }
             }
         }
         Ok(Outcome::Finished)
     }
 
-    /// What to say when the device failed.
-    fn stopped(&self, progress: &Progress) -> String {
-        let next = match checkpoint::latest(self.folder) {
+    /// What to say when the device or the disk failed.
+    fn stopped(&self, progress: &Progress, error: Error) -> Error {
+        let failure = error.downcast_ref::<DeviceError>().map(|e| e.failure);
+        let saved = checkpoint::latest(self.folder);
+        let mut next = match &saved {
             Ok(saved) => format!(
-                "{} is saved: go on by `resnet train --resume {}`",
+                "{} is saved; go on with\n  resnet train --resume {}",
                 saved.display(),
                 self.folder.display()
             ),
-            Err(_) => "there is no checkpoint yet: start anew".to_string(),
+            Err(_) => {
+                "there is no checkpoint yet: start anew, with a smaller --save-every".to_string()
+            }
         };
-        format!("the training stopped after step {}; {next}", progress.step)
+        if failure == Some(Failure::OutOfMemory) {
+            let batch = self.config.micro_batch.and_then(MicroBatch::examples);
+            let half = batch.unwrap_or(self.config.batch_size).div_ceil(2).max(2);
+            let init = match &saved {
+                Ok(saved) => format!(" --init {}", checkpoint::weights_in(saved).display()),
+                Err(_) => String::new(),
+            };
+            next += &format!(
+                "\nwhich needs other programs to free memory of the device. With less of it, a new run \
+                 does a step in parts:\n  resnet train{init} --micro-batch {half}"
+            );
+        }
+        anyhow!(
+            "{error:#}\nthe training stopped after step {}; {next}",
+            progress.step
+        )
     }
 
     fn diverged(&self, step: u64, loss: f32) -> String {
@@ -160,7 +205,9 @@ pub fn test(
     let order: Vec<u32> = (0..count as u32).collect();
     let mut sums = Sums::default();
     let mut queued = Vec::new();
-    let mut todo = batches(&order, config.batch_size, config.limit_batches).peekable();
+    let micro = config.micro_batch.and_then(MicroBatch::examples);
+    let batches = batches(&order, config.batch_size, config.limit_batches);
+    let mut todo = batches.flat_map(|batch| passes(batch, micro)).peekable();
     while let Some(batch) = todo.next() {
         session.step(Part::Test, batch)?;
         each(session, batch)?;

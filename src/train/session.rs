@@ -1,4 +1,5 @@
 //! A network on a device, ready to be stepped, with the data set in the device's memory.
+use super::micro;
 use super::pass::Pass;
 use super::prepared::{Part, Prepared, Step};
 use crate::backend::{Backend, PlanId};
@@ -6,7 +7,7 @@ use crate::data::Dataset;
 use crate::graph::{Graph, Shape, TensorId};
 use crate::model::Param;
 use crate::ops::{FIRST_SCALE, RECORD_CAPACITY, RecordStates, resize_taps};
-use crate::report::StepResult;
+use crate::report::{StepResult, Sums};
 use anyhow::{Context, Result};
 
 /// A network on a device.
@@ -14,12 +15,15 @@ pub struct Session {
     backend: Box<dyn Backend>,
     graph: Graph,
     steps: Vec<Ready>,
+    update: Option<PlanId>,
+    momenta: Vec<(String, TensorId)>,
+    micro_batch: Option<usize>,
     lr: Option<TensorId>,
-    /// Steps since the last [`Session::results`].
-    pending: usize,
+    /// The steps since the last [`Session::results`], each with the examples of its passes.
+    pending: Vec<Vec<usize>>,
 }
 
-/// A step that the device holds ready.
+/// A step, or a pass of one, that the device holds ready.
 struct Ready {
     part: Part,
     pass: Pass,
@@ -39,13 +43,21 @@ impl Session {
         let Prepared {
             graph,
             steps,
+            update,
+            momenta,
+            micro_batch,
             sources,
+            ..
         } = prepared;
         let mut ready = Vec::new();
         for Step { part, pass, plan } in steps {
             let plan = backend.compile(plan).context("preparing the device")?;
             ready.push(Ready { part, pass, plan });
         }
+        let update = match update {
+            Some(plan) => Some(backend.compile(plan).context("preparing the device")?),
+            None => None,
+        };
         for (part, source) in sources {
             let images = if part == Part::Train {
                 &data.train
@@ -65,8 +77,11 @@ impl Session {
             backend,
             graph,
             steps: ready,
+            update,
+            momenta,
+            micro_batch,
             lr,
-            pending: 0,
+            pending: Vec::new(),
         })
     }
 
@@ -87,8 +102,7 @@ impl Session {
 
     /// The optimiser's states with their names in a checkpoint.
     pub fn momenta(&self) -> &[(String, TensorId)] {
-        let train = self.steps.iter().find(|step| step.part == Part::Train);
-        train.map_or(&[], |step| &step.pass.momenta)
+        &self.momenta
     }
 
     /// Our dimensions of a state.
@@ -124,36 +138,71 @@ impl Session {
         self.backend.write(input, bytemuck::bytes_of(&lr))
     }
 
-    /// Queues a step on these examples. Its result comes from [`Session::results`].
+    /// Queues a step on these examples, an evaluation of at most one pass. Its result comes from
+    /// [`Session::results`].
     ///
     /// # Errors
     /// When the device fails.
     pub fn step(&mut self, part: Part, indices: &[u32]) -> Result<()> {
-        let plan = self.prepare(part, indices)?;
-        self.backend.run(plan)
+        self.run_each(part, indices, |backend, plan| backend.run(plan))
     }
 
-    /// Writes the indices of a step and counts it; returns its plan.
-    fn prepare(&mut self, part: Part, indices: &[u32]) -> Result<PlanId> {
+    /// Whether the results must be read before another step, as the device's log might not hold it.
+    pub fn is_full(&self) -> bool {
+        let passes = |step: &Ready| micro::sizes(step.pass.of, self.micro_batch).len();
+        let most = self.steps.iter().map(passes).max().unwrap_or(1);
+        self.logged() + most > RECORD_CAPACITY
+    }
+
+    /// Entries of the device's log since the last [`Session::results`].
+    fn logged(&self) -> usize {
+        self.pending.iter().map(Vec::len).sum()
+    }
+
+    /// Runs the plans of a step in their order, each with the indices of its examples, and counts the step.
+    fn run_each(
+        &mut self,
+        part: Part,
+        indices: &[u32],
+        mut run: impl FnMut(&mut dyn Backend, PlanId) -> Result<()>,
+    ) -> Result<()> {
+        let passes = match part {
+            Part::Train => micro::passes(indices, self.micro_batch),
+            Part::Test => vec![indices],
+        };
         assert!(
-            self.pending < RECORD_CAPACITY,
+            self.logged() + passes.len() <= RECORD_CAPACITY,
             "results must be read before the log is full"
         );
-        let known = self.ready(part, indices.len());
-        let Ready { pass, plan, .. } = known.expect("every batch size of the data set is prepared");
-        let (input, plan) = (pass.indices, *plan);
-        self.backend.write(input, bytemuck::cast_slice(indices))?;
-        self.pending += 1;
-        Ok(plan)
+        let of = indices.len();
+        for &pass in &passes {
+            let known = self.ready(part, pass.len(), of);
+            let Ready { pass: p, plan, .. } =
+                known.expect("every batch size of the data set is prepared");
+            let (input, plan) = (p.indices, *plan);
+            self.backend.write(input, bytemuck::cast_slice(pass))?;
+            run(self.backend.as_mut(), plan)?;
+        }
+        if passes.len() > 1 {
+            let update = self.update.expect("prepared with the passes");
+            run(self.backend.as_mut(), update)?;
+        }
+        self.pending
+            .push(passes.iter().map(|pass| pass.len()).collect());
+        Ok(())
     }
 
-    /// Runs a step and returns the seconds that each of its plan's dispatches took.
+    /// Runs a step and returns the seconds that each dispatch of its plans took.
     ///
     /// # Errors
     /// When the device has no clock for them or fails.
     pub fn profile(&mut self, part: Part, indices: &[u32]) -> Result<Vec<f64>> {
-        let plan = self.prepare(part, indices)?;
-        self.backend.profile(plan)
+        let mut seconds = Vec::new();
+        self.run_each(part, indices, |backend, plan| {
+            seconds.extend(backend.profile(plan)?);
+            Ok(())
+        })?;
+        Ok(seconds)
     }
 
     /// Waits for the queued steps and returns what those since the last call measured.
@@ -170,18 +219,28 @@ impl Session {
         let end = words(self.backend.read(cursor)?)[0];
         let loss = words(self.backend.read(loss)?);
         let correct = words(self.backend.read(correct)?);
-        // The device counts in 32 bits, so the count starts anew after 2³² steps.
-        let first = end.wrapping_sub(self.pending as u32);
-        let entry = |i: usize| {
-            let slot = first.wrapping_add(i as u32) as usize % RECORD_CAPACITY;
+        // The device counts in 32 bits, so the count starts anew after 2³² entries.
+        let mut at = end.wrapping_sub(self.logged() as u32);
+        let mut next = || {
+            let slot = at as usize % RECORD_CAPACITY;
+            at = at.wrapping_add(1);
             StepResult {
                 loss: f32::from_bits(loss[slot]),
                 correct: correct[slot],
             }
         };
-        let results = (0..self.pending).map(entry).collect();
-        self.pending = 0;
-        Ok(results)
+        let steps = std::mem::take(&mut self.pending);
+        let step = |passes: Vec<usize>| {
+            let mut sums = Sums::default();
+            passes
+                .iter()
+                .for_each(|&examples| sums.add(next(), examples));
+            StepResult {
+                loss: sums.mean_loss() as f32,
+                correct: sums.correct as u32,
+            }
+        };
+        Ok(steps.into_iter().map(step).collect())
     }
 
     /// The logits `[batch, classes]` of the latest evaluation step, which had `batch` examples.
@@ -189,7 +248,7 @@ impl Session {
     /// # Errors
     /// When the device fails.
     pub fn logits(&mut self, batch: usize) -> Result<Vec<f32>> {
-        let known = self.ready(Part::Test, batch);
+        let known = self.ready(Part::Test, batch, batch);
         let Ready { pass, plan, .. } =
             known.context("no evaluation step has this many examples")?;
         let (logits, plan) = (pass.network.logits, *plan);
@@ -205,8 +264,10 @@ impl Session {
         self.backend.wait()
     }
 
-    fn ready(&self, part: Part, batch: usize) -> Option<&Ready> {
-        let is = |step: &&Ready| step.part == part && step.pass.batch == batch;
+    /// The pass on `batch` examples of a step on `of`.
+    fn ready(&self, part: Part, batch: usize, of: usize) -> Option<&Ready> {
+        let is =
+            |step: &&Ready| step.part == part && (step.pass.batch, step.pass.of) == (batch, of);
         self.steps.iter().find(is)
     }
 }

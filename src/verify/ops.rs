@@ -45,15 +45,22 @@ impl<'a> OpCase<'a> {
     /// Runs and judges the case.
     pub fn run(&self, g: &mut Graph, backend: &mut dyn Backend, fuse: bool) -> Case {
         let OpEntry { op, case, .. } = self.entry;
-        let checks = replay::play(g, backend, &self.stages, fuse).and_then(|got| self.judge(&got));
+        let factors = match op.as_str() {
+            "conv2d" | "linear" => backend.factor_error(),
+            _ => 0.0,
+        };
+        let checks = replay::play(g, backend, &self.stages, fuse);
+        let checks = checks.and_then(|got| self.judge(&got, factors));
         match checks {
             Ok(checks) => Case::judged(case, op, checks),
             Err(why) => Case::refused(case, op, &why),
         }
     }
 
-    /// An op passes when `max|got − want| ≤ 8·torch_max_abs + 1e-6·ref_max + 1e-7`.
-    fn judge(&self, outputs: &Outputs) -> Result<Vec<Check>> {
+    /// An op passes when `max|got − want| ≤ 8·torch_max_abs + (1e-6 + 12·factors)·ref_max + 1e-7`, where each factor
+    /// of a product was rounded by a relative `factors`. Over all cases of the golden set 9.4 times `factors` was
+    /// measured at most, in a sum of five products that nearly cancels.
+    fn judge(&self, outputs: &Outputs, factors: f64) -> Result<Vec<Check>> {
         let wants = self.entry.wants.iter();
         wants
             .map(|(name, bounds)| {
@@ -77,7 +84,7 @@ impl<'a> OpCase<'a> {
                     0.0
                 } else {
                     8.0 * bounds.torch_max_abs
-                        + 1e-6 * bounds.ref_max.unwrap_or_else(largest)
+                        + (1e-6 + 12.0 * factors) * bounds.ref_max.unwrap_or_else(largest)
                         + 1e-7
                 };
                 Ok(Check::new(name, &got, &want, Rule::MaxAbs(bound)))

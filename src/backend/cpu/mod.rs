@@ -3,6 +3,7 @@ mod buffer;
 pub mod conv;
 mod half;
 pub mod host;
+pub mod precision;
 pub mod simd;
 
 use super::{Assignment, Backend, PlanId};
@@ -11,6 +12,7 @@ use crate::ops::{View, ViewMut};
 use crate::plan::{Binding, Dispatch, Limits, Part, Place, Plan};
 use anyhow::{Context, Result, ensure};
 use buffer::Buffer;
+use precision::Matmul;
 use std::collections::{BTreeMap, HashMap, hash_map::Entry};
 use std::num::NonZeroUsize;
 use std::ops::Range;
@@ -19,6 +21,7 @@ use std::time::Instant;
 /// Runs plans on the machine's cores.
 pub struct Cpu {
     device: String,
+    matmul: Matmul,
     threads: rayon::ThreadPool,
     owned: HashMap<TensorId, Buffer>,
     /// Inputs and states in the buffers of others.
@@ -39,28 +42,33 @@ impl Cpu {
     /// # Errors
     /// When the threads cannot be started, or the environment asks for an instruction set that is not there.
     pub fn new() -> Result<Cpu> {
-        Cpu::with_threads(None)
+        Cpu::open(None, Matmul::F32)
     }
 
-    /// A backend on so many threads, or on all cores.
+    /// A backend on so many threads, or on all cores, that multiplies in this way.
     ///
     /// # Errors
     /// As for [`Cpu::new`].
-    pub fn with_threads(threads: Option<NonZeroUsize>) -> Result<Cpu> {
+    pub fn open(threads: Option<NonZeroUsize>, matmul: Matmul) -> Result<Cpu> {
         simd::choose()?;
         let threads = rayon::ThreadPoolBuilder::new()
             // 0 stands for all cores.
             .num_threads(threads.map_or(0, NonZeroUsize::get))
+            .start_handler(move |_| matmul.set_current())
             .build()
             .context("starting the CPU threads")?;
         let device = format!(
-            "cpu ({}, {}, {} threads)",
+            "cpu ({}, {}{}, {} threads)",
             host::processor()?,
             simd::name(),
+            matmul
+                .name()
+                .map_or(String::new(), |name| format!(", {name}")),
             threads.current_num_threads()
         );
         Ok(Cpu {
             device,
+            matmul,
             threads,
             owned: HashMap::new(),
             parts: HashMap::new(),
@@ -91,12 +99,20 @@ impl Backend for Cpu {
         Limits::NONE
     }
 
+    fn factor_error(&self) -> f64 {
+        self.matmul.factor_error()
+    }
+
     fn stores_f16(&self) -> bool {
         true
     }
 
     fn memory(&self) -> Result<Option<u64>> {
         host::available_memory().map(Some)
+    }
+
+    fn max_buffer(&self) -> u64 {
+        u64::MAX
     }
 
     fn memory_used(&self) -> Result<u64> {

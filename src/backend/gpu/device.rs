@@ -1,6 +1,7 @@
 //! A device opened on an adapter. Its errors are kept and returned instead of panicking.
 use super::adapter::AdapterReport;
 use super::padded;
+use crate::backend::{DeviceError, Failure};
 use anyhow::{Context, Result, bail};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,6 +9,9 @@ use std::time::Duration;
 
 /// Longer than any run of a plan on the slowest software adapter.
 const TIMEOUT: Duration = Duration::from_secs(3600);
+
+/// How long a failed device may take to end what is queued, before its error is told as it is.
+const SETTLE: Duration = Duration::from_secs(10);
 
 /// How a device is opened. The default is what training uses; tests take the other paths.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -18,6 +22,17 @@ pub struct Options {
     pub max_binding: Option<usize>,
     /// Asks for WebGPU's default limits and no feature, as if the adapter had no more.
     pub portable: bool,
+    /// Lets the device fail, to see what becomes of it.
+    pub fault: Option<Fault>,
+}
+
+/// A failure after a number of runs of plans.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Fault {
+    /// Runs that still succeed.
+    pub after: usize,
+    /// What happens then. [`Failure::Lost`] destroys the device, the others are only reported.
+    pub failure: Failure,
 }
 
 /// An opened adapter.
@@ -29,7 +44,7 @@ pub struct Device {
     pub wgpu: wgpu::Device,
     pub queue: wgpu::Queue,
     /// The first error that the driver or a validation reported.
-    error: Arc<Mutex<Option<String>>>,
+    error: Arc<Mutex<Option<(Failure, String)>>>,
 }
 
 impl Device {
@@ -48,18 +63,11 @@ impl Device {
         let (wgpu, queue) = pollster::block_on(adapter.request_device(&descriptor))
             .with_context(|| format!("opening {}", report.name))?;
         let error = Arc::new(Mutex::new(None));
-        let keep = |error: &Arc<Mutex<Option<String>>>| {
-            let error = Arc::clone(error);
-            move |message: String| {
-                let mut first = error.lock().unwrap_or_else(PoisonError::into_inner);
-                first.get_or_insert(message);
-            }
-        };
-        let (on_error, on_lost) = (keep(&error), keep(&error));
-        wgpu.on_uncaptured_error(Arc::new(move |e: wgpu::Error| on_error(e.to_string())));
-        wgpu.set_device_lost_callback(move |_, message| {
-            on_lost(format!("the device was lost: {message}"));
-        });
+        let (on_error, on_lost) = (Arc::clone(&error), Arc::clone(&error));
+        wgpu.on_uncaptured_error(Arc::new(move |e: wgpu::Error| {
+            keep(&on_error, failure(&e), e.to_string());
+        }));
+        wgpu.set_device_lost_callback(move |_, message| keep(&on_lost, Failure::Lost, message));
         Ok(Device {
             name: format!("{} ({})", report.name, report.backend),
             memory: report.memory,
@@ -80,17 +88,58 @@ impl Device {
         // The scopes end in the opposite order.
         let errors = [internal, memory, invalid].map(|scope| pollster::block_on(scope.pop()));
         match errors.into_iter().flatten().next() {
-            Some(error) => bail!("{} failed: {error}", self.name),
+            Some(error) => Err(self.failed(failure(&error), error.to_string())),
             None => Ok(done),
         }
     }
 
-    /// The first error reported so far.
+    /// The first error reported so far, unless the device was lost since.
     pub fn check(&self) -> Result<()> {
-        let error = self.error.lock().unwrap_or_else(PoisonError::into_inner);
-        match &*error {
-            Some(message) => bail!("{} failed: {message}", self.name),
+        let kept = || -> Option<(Failure, String)> {
+            let error = self.error.lock().unwrap_or_else(PoisonError::into_inner);
+            error.clone()
+        };
+        let mut error = kept();
+        if let Some((Failure::Other, _)) = error {
+            // wgpu may tell of a loss only once nothing is queued, and shows it in other errors first.
+            drop(self.poll(wgpu::PollType::Wait {
+                submission_index: None,
+                timeout: Some(SETTLE),
+            }));
+            error = kept();
+        }
+        match error {
+            Some((failure, cause)) => Err(self.failed(failure, cause)),
             None => Ok(()),
+        }
+    }
+
+    /// wgpu panics in the poll that finds the device lost, after it has told us so.
+    fn poll(&self, poll: wgpu::PollType) -> Result<()> {
+        match catch_unwind(AssertUnwindSafe(|| self.wgpu.poll(poll))) {
+            Ok(polled) => {
+                polled.with_context(|| format!("waiting for {}", self.name))?;
+                Ok(())
+            }
+            Err(_) => bail!("waiting for {} failed", self.name),
+        }
+    }
+
+    fn failed(&self, failure: Failure, cause: String) -> anyhow::Error {
+        let device = self.name.clone();
+        let error = DeviceError {
+            device,
+            failure,
+            cause,
+        };
+        error.into()
+    }
+
+    /// Fails as if the driver had.
+    pub fn fail(&self, failure: Failure) {
+        match failure {
+            Failure::Lost => self.wgpu.destroy(),
+            failure => keep(&self.error, failure, "a fault was asked for".to_string()),
         }
     }
 
@@ -101,14 +150,9 @@ impl Device {
             submission_index: submission,
             timeout: Some(TIMEOUT),
         };
-        // wgpu panics in the poll that finds the device lost, after it has told us so.
-        let waited = catch_unwind(AssertUnwindSafe(|| self.wgpu.poll(poll)));
+        let waited = self.poll(poll);
         self.check()?;
-        match waited {
-            Ok(waited) => waited.with_context(|| format!("waiting for {}", self.name))?,
-            Err(_) => bail!("waiting for {} failed", self.name),
-        };
-        Ok(())
+        waited
     }
 
     pub fn buffer(&self, bytes: usize, usage: wgpu::BufferUsages) -> wgpu::Buffer {
@@ -141,6 +185,25 @@ impl Device {
             .get_mapped_range(..)
             .context("reading from the device")?;
         Ok(view[..bytes].to_vec())
+    }
+}
+
+/// Keeps the first error, unless the device was lost since, which often shows in other errors first.
+fn keep(error: &Mutex<Option<(Failure, String)>>, failure: Failure, cause: String) {
+    let mut kept = error.lock().unwrap_or_else(PoisonError::into_inner);
+    match &mut *kept {
+        Some((kept @ Failure::Other, was)) if failure == Failure::Lost => {
+            (*kept, *was) = (failure, cause);
+        }
+        Some(_) => {}
+        none => *none = Some((failure, cause)),
+    }
+}
+
+fn failure(error: &wgpu::Error) -> Failure {
+    match error {
+        wgpu::Error::OutOfMemory { .. } => Failure::OutOfMemory,
+        _ => Failure::Other,
     }
 }
 

@@ -9,7 +9,7 @@ mod profile;
 mod submits;
 
 pub use adapter::{AdapterReport, adapters};
-pub use device::Options;
+pub use device::{Fault, Options};
 
 use super::cpu::host;
 use super::{Assignment, Backend, PlanId};
@@ -39,6 +39,7 @@ pub struct Gpu {
     plans: Vec<Compiled>,
     queued: VecDeque<wgpu::SubmissionIndex>,
     max_binding: usize,
+    fault: Option<Fault>,
 }
 
 impl Gpu {
@@ -53,6 +54,7 @@ impl Gpu {
         let offered = usize::try_from(offered).context("the binding limit")?;
         Ok(Gpu {
             max_binding: options.max_binding.unwrap_or(offered).min(offered),
+            fault: options.fault,
             pipelines: Pipelines::new(options.checked, cache),
             device,
             owned: HashMap::new(),
@@ -159,6 +161,10 @@ impl Backend for Gpu {
         })
     }
 
+    fn max_buffer(&self) -> u64 {
+        self.device.wgpu.limits().max_buffer_size
+    }
+
     fn memory_used(&self) -> Result<u64> {
         let owned = self.owned.values().map(|(buffer, _)| buffer.size());
         Ok(owned.chain(self.pool.iter().map(wgpu::Buffer::size)).sum())
@@ -172,7 +178,7 @@ impl Backend for Gpu {
             .max()
             .copied()
             .unwrap_or(0);
-        let most = self.device.wgpu.limits().max_buffer_size;
+        let most = self.max_buffer();
         ensure!(
             largest as u64 <= most,
             "a tensor of {largest} bytes exceeds the {most} bytes that {} allows for one buffer",
@@ -181,7 +187,9 @@ impl Backend for Gpu {
         let planned = plan.memory_bytes();
         let device = self.device.clone();
         let slots = device.scoped(|| self.allocate(&plan)).with_context(|| {
-            format!("allocating {planned} bytes; a smaller --batch-size needs less")
+            format!(
+                "allocating {planned} bytes; a smaller --batch-size needs less, in training --micro-batch too"
+            )
         })?;
         let (owned, pool) = (&self.owned, &self.pool);
         let behind = |binding: &Binding| match binding.place {
@@ -208,6 +216,12 @@ impl Backend for Gpu {
     }
 
     fn run(&mut self, id: PlanId) -> Result<()> {
+        if let Some(fault) = &mut self.fault {
+            match fault.after.checked_sub(1) {
+                Some(after) => fault.after = after,
+                None => self.device.fail(fault.failure),
+            }
+        }
         if self.plans[id.0].submits.is_timed() {
             return self.run_timed(id);
         }

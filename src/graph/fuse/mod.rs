@@ -42,6 +42,7 @@ pub fn fuse(g: &mut Graph, nodes: Range<usize>, keep: &[TensorId]) -> Result<Ran
     backward::share_sums(&mut rewrite);
     rewrite.drop_dead();
     optimizer::bucket(&mut rewrite)?;
+    optimizer::fill(&mut rewrite)?;
     rewrite.drop_dead();
     let nodes = rewrite.nodes;
     Ok(g.append(nodes))

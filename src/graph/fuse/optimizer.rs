@@ -2,8 +2,9 @@
 //! and the second stage of the gradients' reductions is done by the update itself.
 use super::Rewrite;
 use crate::graph::{DType, Kind, Node, TensorId};
-use crate::ops::{AnyFlag, GradientCheck, MAX_SEGMENTS, Op, Segment, Sgd, SgdBucket};
+use crate::ops::{AnyFlag, Fill, GradientCheck, MAX_SEGMENTS, Op, Segment, Sgd, SgdBucket};
 use anyhow::Result;
+use std::collections::BTreeSet;
 
 /// The most bytes of a pack that holds more than one tensor: half of what every device can bind.
 const MAX_BYTES: usize = 64 << 20;
@@ -20,7 +21,7 @@ struct Update {
     gradient: Option<(TensorId, usize)>,
 }
 
-/// Collects the updates by gradient descent at the end of the nodes in buckets.
+/// Collects the updates by gradient descent, which stand one after another, in buckets.
 pub fn bucket(r: &mut Rewrite) -> Result<()> {
     let is_update = |node: &Node| matches!(node.op, Op::Sgd(_));
     let Some(first) = r.nodes.iter().position(is_update) else {
@@ -31,8 +32,10 @@ pub fn bucket(r: &mut Rewrite) -> Result<()> {
     };
     let lr = r.nodes[first].inputs[1];
     let alike = |node: &Node| node.op == Op::Sgd(sgd) && node.inputs[1] == lr;
-    let of_values = |node: &Node| r.maker(node.inputs[0]).is_some();
-    if !r.nodes[first..].iter().all(|n| alike(n) && of_values(n)) {
+    let known = |t: TensorId| r.maker(t).is_some() || r.g.tensor(t).kind == Kind::State;
+    let count = r.nodes[first..].iter().take_while(|n| is_update(n)).count();
+    let nodes = &r.nodes[first..first + count];
+    if !nodes.iter().all(|n| alike(n) && known(n.inputs[0])) {
         return Ok(());
     }
     // The gradients are checked where they are packed, and read by the updates alone.
@@ -41,7 +44,8 @@ pub fn bucket(r: &mut Rewrite) -> Result<()> {
     let checks = |n: &Node| matches!(n.op, Op::GradientCheck(_) | Op::AnyFlag(_) | Op::Rescale(_));
     r.nodes.retain(|node| !checks(node));
     let first = r.nodes.iter().position(is_update).expect("found before");
-    let updates: Vec<Update> = (first..r.nodes.len()).map(|at| update(r, at)).collect();
+    let updates: Vec<Update> = (first..first + count).map(|at| update(r, at)).collect();
+    let after = r.nodes.split_off(first + count);
     r.nodes.truncate(first);
     let mut parts = Vec::new();
     for updates in packed(r, updates) {
@@ -54,6 +58,7 @@ pub fn bucket(r: &mut Rewrite) -> Result<()> {
         let node = node(r, sgd, lr, &part)?;
         r.nodes.push(node);
     }
+    r.nodes.extend(after);
     Ok(())
 }
 
@@ -71,6 +76,33 @@ fn check(r: &mut Rewrite, mut rescale: Node, parts: &[Vec<Update>]) -> Result<()
     }
     rescale.inputs[1] = before.expect("there are updates");
     r.nodes.push(rescale);
+    Ok(())
+}
+
+/// Fills of all the states of a pack, one after another, become one of the pack.
+pub fn fill(r: &mut Rewrite) -> Result<()> {
+    let filled = |node: &Node| match node.op {
+        Op::Fill(_) => r.g.tensor(node.outputs[0]).part_of.map(|(pack, _)| pack),
+        _ => None,
+    };
+    let packs: BTreeSet<TensorId> = r.nodes.iter().filter_map(filled).collect();
+    for pack in packs {
+        let parts: Vec<TensorId> = r.g.parts(pack).map(|(t, _)| t).collect();
+        let of_pack = |n: &Node| matches!(n.op, Op::Fill(_)) && parts.contains(&n.outputs[0]);
+        let Some(first) = r.nodes.iter().position(of_pack) else {
+            continue;
+        };
+        let Op::Fill(Fill { value, .. }) = r.nodes[first].op else {
+            unreachable!("found as such")
+        };
+        let alike =
+            |n: &&Node| of_pack(n) && matches!(n.op, Op::Fill(Fill { value: v, .. }) if v == value);
+        if r.nodes[first..].iter().take_while(alike).count() == parts.len() {
+            r.nodes.drain(first + 1..first + parts.len());
+            let shape = r.g.shape(pack);
+            r.replace(first, Fill { value, shape }, &[], &[pack])?;
+        }
+    }
     Ok(())
 }
 
@@ -145,9 +177,10 @@ fn packed(r: &mut Rewrite, updates: Vec<Update>) -> Vec<Vec<Update>> {
 }
 
 /// Cuts a group where its gradients would be too large for one pack, or where a node would read and
-/// write one pack, and packs the gradients.
+/// write one pack, and packs the gradients. Those that are packed already stay together.
 fn by_gradients(r: &mut Rewrite, updates: &[Update]) -> Vec<Vec<Update>> {
     let mut groups: Vec<(Vec<Update>, Vec<TensorId>)> = vec![(Vec::new(), Vec::new())];
+    let pack_of = |r: &Rewrite, t: TensorId| r.g.tensor(t).part_of.map(|(pack, _)| pack);
     for update in updates {
         let Some((t, _)) = update.gradient else {
             groups[0].0.push(update.clone());
@@ -155,6 +188,9 @@ fn by_gradients(r: &mut Rewrite, updates: &[Update]) -> Vec<Vec<Update>> {
         };
         let bytes = |ts: &[TensorId]| ts.iter().map(|&t| r.g.desc(t).bytes()).sum::<usize>();
         let takes = |(_, ts): &(Vec<Update>, Vec<TensorId>)| {
+            if let Some(pack) = pack_of(r, t) {
+                return ts.iter().all(|&other| pack_of(r, other) == Some(pack));
+            }
             let room = ts.is_empty() || bytes(ts) + bytes(&[t]) <= MAX_BYTES;
             ts.contains(&t) || (room && ts.iter().all(|&other| apart(r, t, other)))
         };
@@ -170,7 +206,7 @@ fn by_gradients(r: &mut Rewrite, updates: &[Update]) -> Vec<Vec<Update>> {
     }
     let mut parts = Vec::new();
     for (group, ts) in groups {
-        if !ts.is_empty() {
+        if ts.first().is_some_and(|&t| pack_of(r, t).is_none()) {
             r.g.pack("gradients", &ts);
         }
         parts.push(group);

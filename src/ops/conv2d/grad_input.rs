@@ -1,6 +1,6 @@
 //! The gradient of a convolution with respect to its image, with what follows it on the way back:
 //! the sum with a skip connection's gradient, ReLU's mask, and the sums that BatchNorm's gradient needs.
-use super::{Blocks, TILE, check_norm, flops, launch, result};
+use super::{Blocks, ConvKernel, Tile, check_norm, flops, launch, result};
 use crate::backend::cpu::conv::{self, Epilogue, Geometry, Partials};
 use crate::graph::{Shape, TensorDesc};
 use crate::ops::{Batched, ConvPass, Launch, Norm, OpDef, View, ViewMut, Window};
@@ -22,6 +22,8 @@ pub struct Conv2dGradInput {
     pub add: bool,
     /// Which pixels the image's ReLU let through.
     pub mask: Mask,
+    /// What a workgroup of a GPU computes of the pixels of one class × channels. A block has its rows.
+    pub tile: Tile,
 }
 
 /// How a ReLU's mask is known.
@@ -54,6 +56,7 @@ impl Conv2dGradInput {
             x,
             add: false,
             mask: Mask::None,
+            tile: Tile::of(x.rows(), x.c()),
         }
     }
 
@@ -76,7 +79,10 @@ impl Conv2dGradInput {
     fn blocks(&self) -> Blocks {
         let [_, height, width, _] = self.x.0;
         let stride = self.window.stride;
-        Blocks::new(height.div_ceil(stride) * width.div_ceil(stride), TILE)
+        Blocks::new(
+            height.div_ceil(stride) * width.div_ceil(stride),
+            self.tile.rows,
+        )
     }
 }
 
@@ -148,16 +154,15 @@ impl OpDef for Conv2dGradInput {
             mask: self.mask,
         };
         let row_tiles = self.classes() * self.blocks().count(x.n());
-        let groups = row_tiles * x.c().div_ceil(TILE);
+        let groups = self.tile.groups(row_tiles, x.c());
         let images = self.blocks().images_per_unit;
-        launch(
+        let kernel = ConvKernel {
             pass,
-            inputs[0].dtype,
-            [x, w, dy],
-            self.window,
-            images,
-            groups,
-        )
+            stored: inputs[0].dtype,
+            tile: self.tile,
+            vec4: x.c().is_multiple_of(4) && dy.c().is_multiple_of(16),
+        };
+        launch(kernel, [x, w, dy], self.window, images, groups)
     }
 
     fn batched(&self, inputs: &[TensorDesc], outputs: &[TensorDesc]) -> Option<Batched> {

@@ -1,5 +1,5 @@
 //! The gradient of a convolution with respect to its weight, split along the images.
-use super::{TILE, WORKGROUPS, check_norm, flops, launch, result};
+use super::{ConvKernel, Tile, WORKGROUPS, check_norm, flops, launch, result};
 use crate::backend::cpu::conv::{self, Geometry};
 use crate::graph::{Shape, TensorDesc};
 use crate::ops::{Batched, ConvPass, Launch, Norm, OpDef, View, ViewMut, Window, arity};
@@ -79,8 +79,13 @@ impl OpDef for Conv2dGradWeight {
         };
         let shapes = [inputs[0].shape, self.w, inputs[1].shape];
         let groups = outputs[0].shape.n() * tiles(self.w);
-        let (stored, images) = (inputs[0].dtype, self.images_per_split);
-        launch(pass, stored, shapes, self.window, images, groups)
+        let kernel = ConvKernel {
+            pass,
+            stored: inputs[0].dtype,
+            tile: Tile::SQUARE,
+            vec4: self.w.0[2].is_multiple_of(4) && self.w.c().is_multiple_of(4),
+        };
+        launch(kernel, shapes, self.window, self.images_per_split, groups)
     }
 
     fn batched(&self, inputs: &[TensorDesc], outputs: &[TensorDesc]) -> Option<Batched> {
@@ -96,5 +101,6 @@ impl OpDef for Conv2dGradWeight {
 
 /// Workgroups for one weight gradient.
 fn tiles(w: Shape) -> usize {
-    w.rows().div_ceil(TILE) * w.c().div_ceil(TILE)
+    let tile = Tile::SQUARE;
+    tile.groups(w.rows().div_ceil(tile.rows), w.c())
 }

@@ -6,11 +6,13 @@ mod blocks;
 mod grad_input;
 mod grad_weight;
 mod template;
+mod tile;
 
 pub use bias::Conv2dGradBias;
 pub use grad_input::{Conv2dGradInput, Mask};
 pub use grad_weight::Conv2dGradWeight;
 pub use template::{ConvKernel, ConvPass};
+pub use tile::Tile;
 
 use super::{Batched, Launch, Norm, OpDef, Shader, SumPartials, View, ViewMut, Window};
 use crate::backend::cpu::conv::{self, Epilogue, Geometry, Partials};
@@ -18,8 +20,6 @@ use crate::graph::{DType, Graph, Node, Shape, TensorDesc, TensorId};
 use anyhow::{Result, bail, ensure};
 use blocks::Blocks;
 
-/// Rows and columns of the result that one workgroup computes.
-const TILE: usize = 64;
 /// Workgroups that keep a large GPU busy.
 const WORKGROUPS: usize = 256;
 
@@ -36,6 +36,8 @@ pub struct Conv2d {
     /// Whether partials `[blocks, 1, 3, c_out]` are left of blocks of y's pixels: their count, mean
     /// and M2, the sum of squared distances from the mean. Blocks may count 0 pixels.
     pub moments: bool,
+    /// What a workgroup of a GPU computes of y's pixels × channels. A block has its rows.
+    pub tile: Tile,
 }
 
 impl Graph {
@@ -52,11 +54,13 @@ impl Graph {
         window: Window,
     ) -> Result<TensorId> {
         let inputs: Vec<TensorId> = [x, w].into_iter().chain(b).collect();
+        let y = result(self.desc(x), self.desc(w), window)?.shape;
         let conv = Conv2d {
             window,
             bias: b.is_some(),
             activate: false,
             moments: false,
+            tile: Tile::of(y.rows(), y.c()),
         };
         self.push1(conv, &inputs)
     }
@@ -92,7 +96,7 @@ impl OpDef for Conv2d {
         }
         let mut outputs = vec![y];
         if self.moments {
-            let blocks = Blocks::of_pixels(y.shape, TILE).count(y.shape.n());
+            let blocks = Blocks::of_pixels(y.shape, self.tile.rows).count(y.shape.n());
             let partials = Shape([blocks, 1, 3, y.shape.c()]);
             outputs.push(TensorDesc::f32(partials));
         }
@@ -140,7 +144,7 @@ impl OpDef for Conv2d {
             bias: self.bias.then(|| inputs[2].f32()),
             ..Epilogue::default()
         };
-        let blocks = Blocks::of_pixels(geometry.y, TILE);
+        let blocks = Blocks::of_pixels(geometry.y, self.tile.rows);
         let (y, rest) = outputs.split_first_mut().expect("y");
         let partials = rest.first_mut().map(|partials| Partials {
             data: partials.f32(),
@@ -171,14 +175,20 @@ impl OpDef for Conv2d {
             activate,
             moments,
         };
-        let blocks = Blocks::of_pixels(y, TILE);
-        let groups = blocks.count(y.n()) * y.c().div_ceil(TILE);
-        let (stored, images) = (inputs[0].dtype, blocks.images_per_unit);
-        launch(pass, stored, [x, w, y], self.window, images, groups)
+        let blocks = Blocks::of_pixels(y, self.tile.rows);
+        let groups = self.tile.groups(blocks.count(y.n()), y.c());
+        let kernel = ConvKernel {
+            pass,
+            stored: inputs[0].dtype,
+            tile: self.tile,
+            vec4: x.c().is_multiple_of(16) && y.c().is_multiple_of(4),
+        };
+        let images = blocks.images_per_unit;
+        launch(kernel, [x, w, y], self.window, images, groups)
     }
 
     fn batched(&self, inputs: &[TensorDesc], outputs: &[TensorDesc]) -> Option<Batched> {
-        let blocks = Blocks::of_pixels(outputs[0].shape, TILE);
+        let blocks = Blocks::of_pixels(outputs[0].shape, self.tile.rows);
         let images = blocks.images_per_unit;
         let read = [images, 0, 0, 0];
         let made = [images, blocks.per_unit()];
@@ -228,8 +238,7 @@ fn flops(w: Shape, y: Shape) -> u64 {
 /// `stored` as f32 or f16. `images` are those of a unit of the
 /// rows, or of a split of the weight's gradient.
 fn launch(
-    pass: ConvPass,
-    stored: DType,
+    kernel: ConvKernel,
     shapes: [Shape; 3],
     window: Window,
     images: usize,
@@ -238,7 +247,6 @@ fn launch(
     let [x, w, y] = shapes;
     let [n, height, width, c_in] = x.0;
     let [_, h_out, w_out, c_out] = y.0;
-    let vec4 = c_in % 4 == 0 && c_out % 4 == 0;
     let params = [
         n,
         height,
@@ -254,6 +262,6 @@ fn launch(
         images,
     ];
     let params = params.map(|p| u32::try_from(p).expect("sizes below 2^32"));
-    let shader = Shader::Conv2d(ConvKernel { pass, stored, vec4 });
-    Launch::new(shader, pass.entry(), params.to_vec(), groups)
+    let shader = Shader::Conv2d(kernel);
+    Launch::new(shader, kernel.pass.entry(), params.to_vec(), groups)
 }

@@ -1,5 +1,5 @@
 //! `shaders/conv2d.wgsl` is a template; this names its variants and renders them.
-use super::Mask;
+use super::{Mask, Tile};
 use crate::graph::DType;
 use minijinja::{Environment, Value, context};
 use std::collections::BTreeMap;
@@ -37,7 +37,10 @@ pub struct ConvKernel {
     pub pass: ConvPass,
     /// What images and their gradients are stored as, f32 or f16.
     pub stored: DType,
-    /// Whether all channel counts are multiples of 4 and four channels are loaded at once.
+    /// What a workgroup computes.
+    pub tile: Tile,
+    /// Whether four channels are loaded at once: all channel counts are multiples of 4, and those that
+    /// are summed over, of 16.
     pub vec4: bool,
 }
 
@@ -89,7 +92,7 @@ impl ConvPass {
 }
 
 impl ConvKernel {
-    /// A name for people and files: the pass, what is fused into it, and how it loads.
+    /// A name for people and files: the pass, what is fused into it, how it loads, and its tile.
     pub fn label(self) -> String {
         let flags = match self.pass {
             ConvPass::Forward {
@@ -114,7 +117,7 @@ impl ConvKernel {
         if self.stored != DType::F32 {
             label = format!("{label}.{}", self.stored);
         }
-        label
+        format!("{label}.{}x{}", self.tile.rows, self.tile.columns)
     }
 
     /// The module's WGSL source.
@@ -131,15 +134,38 @@ impl ConvKernel {
         };
         // Binding numbers by tensor; a tensor that is not bound has none, and so no declaration.
         let at: BTreeMap<&str, usize> = self.pass.tensors().into_iter().zip(1..).collect();
+        let tile = self.tile;
+        let across = tile.columns / 8;
+        // The rows of an invocation: of which group of four, which part of it, and where in the tile.
+        let groups = tile.rows_each() / 4;
+        let rows_apart = tile.rows / groups;
+        let rows: Vec<Value> = (0..tile.rows_each())
+            .map(|index| {
+                let (group, at) = (index / 4, index / 4 * rows_apart + index % 4);
+                context! { index, group, at, part => four[index % 4].get_attr("name").expect("named above") }
+            })
+            .collect();
         let context = context! {
             pass => self.pass.entry(),
-            output_mask => matches!(self.pass, ConvPass::GradInput { mask: Mask::Output, .. }),
+            tile => context! {
+                rows => tile.rows,
+                columns => tile.columns,
+                invocations => tile.invocations(),
+                each => tile.rows_each(),
+                rows_apart,
+                columns_apart => tile.columns / 2,
+            },
+            groups_a => tile.rows / 4,
+            groups_b => tile.columns / 4,
+            across,
+            down => tile.invocations() / across,
+            rows,
+            row_groups => (0..groups).collect::<Vec<usize>>(),
             at,
             stored => self.stored.to_string(),
             vec4 => self.vec4,
             lanes,
             four,
-            eight => (0..8).collect::<Vec<usize>>(),
         };
         Environment::new()
             .render_str(include_str!("../../../shaders/conv2d.wgsl"), context)

@@ -1,20 +1,19 @@
 //! The forward pass and the gradient of the image, which are one thing: every target pixel sums, over the taps that
 //! lie inside the source, its channels times a block of the weight.
-use super::axis::{Axis, Run};
+use super::axis::Axis;
 use super::epilogue::{Epilogue, Partials};
 use super::pack::{self, Direction, Rows};
-use super::tile::{BLOCK, SQUARE, multiply};
-use super::{Geometry, IMAGES, SCRATCH, SHARED, lend, winograd};
+use super::tile::{BLOCK, SQUARE};
+use super::work::Work;
+use super::{Geometry, IMAGES, SHARED, lend, winograd};
+use crate::backend::cpu::precision::Matmul;
 use crate::backend::cpu::simd::level;
 use crate::graph::Shape;
 use crate::ops::Norm;
 use crate::ops::Window;
-use fearless_simd::{dispatch, prelude::*};
+use fearless_simd::dispatch;
 use rayon::prelude::*;
-use std::ops::Range;
 
-/// Blocks of source channels that are summed at once: with nine taps their weights take 147 KB of the L2 cache.
-const DEPTH: usize = 4;
 /// Elements that a task keeps in the L2 cache if it can: 0.7 MB.
 pub const CACHED: usize = 180_000;
 
@@ -28,9 +27,11 @@ pub struct Correlate {
     pub patches: Option<Window>,
     /// Whether tiles of 2 × 2 targets are made by Winograd's algorithm.
     pub winograd: bool,
+    /// How the products are made.
+    pub matmul: Matmul,
     direction: Direction,
     source: Shape,
-    target: Shape,
+    pub target: Shape,
 }
 
 impl Correlate {
@@ -61,6 +62,7 @@ impl Correlate {
             },
             patches: patches.then_some(g.window),
             winograd: false,
+            matmul: Matmul::current(),
             direction: Direction::Forward,
             source: g.x,
             target: g.y,
@@ -76,6 +78,7 @@ impl Correlate {
             weight: g.w,
             patches: None,
             winograd: false,
+            matmul: Matmul::current(),
             direction: Direction::Backward,
             source: g.y,
             target: g.x,
@@ -84,9 +87,10 @@ impl Correlate {
     }
 
     /// Takes Winograd's algorithm where its products, overhanging tiles included, are clearly fewer than those of
-    /// the definition, padding left out.
+    /// the definition, padding left out. Its sums of sources would be rounded once more in bfloat16.
     fn choose(mut self, g: &Geometry) -> Correlate {
-        let fits = g.window.kernel == 3 && g.window.stride == 1 && self.patches.is_none();
+        let window = g.window.kernel == 3 && g.window.stride == 1;
+        let fits = window && self.patches.is_none() && self.matmul == Matmul::F32;
         let [_, h, w, _] = self.target.0;
         let tiles = h.div_ceil(2) * w.div_ceil(2);
         let definition = self.rows.products() * self.columns.products();
@@ -108,6 +112,14 @@ impl Correlate {
     /// Rows and columns of targets that are computed together.
     pub fn tile(&self) -> usize {
         if self.winograd { 2 } else { 1 }
+    }
+
+    /// f32 numbers whose memory holds so many factors.
+    pub fn floats(&self, factors: usize) -> usize {
+        match self.matmul {
+            Matmul::F32 => factors,
+            Matmul::Bf16 { terms, .. } => (factors * terms).div_ceil(2),
+        }
     }
 
     /// Taps of the weight, or products per tile.
@@ -180,11 +192,17 @@ impl Correlate {
             .enumerate()
             .map(|(i, target)| (i * images, target, units.as_mut().and_then(Iterator::next)))
             .collect();
-        let len = self.points() * sources * targets * SQUARE;
+        let len = self.floats(self.points() * sources * targets * SQUARE);
         lend(&SHARED, len, |packed| {
-            match self.winograd {
-                true => winograd::weight(w, self.weight, self.direction, packed),
-                false => pack::weight(w, self.weight, self.direction, packed),
+            match self.matmul {
+                Matmul::Bf16 { terms, .. } => {
+                    let packed = bytemuck::cast_slice_mut(packed);
+                    pack::weight_bf16(w, self.weight, self.direction, terms, packed);
+                }
+                Matmul::F32 if self.winograd => {
+                    winograd::weight(w, self.weight, self.direction, packed);
+                }
+                Matmul::F32 => pack::weight(w, self.weight, self.direction, packed),
             }
             let work = Work::new(self, &rows, packed, epilogue);
             tasks
@@ -194,205 +212,5 @@ impl Correlate {
                     dispatch!(level(), s => work.run(s, first, target, partials));
                 });
         });
-    }
-}
-
-/// What all tasks of one call share.
-pub struct Work<'a> {
-    pub conv: &'a Correlate,
-    pub rows: &'a Rows<'a>,
-    /// The packed weight.
-    pub w: &'a [f32],
-    epilogue: &'a Epilogue<'a>,
-    /// Runs of columns of each class.
-    runs: Vec<Vec<Run>>,
-    /// Target rows that are computed together, so that the weights are read less often.
-    group: usize,
-    /// Source rows that are kept; row `i` stands at `i % ring`. Behind them stands a row of zeros.
-    pub ring: usize,
-}
-
-impl<'a> Work<'a> {
-    fn new(conv: &'a Correlate, rows: &'a Rows, w: &'a [f32], epilogue: &'a Epilogue) -> Work<'a> {
-        let runs = |class| {
-            let mut runs = conv.columns.runs(class);
-            // A few images alone do not fill a tile: the zeros around the image are multiplied too.
-            if rows.images < BLOCK / 4 {
-                runs = vec![Run {
-                    targets: 0..class.count,
-                    taps: class.taps.clone(),
-                }];
-            }
-            runs
-        };
-        let step = conv.tile();
-        let mut work = Work {
-            conv,
-            rows,
-            w,
-            epilogue,
-            runs: conv.columns.classes.iter().map(runs).collect(),
-            group: step,
-            ring: conv.rows.span(step),
-        };
-        for group in (2 * step..=conv.rows.target).step_by(step) {
-            let ring = conv.rows.span(group);
-            if conv.winograd || (ring + 1) * rows.row_len() + group * work.out_len() > CACHED {
-                break;
-            }
-            (work.group, work.ring) = (group, ring);
-        }
-        work
-    }
-
-    /// Elements of a target row, `[block][column, class by class][image][32]`.
-    pub fn out_len(&self) -> usize {
-        self.conv.blocks()[1] * self.conv.columns.target * self.rows.column_len()
-    }
-
-    /// Computes the images from `first` on that `target` has room for.
-    fn run<S: Simd>(
-        &self,
-        s: S,
-        first: usize,
-        target: &mut [f32],
-        partials: &mut Option<Partials>,
-    ) {
-        let height = self.conv.rows.target;
-        let all = target.len() / self.conv.target.with_n(1).len();
-        let (row_len, out_len) = (self.rows.row_len(), self.out_len());
-        let packed_len = (self.ring + 1) * row_len;
-        lend(&SCRATCH, packed_len + self.group * out_len, |scratch| {
-            let (packed, out) = scratch.split_at_mut(packed_len);
-            packed.fill(0.0);
-            for start in (0..all).step_by(self.rows.images) {
-                let images = self.rows.images.min(all - start);
-                let mut done = 0;
-                for y in (0..height).step_by(self.group) {
-                    let group = y..height.min(y + self.group);
-                    let needed = self.conv.rows.sources(group.clone());
-                    s.vectorize(
-                        #[inline(always)]
-                        || {
-                            for i in needed.start.max(done)..needed.end {
-                                let row = &mut packed[i % self.ring * row_len..][..row_len];
-                                self.rows.pack(first + start, images, i, row);
-                            }
-                        },
-                    );
-                    done = done.max(needed.end);
-                    match self.conv.winograd {
-                        true => self.winograd(s, group.clone(), packed, out),
-                        false => self.definition(s, group.clone(), packed, out),
-                    }
-                    for (y, out) in group.zip(out.chunks_exact(out_len)) {
-                        s.vectorize(
-                            #[inline(always)]
-                            || {
-                                let images = [start, start + images];
-                                self.finish(y, out, first, images, target, partials.as_mut());
-                            },
-                        );
-                    }
-                }
-            }
-        });
-    }
-
-    /// Computes a group of target rows by the definition.
-    fn definition<S: Simd>(&self, s: S, group: Range<usize>, packed: &[f32], out: &mut [f32]) {
-        let [sources, targets] = self.conv.blocks();
-        let column = self.rows.column_len();
-        let mut pairs = Vec::with_capacity(DEPTH * self.conv.taps());
-        for block in 0..targets {
-            for first in (0..sources).step_by(DEPTH) {
-                let deep = first..sources.min(first + DEPTH);
-                for y in group.clone() {
-                    let mut to = (y - group.start) * self.out_len();
-                    to += block * self.conv.columns.target * column;
-                    for run in self.runs.iter().flatten() {
-                        self.pairs(y, run, block, deep.clone(), packed, &mut pairs);
-                        let len = run.targets.len() * column;
-                        let out = &mut out[to..to + len];
-                        if !pairs.is_empty() {
-                            multiply(s, &pairs, len / BLOCK, out, first > 0);
-                        } else if first == 0 {
-                            out.fill(0.0);
-                        }
-                        to += len;
-                    }
-                }
-            }
-        }
-    }
-
-    /// What a run of row `y` sums for a block of targets, over some blocks of sources.
-    fn pairs<'p>(
-        &'p self,
-        y: usize,
-        run: &Run,
-        target: usize,
-        sources: Range<usize>,
-        packed: &'p [f32],
-        pairs: &mut Vec<(&'p [f32], &'p [f32])>,
-    ) {
-        pairs.clear();
-        for (tap_y, i) in self.conv.rows.seen(y) {
-            let row = &packed[i % self.ring * self.rows.row_len()..][..self.rows.row_len()];
-            for tap_x in &run.taps {
-                let column = (self.rows.left + run.targets.start).wrapping_add_signed(tap_x.shift);
-                let tap = tap_y.k * self.conv.weight.0[1] + tap_x.k;
-                for source in sources.clone() {
-                    let a = self.rows.from(row, tap_x.plane, source, column);
-                    let b = (target * self.conv.taps() + tap) * self.rows.blocks.len() + source;
-                    pairs.push((a, &self.w[b * SQUARE..(b + 1) * SQUARE]));
-                }
-            }
-        }
-    }
-
-    /// Writes row `y` of images `from..to` of the task, whose first image is `first`.
-    #[inline(always)]
-    fn finish(
-        &self,
-        y: usize,
-        out: &[f32],
-        first: usize,
-        [from, to]: [usize; 2],
-        target: &mut [f32],
-        mut partials: Option<&mut Partials>,
-    ) {
-        let [_, h, w, c] = self.conv.target.0;
-        for n in from..to {
-            let at = (n * h + y) * w * c;
-            let row = &mut target[at..at + w * c];
-            self.unpack(n - from, out, row);
-            let at = first * h * w * c + at;
-            self.epilogue.apply(row, at, c);
-            if let Some(partials) = &mut partials {
-                partials.add(row, at, c, n, y == 0, self.epilogue.mask);
-            }
-        }
-    }
-
-    /// Puts the columns of one image in their order.
-    #[inline(always)]
-    fn unpack(&self, n: usize, out: &[f32], row: &mut [f32]) {
-        let [_, _, w, c] = self.conv.target.0;
-        let column = self.rows.column_len();
-        let mut from = n * BLOCK;
-        for class in &self.conv.columns.classes {
-            for x in (class.first..w).step_by(class.step) {
-                let pixel = &mut row[x * c..(x + 1) * c];
-                for (block, to) in pixel.chunks_mut(BLOCK).enumerate() {
-                    let out = &out[from + block * w * column..][..BLOCK];
-                    match to.len() {
-                        BLOCK => to.copy_from_slice(out),
-                        len => to.copy_from_slice(&out[..len]),
-                    }
-                }
-                from += column;
-            }
-        }
     }
 }

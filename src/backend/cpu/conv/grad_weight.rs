@@ -5,6 +5,7 @@ use super::correlate::Correlate;
 use super::pack::Rows;
 use super::tile::{BLOCK, SQUARE, multiply_transposed};
 use super::{Geometry, IMAGES, PRODUCTS, SCRATCH, SHARED, lend, winograd};
+use crate::backend::cpu::precision::Matmul;
 use crate::backend::cpu::simd::{level, vectorized};
 use crate::ops::Norm;
 use fearless_simd::{dispatch, prelude::*};
@@ -28,9 +29,11 @@ pub fn grad_weight(
     let [_, _, c_in, c_out] = conv.weight.0;
     let [sources, targets] = [c_in, c_out].map(|c| c.div_ceil(BLOCK));
     let splits = g.x.n().div_ceil(images_per_split);
-    let at_once = match conv.winograd {
-        true => DEPTH.div_ceil(g.y.0[2].div_ceil(2)),
-        false => IMAGES,
+    let at_once = match conv.matmul {
+        Matmul::F32 if conv.winograd => DEPTH.div_ceil(g.y.0[2].div_ceil(2)),
+        // An odd row of 16 images would leave half a square of products empty.
+        Matmul::Bf16 { .. } if g.y.0[2] % 2 == 1 => 2 * IMAGES,
+        _ => IMAGES,
     };
     let images = images_per_split.div_ceil(images_per_split.div_ceil(at_once));
     let x = conv.source_rows(x, norm, images);
@@ -77,7 +80,13 @@ pub fn grad_weight(
         let tasks: Vec<_> = (0..splits * groups).map(task).collect();
         tasks.into_par_iter().for_each(|(task, sums)| {
             sums.fill(0.0);
-            dispatch!(level(), s => task.run(s, sums));
+            match conv.matmul {
+                Matmul::F32 => dispatch!(level(), s => task.run(s, sums)),
+                Matmul::Bf16 { terms, unit } => {
+                    let unit = unit.begin();
+                    dispatch!(level(), s => task.run_bf16(s, terms, &unit, sums));
+                }
+            }
         });
         if conv.winograd {
             sums.par_chunks_mut(per_target).for_each(|sums| {
@@ -104,11 +113,11 @@ pub fn grad_weight(
 }
 
 /// The sums over some images, for some blocks of output channels.
-struct Task<'a> {
-    conv: &'a Correlate,
-    x: &'a Rows<'a>,
-    dy: Rows<'a>,
-    images: Range<usize>,
+pub struct Task<'a> {
+    pub conv: &'a Correlate,
+    pub x: &'a Rows<'a>,
+    pub dy: Rows<'a>,
+    pub images: Range<usize>,
 }
 
 impl Task<'_> {

@@ -1,13 +1,18 @@
 //! Convolution on the CPU without a patch matrix: for every target pixel, each tap of the kernel that lies inside
 //! the image is a dense product of 32 channels with a block of the weight. No padding is multiplied, a stride is
 //! only another list of taps, and the bits depend on neither the threads nor how the work is shared among them.
+pub mod amx;
+mod avx512;
 mod axis;
 mod correlate;
+mod dot;
 mod epilogue;
 mod grad_weight;
+mod grad_weight_bf16;
 mod pack;
 mod tile;
 mod winograd;
+mod work;
 
 pub use epilogue::{Epilogue, Mask, Partials};
 pub use grad_weight::grad_weight;

@@ -1,6 +1,8 @@
 //! The layout of the micro-kernels: blocks of 32 channels, and in a block the images of a pixel side by side. A run
 //! of pixels is then one dense matrix whose rows are (pixel, image), and a border is only where the run starts.
+use super::dot;
 use super::tile::{BLOCK, SQUARE};
+use crate::backend::cpu::simd::vectorized;
 use crate::graph::Shape;
 use crate::ops::{Norm, Window};
 use rayon::prelude::*;
@@ -39,7 +41,7 @@ impl Rows<'_> {
     }
 
     /// A plane's block of channels, from `column` on.
-    pub fn from<'p>(&self, row: &'p [f32], plane: usize, block: usize, column: usize) -> &'p [f32] {
+    pub fn from<'p, T>(&self, row: &'p [T], plane: usize, block: usize, column: usize) -> &'p [T] {
         let first = (plane * self.blocks.len() + block) * self.columns;
         &row[(first + column) * self.column_len()..(first + self.columns) * self.column_len()]
     }
@@ -147,6 +149,41 @@ pub fn weight(w: &[f32], shape: Shape, direction: Direction, packed: &mut [f32])
     squares.for_each(|(i, packed)| {
         for (source, to) in packed.chunks_exact_mut(SQUARE).enumerate() {
             square(w, shape, direction, i % taps, [source, i / taps], to);
+        }
+    });
+}
+
+/// [`weight`] in bfloat16: each square is `terms` squares of [`dot::multiply`].
+pub fn weight_bf16(
+    w: &[f32],
+    shape: Shape,
+    direction: Direction,
+    terms: usize,
+    packed: &mut [u16],
+) {
+    let taps = shape.0[0] * shape.0[1];
+    let blocks = direction.sources(shape).div_ceil(BLOCK);
+    let squares = packed.par_chunks_mut(blocks * terms * SQUARE).enumerate();
+    squares.for_each(|(i, packed)| {
+        let (mut whole, mut hi, mut lo) = ([0.0; SQUARE], [0; SQUARE], [0; SQUARE]);
+        for (source, to) in packed.chunks_exact_mut(terms * SQUARE).enumerate() {
+            square(
+                w,
+                shape,
+                direction,
+                i % taps,
+                [source, i / taps],
+                &mut whole,
+            );
+            vectorized(
+                #[inline(always)]
+                || {
+                    dot::split(&whole, &mut hi, (terms == 2).then_some(&mut lo));
+                    for (rows, to) in [&hi, &lo].iter().zip(to.chunks_exact_mut(SQUARE)) {
+                        dot::pack_square(&rows[..], to);
+                    }
+                },
+            );
         }
     });
 }

@@ -2,9 +2,10 @@
 //! definition takes 36. All transforms are sums and halves, so the error grows by a factor of about two only.
 //! See Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks" (2016).
 use super::axis::Axis;
-use super::correlate::{CACHED, Correlate, Work};
+use super::correlate::{CACHED, Correlate};
 use super::pack::{self, Direction, Rows};
 use super::tile::{BLOCK, SQUARE, multiply};
+use super::work::Work;
 use super::{PRODUCTS, lend};
 use crate::backend::cpu::simd::vectorized;
 use crate::graph::Shape;

@@ -1,0 +1,280 @@
+//! A task of a forward pass or of a gradient of the image: it packs the source row by row into a ring, computes
+//! groups of target rows, and hands each to the epilogue.
+use super::axis::Run;
+use super::correlate::{CACHED, Correlate};
+use super::dot::{self, split};
+use super::epilogue::{Epilogue, Partials};
+use super::pack::Rows;
+use super::tile::{BLOCK, SQUARE, multiply};
+use super::{SCRATCH, lend};
+use crate::backend::cpu::precision::Matmul;
+use fearless_simd::prelude::*;
+use std::ops::Range;
+
+/// Blocks of source channels that are summed at once: with nine taps their weights take 147 KB of the L2 cache.
+const DEPTH: usize = 4;
+
+/// What all tasks of one call share.
+pub struct Work<'a> {
+    pub conv: &'a Correlate,
+    pub rows: &'a Rows<'a>,
+    /// The packed weight.
+    pub w: &'a [f32],
+    epilogue: &'a Epilogue<'a>,
+    /// Runs of columns of each class.
+    runs: Vec<Vec<Run>>,
+    /// Target rows that are computed together, so that the weights are read less often.
+    group: usize,
+    /// Source rows that are kept; row `i` stands at `i % ring`. Behind them stands a row of zeros.
+    pub ring: usize,
+}
+
+impl<'a> Work<'a> {
+    pub fn new(
+        conv: &'a Correlate,
+        rows: &'a Rows,
+        w: &'a [f32],
+        epilogue: &'a Epilogue,
+    ) -> Work<'a> {
+        let runs = |class| {
+            let mut runs = conv.columns.runs(class);
+            // A few images alone do not fill a tile: the zeros around the image are multiplied too.
+            if rows.images < BLOCK / 4 {
+                runs = vec![Run {
+                    targets: 0..class.count,
+                    taps: class.taps.clone(),
+                }];
+            }
+            runs
+        };
+        let step = conv.tile();
+        let mut work = Work {
+            conv,
+            rows,
+            w,
+            epilogue,
+            runs: conv.columns.classes.iter().map(runs).collect(),
+            group: step,
+            ring: conv.rows.span(step),
+        };
+        for group in (2 * step..=conv.rows.target).step_by(step) {
+            let ring = conv.rows.span(group);
+            let packed = conv.floats((ring + 1) * rows.row_len());
+            if conv.winograd || packed + group * work.out_len() > CACHED {
+                break;
+            }
+            (work.group, work.ring) = (group, ring);
+        }
+        work
+    }
+
+    /// Elements of a target row, `[block][column, class by class][image][32]`.
+    pub fn out_len(&self) -> usize {
+        self.conv.blocks()[1] * self.conv.columns.target * self.rows.column_len()
+    }
+
+    /// Computes the images from `first` on that `target` has room for.
+    pub fn run<S: Simd>(
+        &self,
+        s: S,
+        first: usize,
+        target: &mut [f32],
+        partials: &mut Option<Partials>,
+    ) {
+        let height = self.conv.rows.target;
+        let all = target.len() / self.conv.target.with_n(1).len();
+        let (row_len, out_len) = (self.rows.row_len(), self.out_len());
+        let packed_len = self.conv.floats((self.ring + 1) * row_len);
+        // A row is packed in f32 before it is rounded.
+        let whole_len = match self.conv.matmul {
+            Matmul::F32 => 0,
+            Matmul::Bf16 { .. } => row_len,
+        };
+        let len = packed_len + whole_len + self.group * out_len;
+        lend(&SCRATCH, len, |scratch| {
+            let (packed, rest) = scratch.split_at_mut(packed_len);
+            let (whole, out) = rest.split_at_mut(whole_len);
+            packed.fill(0.0);
+            whole.fill(0.0);
+            for start in (0..all).step_by(self.rows.images) {
+                let images = self.rows.images.min(all - start);
+                let mut done = 0;
+                for y in (0..height).step_by(self.group) {
+                    let group = y..height.min(y + self.group);
+                    let needed = self.conv.rows.sources(group.clone());
+                    s.vectorize(
+                        #[inline(always)]
+                        || {
+                            for i in needed.start.max(done)..needed.end {
+                                self.pack(first + start, images, i, packed, whole);
+                            }
+                        },
+                    );
+                    done = done.max(needed.end);
+                    match self.conv.matmul {
+                        Matmul::F32 if self.conv.winograd => {
+                            self.winograd(s, group.clone(), packed, out);
+                        }
+                        Matmul::F32 => {
+                            self.definition(
+                                group.clone(),
+                                packed,
+                                self.w,
+                                out,
+                                |pairs, rows, out, more| {
+                                    multiply(s, pairs, rows, out, more);
+                                },
+                            );
+                        }
+                        Matmul::Bf16 { unit, .. } => {
+                            let packed: &[u16] = bytemuck::cast_slice(packed);
+                            let w: &[u16] = bytemuck::cast_slice(self.w);
+                            let unit = unit.begin();
+                            self.definition(
+                                group.clone(),
+                                packed,
+                                w,
+                                out,
+                                |pairs, rows, out, more| {
+                                    unit.multiply(pairs, BLOCK, rows, out, more);
+                                },
+                            );
+                        }
+                    }
+                    for (y, out) in group.zip(out.chunks_exact(out_len)) {
+                        s.vectorize(
+                            #[inline(always)]
+                            || {
+                                let images = [start, start + images];
+                                self.finish(y, out, first, images, target, partials.as_mut());
+                            },
+                        );
+                    }
+                }
+            }
+        });
+    }
+
+    /// Packs source row `i` of `images` images from `first` on in its place of the ring; in bfloat16 by way of `whole`.
+    #[inline(always)]
+    fn pack(&self, first: usize, images: usize, i: usize, packed: &mut [f32], whole: &mut [f32]) {
+        let (slot, row_len) = (i % self.ring, self.rows.row_len());
+        let Matmul::Bf16 { terms, .. } = self.conv.matmul else {
+            let row = &mut packed[slot * row_len..][..row_len];
+            return self.rows.pack(first, images, i, row);
+        };
+        self.rows.pack(first, images, i, whole);
+        let packed: &mut [u16] = bytemuck::cast_slice_mut(packed);
+        let row = &mut packed[slot * terms * row_len..][..terms * row_len];
+        let (hi, lo) = row.split_at_mut(row_len);
+        split(whole, hi, (terms == 2).then_some(lo));
+    }
+
+    /// Computes a group of target rows by the definition.
+    fn definition<T>(
+        &self,
+        group: Range<usize>,
+        packed: &[T],
+        w: &[T],
+        out: &mut [f32],
+        times: impl Fn(&[(&[T], &[T])], usize, &mut [f32], bool),
+    ) {
+        let [sources, targets] = self.conv.blocks();
+        let column = self.rows.column_len();
+        let mut pairs = Vec::with_capacity(3 * DEPTH * self.conv.taps());
+        for block in 0..targets {
+            for first in (0..sources).step_by(DEPTH) {
+                let deep = first..sources.min(first + DEPTH);
+                for y in group.clone() {
+                    let mut to = (y - group.start) * self.out_len();
+                    to += block * self.conv.columns.target * column;
+                    for run in self.runs.iter().flatten() {
+                        self.pairs(y, run, block, deep.clone(), [packed, w], &mut pairs);
+                        let len = run.targets.len() * column;
+                        let out = &mut out[to..to + len];
+                        if !pairs.is_empty() {
+                            times(&pairs, len / BLOCK, out, first > 0);
+                        } else if first == 0 {
+                            out.fill(0.0);
+                        }
+                        to += len;
+                    }
+                }
+            }
+        }
+    }
+
+    /// What a run of row `y` sums for a block of targets, over some blocks of sources.
+    fn pairs<'p, T>(
+        &self,
+        y: usize,
+        run: &Run,
+        target: usize,
+        sources: Range<usize>,
+        [packed, w]: [&'p [T]; 2],
+        pairs: &mut Vec<(&'p [T], &'p [T])>,
+    ) {
+        pairs.clear();
+        let (terms, row_len) = (self.conv.matmul.terms(), self.rows.row_len());
+        for (tap_y, i) in self.conv.rows.seen(y) {
+            let row = &packed[i % self.ring * terms * row_len..][..terms * row_len];
+            for tap_x in &run.taps {
+                let column = (self.rows.left + run.targets.start).wrapping_add_signed(tap_x.shift);
+                let tap = tap_y.k * self.conv.weight.0[1] + tap_x.k;
+                for source in sources.clone() {
+                    let b = (target * self.conv.taps() + tap) * self.rows.blocks.len() + source;
+                    for [of_a, of_b] in dot::products(terms) {
+                        let row = &row[of_a * row_len..][..row_len];
+                        let a = self.rows.from(row, tap_x.plane, source, column);
+                        pairs.push((a, &w[(b * terms + of_b) * SQUARE..][..SQUARE]));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Writes row `y` of images `from..to` of the task, whose first image is `first`.
+    #[inline(always)]
+    fn finish(
+        &self,
+        y: usize,
+        out: &[f32],
+        first: usize,
+        [from, to]: [usize; 2],
+        target: &mut [f32],
+        mut partials: Option<&mut Partials>,
+    ) {
+        let [_, h, w, c] = self.conv.target.0;
+        for n in from..to {
+            let at = (n * h + y) * w * c;
+            let row = &mut target[at..at + w * c];
+            self.unpack(n - from, out, row);
+            let at = first * h * w * c + at;
+            self.epilogue.apply(row, at, c);
+            if let Some(partials) = &mut partials {
+                partials.add(row, at, c, n, y == 0, self.epilogue.mask);
+            }
+        }
+    }
+
+    /// Puts the columns of one image in their order.
+    #[inline(always)]
+    fn unpack(&self, n: usize, out: &[f32], row: &mut [f32]) {
+        let [_, _, w, c] = self.conv.target.0;
+        let column = self.rows.column_len();
+        let mut from = n * BLOCK;
+        for class in &self.conv.columns.classes {
+            for x in (class.first..w).step_by(class.step) {
+                let pixel = &mut row[x * c..(x + 1) * c];
+                for (block, to) in pixel.chunks_mut(BLOCK).enumerate() {
+                    let out = &out[from + block * w * column..][..BLOCK];
+                    match to.len() {
+                        BLOCK => to.copy_from_slice(out),
+                        len => to.copy_from_slice(&out[..len]),
+                    }
+                }
+                from += column;
+            }
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! What `--micro-batch` says: `auto`, or how many examples a pass of a step takes.
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+use std::str::FromStr;
+
+/// How a step's batch is cut into passes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(try_from = "Written", into = "Written")]
+pub enum MicroBatch {
+    /// The whole batch where it fits the device's memory, else the largest part of it that does.
+    Auto,
+    /// So many examples per pass.
+    Examples(usize),
+}
+
+/// How a file writes it.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum Written {
+    Number(usize),
+    Text(String),
+}
+
+impl MicroBatch {
+    /// The number of examples, unless the device is to decide it.
+    pub fn examples(self) -> Option<usize> {
+        match self {
+            MicroBatch::Auto => None,
+            MicroBatch::Examples(examples) => Some(examples),
+        }
+    }
+}
+
+impl FromStr for MicroBatch {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> Result<MicroBatch> {
+        if text == "auto" {
+            return Ok(MicroBatch::Auto);
+        }
+        let examples = text.parse();
+        let examples = examples.context("must be `auto` or a number of examples")?;
+        Ok(MicroBatch::Examples(examples))
+    }
+}
+
+impl TryFrom<Written> for MicroBatch {
+    type Error = anyhow::Error;
+
+    fn try_from(written: Written) -> Result<MicroBatch> {
+        match written {
+            Written::Number(examples) => Ok(MicroBatch::Examples(examples)),
+            Written::Text(text) => text.parse().context("micro_batch"),
+        }
+    }
+}
+
+impl From<MicroBatch> for Written {
+    fn from(micro_batch: MicroBatch) -> Written {
+        match micro_batch {
+            MicroBatch::Auto => Written::Text("auto".to_string()),
+            MicroBatch::Examples(examples) => Written::Number(examples),
+        }
+    }
+}
