@@ -267,7 +267,7 @@ fn a_step_costs_what_it_should() {
     };
     assert_eq!(
         totals(true, DType::F32),
-        "130 dispatches, 486906253352 FLOP, 5321733756 B moved; \
+        "130 dispatches, 486897774632 FLOP, 5292832380 B moved; \
          51 pool buffers of 909962240 B, inputs and states 44976176 B"
     );
     assert_eq!(
@@ -277,7 +277,7 @@ fn a_step_costs_what_it_should() {
     );
     assert_eq!(
         totals(true, DType::F16),
-        "137 dispatches, 486929251630 FLOP, 2976935888 B moved; \
+        "137 dispatches, 486920772910 FLOP, 2948034512 B moved; \
          51 pool buffers of 506522624 B, inputs and states 44976184 B"
     );
 }
