@@ -1,0 +1,108 @@
+//! The order of precedence, what is refused, and what a resumed run may change.
+use super::*;
+
+fn file(text: &str) -> tempfile::NamedTempFile {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(file.path(), text).unwrap();
+    file
+}
+
+#[test]
+fn the_chapters_file_says_the_defaults() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs/d2l.toml");
+    assert_eq!(
+        resolve(Some(&path), &Overrides::default()).unwrap(),
+        TrainConfig::default()
+    );
+}
+
+#[test]
+fn every_key_is_known_to_files() {
+    let all = toml::Table::try_from(TrainConfig {
+        data: Some(String::new()),
+        out: Some(PathBuf::new()),
+        limit_batches: Some(1),
+        micro_batch: Some(MicroBatch::Auto),
+        save_every: Some(1),
+        ..TrainConfig::default()
+    });
+    let mut keys: Vec<String> = all.unwrap().keys().cloned().collect();
+    let mut known = KEYS.to_vec();
+    keys.sort();
+    known.sort();
+    assert_eq!(keys, known);
+}
+
+#[test]
+fn flags_beat_the_file_and_the_file_the_defaults() {
+    let file = file("lr = 0.1\nepochs = 3\nshuffle = false\n");
+    let flags = Overrides {
+        lr: Some(0.2),
+        ..Overrides::default()
+    };
+    let config = resolve(Some(file.path()), &flags).unwrap();
+    assert_eq!((config.lr, config.epochs, config.shuffle), (0.2, 3, false));
+    assert_eq!(config.batch_size, 256);
+}
+
+#[test]
+fn an_unknown_key_names_the_nearest() {
+    let error = resolve(Some(file("momentun = 0.9").path()), &Overrides::default()).unwrap_err();
+    assert!(format!("{error:#}").contains("`momentum`"), "{error:#}");
+}
+
+#[test]
+fn wrong_values_are_named() {
+    let says = |text: &str, word: &str| {
+        let error = resolve(Some(file(text).path()), &Overrides::default()).unwrap_err();
+        assert!(format!("{error:#}").contains(word), "{error:#}");
+    };
+    says("epochs = \"ten\"", "epochs");
+    says("lr = -0.1", "--lr -0.1");
+    says("momentum = 1.0", "--momentum 1");
+    says("batch_size = 1", "--batch-size 1");
+    says("micro_batch = 1", "--micro-batch 1");
+    says("micro_batch = \"half\"", "micro_batch");
+    says("save_every = 0", "--save-every 0");
+    says("limit_batches = 0", "--limit-batches 0");
+}
+
+#[test]
+fn a_resumed_run_keeps_what_decides_its_bits() {
+    let more = Overrides {
+        epochs: Some(20),
+        ..Overrides::default()
+    };
+    assert_eq!(more.resume(TrainConfig::default()).unwrap().epochs, 20);
+    let other = Overrides {
+        seed: Some(1),
+        ..Overrides::default()
+    };
+    assert!(other.resume(TrainConfig::default()).is_err());
+    let halved = Overrides {
+        precision: Some(Precision::F16),
+        ..Overrides::default()
+    };
+    assert!(halved.resume(TrainConfig::default()).is_err());
+    let run = resolve(Some(file("precision = \"f16\"").path()), &more).unwrap();
+    assert_eq!(run.precision, Precision::F16);
+    assert_eq!(more.resume(run).unwrap().precision, Precision::F16);
+    let parts = Overrides {
+        micro_batch: Some(MicroBatch::Examples(64)),
+        ..Overrides::default()
+    };
+    assert!(parts.resume(TrainConfig::default()).is_err());
+}
+
+#[test]
+fn a_micro_batch_is_a_number_or_auto() {
+    for (text, micro_batch) in [
+        ("micro_batch = 64", MicroBatch::Examples(64)),
+        ("micro_batch = \"auto\"", MicroBatch::Auto),
+    ] {
+        let config = resolve(Some(file(text).path()), &Overrides::default()).unwrap();
+        assert_eq!(config.micro_batch, Some(micro_batch));
+        let written = toml::to_string(&config).unwrap();
+        assert!(written.contains(text), "{written}");
+    }
+}
