@@ -25,8 +25,8 @@ pub struct Correlate {
     pub weight: Shape,
     /// Whole patches take the place of too few channels.
     pub patches: Option<Window>,
-    /// Whether tiles of 2 × 2 targets are made by Winograd's algorithm.
-    pub winograd: bool,
+    /// Whether tiles of targets are made by Winograd's algorithm, and which.
+    pub winograd: Option<winograd::Tile>,
     /// How the products are made.
     pub matmul: Matmul,
     direction: Direction,
@@ -61,7 +61,7 @@ impl Correlate {
                 g.w
             },
             patches: patches.then_some(g.window),
-            winograd: false,
+            winograd: None,
             matmul: Matmul::current(),
             direction: Direction::Forward,
             source: g.x,
@@ -77,7 +77,7 @@ impl Correlate {
             columns: Axis::grad_input(g.x.0[2], g.y.0[2], g.window),
             weight: g.w,
             patches: None,
-            winograd: false,
+            winograd: None,
             matmul: Matmul::current(),
             direction: Direction::Backward,
             source: g.y,
@@ -86,15 +86,13 @@ impl Correlate {
         .choose(g)
     }
 
-    /// Takes Winograd's algorithm where its products, overhanging tiles included, are clearly fewer than those of
-    /// the definition, padding left out. Its sums of sources would be rounded once more in bfloat16.
+    /// Takes Winograd's algorithm where it pays. Its sums of sources would be rounded once more in bfloat16.
     fn choose(mut self, g: &Geometry) -> Correlate {
         let window = g.window.kernel == 3 && g.window.stride == 1;
-        let fits = window && self.patches.is_none() && self.matmul == Matmul::F32;
-        let [_, h, w, _] = self.target.0;
-        let tiles = h.div_ceil(2) * w.div_ceil(2);
-        let definition = self.rows.products() * self.columns.products();
-        self.winograd = fits && 4 * winograd::POINTS * tiles < 3 * definition;
+        if window && self.patches.is_none() && self.matmul == Matmul::F32 {
+            let definition = self.rows.products() * self.columns.products();
+            self.winograd = winograd::Tile::choose(self.target, definition);
+        }
         self
     }
 
@@ -104,14 +102,11 @@ impl Correlate {
     }
 
     /// The most images side by side.
-    pub fn images(&self) -> usize {
-        // Tiles make rows enough without a third dimension; four rows of the source are to stay in the cache.
-        if self.winograd { IMAGES / 2 } else { IMAGES }
-    }
-
-    /// Rows and columns of targets that are computed together.
-    pub fn tile(&self) -> usize {
-        if self.winograd { 2 } else { 1 }
+    fn images(&self) -> usize {
+        match self.winograd {
+            Some(tile) => tile.images(self.target.0[2], winograd::ROWS),
+            None => IMAGES,
+        }
     }
 
     /// f32 numbers whose memory holds so many factors.
@@ -124,10 +119,7 @@ impl Correlate {
 
     /// Taps of the weight, or products per tile.
     pub fn points(&self) -> usize {
-        match self.winograd {
-            true => winograd::POINTS,
-            false => self.taps(),
-        }
+        self.winograd.map_or(self.taps(), winograd::Tile::points)
     }
 
     /// Blocks of source channels and of target channels.
@@ -140,7 +132,6 @@ impl Correlate {
     /// How source rows are packed, `images` side by side.
     pub fn source_rows<'a>(&self, x: &'a [f32], norm: Option<Norm<'a>>, images: usize) -> Rows<'a> {
         let [left, right] = self.columns.padding();
-        let overhang = self.winograd as usize * (self.columns.target % 2);
         Rows {
             x,
             shape: self.source,
@@ -148,9 +139,20 @@ impl Correlate {
             patches: self.patches,
             planes: self.columns.planes,
             left,
-            columns: left + self.columns.plane_len(0) + right + overhang,
+            columns: left + self.columns.plane_len(0) + right,
             blocks: 0..self.blocks()[0],
             images,
+        }
+    }
+
+    /// The images as Winograd's algorithm reads them.
+    pub fn tile_source<'a>(&self, x: &'a [f32], norm: Option<Norm<'a>>) -> winograd::Source<'a> {
+        winograd::Source {
+            x,
+            shape: self.source,
+            norm,
+            pad: self.columns.padding()[0],
+            blocks: 0..self.blocks()[0],
         }
     }
 
@@ -176,8 +178,8 @@ impl Correlate {
         };
         let share = self.target.n().div_ceil(rayon::current_num_threads());
         let share = share.next_multiple_of(unit).min(self.target.n());
-        let rows = self.source_rows(source, norm, most.min(share));
-        let images = rows.images.next_multiple_of(unit);
+        let at_once = most.min(share);
+        let images = at_once.next_multiple_of(unit);
         let mut units = partials.map(|p| {
             let len = p.unit_len(epilogue.mask.is_some(), self.target.c()) * (images / unit);
             let [images_per_unit, blocks_per_unit] = [p.images_per_unit, p.blocks_per_unit];
@@ -194,16 +196,31 @@ impl Correlate {
             .collect();
         let len = self.floats(self.points() * sources * targets * SQUARE);
         lend(&SHARED, len, |packed| {
-            match self.matmul {
-                Matmul::Bf16 { terms, .. } => {
+            match (self.matmul, self.winograd) {
+                (Matmul::Bf16 { terms, .. }, _) => {
                     let packed = bytemuck::cast_slice_mut(packed);
                     pack::weight_bf16(w, self.weight, self.direction, terms, packed);
                 }
-                Matmul::F32 if self.winograd => {
-                    winograd::weight(w, self.weight, self.direction, packed);
+                (Matmul::F32, Some(tile)) => {
+                    winograd::weight(tile, w, self.weight, self.direction, packed);
+                    let work = winograd::Work {
+                        tile,
+                        source: self.tile_source(source, norm),
+                        target: self.target,
+                        u: packed,
+                        epilogue,
+                        images: at_once,
+                    };
+                    tasks
+                        .into_par_iter()
+                        .for_each(|(first, target, mut partials)| {
+                            dispatch!(level(), s => work.run(s, first, target, &mut partials));
+                        });
+                    return;
                 }
-                Matmul::F32 => pack::weight(w, self.weight, self.direction, packed),
+                (Matmul::F32, None) => pack::weight(w, self.weight, self.direction, packed),
             }
+            let rows = self.source_rows(source, norm, at_once);
             let work = Work::new(self, &rows, packed, epilogue);
             tasks
                 .into_par_iter()

@@ -4,16 +4,16 @@ use super::axis::Run;
 use super::correlate::Correlate;
 use super::pack::Rows;
 use super::tile::{BLOCK, SQUARE, multiply_transposed};
-use super::{Geometry, IMAGES, PRODUCTS, SCRATCH, SHARED, lend, winograd};
+use super::{Geometry, IMAGES, SCRATCH, SHARED, lend, winograd};
 use crate::backend::cpu::precision::Matmul;
-use crate::backend::cpu::simd::{level, vectorized};
+use crate::backend::cpu::simd::level;
 use crate::ops::Norm;
 use fearless_simd::{dispatch, prelude::*};
 use rayon::prelude::*;
 use std::ops::Range;
 
 /// Rows of x and of dy that stay in the L1 cache while all their products are made: 8 KB per block of each.
-const DEPTH: usize = 96;
+pub const DEPTH: usize = 96;
 
 /// `partials[s] = Σ xᵀ·dy` over the images of split s, `[splits, k_h·k_w, c_in, c_out]`; a split has
 /// `images_per_split` images, the last what is left.
@@ -29,14 +29,13 @@ pub fn grad_weight(
     let [_, _, c_in, c_out] = conv.weight.0;
     let [sources, targets] = [c_in, c_out].map(|c| c.div_ceil(BLOCK));
     let splits = g.x.n().div_ceil(images_per_split);
-    let at_once = match conv.matmul {
-        Matmul::F32 if conv.winograd => DEPTH.div_ceil(g.y.0[2].div_ceil(2)),
+    let at_once = match (conv.matmul, conv.winograd) {
+        (_, Some(tile)) => tile.images(g.y.0[2], DEPTH),
         // An odd row of 16 images would leave half a square of products empty.
-        Matmul::Bf16 { .. } if g.y.0[2] % 2 == 1 => 2 * IMAGES,
+        (Matmul::Bf16 { .. }, _) if g.y.0[2] % 2 == 1 => 2 * IMAGES,
         _ => IMAGES,
     };
-    let images = images_per_split.div_ceil(images_per_split.div_ceil(at_once));
-    let x = conv.source_rows(x, norm, images);
+    let at_once = images_per_split.div_ceil(images_per_split.div_ceil(at_once));
     // Output channels are shared among as few tasks as keep all threads busy, as each packs its images anew. How they
     // are shared changes no sum.
     let threads = rayon::current_num_threads();
@@ -50,10 +49,31 @@ pub fn grad_weight(
     let per_target = conv.points() * sources * SQUARE;
     lend(&SHARED, splits * targets * per_target, |sums| {
         let mut rest = &mut *sums;
-        let task = |task: usize| {
-            let (split, group) = (task / groups, task % groups);
-            let blocks = group * per_group..targets.min((group + 1) * per_group);
-            let len = blocks.len() * per_target;
+        let tasks: Vec<_> = (0..splits * groups)
+            .map(|task| {
+                let (split, group) = (task / groups, task % groups);
+                let blocks = group * per_group..targets.min((group + 1) * per_group);
+                let sums = rest.split_off_mut(..blocks.len() * per_target);
+                let images = split * images_per_split..g.x.n().min((split + 1) * images_per_split);
+                (images, blocks, sums.expect("room for all blocks"))
+            })
+            .collect();
+        let x_rows = conv.source_rows(x, norm, at_once);
+        tasks.into_par_iter().for_each(|(images, blocks, sums)| {
+            sums.fill(0.0);
+            if let Some(tile) = conv.winograd {
+                let x = conv.tile_source(x, norm);
+                let dy = winograd::Source {
+                    x: dy,
+                    shape: g.y,
+                    norm: None,
+                    pad: 0,
+                    blocks,
+                };
+                return dispatch!(level(), s => {
+                    winograd::grad_weight(s, tile, &x, &dy, images, at_once, sums)
+                });
+            }
             let dy = Rows {
                 x: dy,
                 shape: g.y,
@@ -61,25 +81,16 @@ pub fn grad_weight(
                 patches: None,
                 planes: 1,
                 left: 0,
-                // A tile may overhang.
-                columns: g.y.0[2].next_multiple_of(conv.tile()),
+                columns: g.y.0[2],
                 blocks,
-                images: x.images,
+                images: at_once,
             };
             let task = Task {
                 conv: &conv,
-                x: &x,
+                x: &x_rows,
                 dy,
-                images: split * images_per_split..g.x.n().min((split + 1) * images_per_split),
+                images,
             };
-            (
-                task,
-                rest.split_off_mut(..len).expect("room for all blocks"),
-            )
-        };
-        let tasks: Vec<_> = (0..splits * groups).map(task).collect();
-        tasks.into_par_iter().for_each(|(task, sums)| {
-            sums.fill(0.0);
             match conv.matmul {
                 Matmul::F32 => dispatch!(level(), s => task.run(s, sums)),
                 Matmul::Bf16 { terms, unit } => {
@@ -88,13 +99,9 @@ pub fn grad_weight(
                 }
             }
         });
-        if conv.winograd {
-            sums.par_chunks_mut(per_target).for_each(|sums| {
-                vectorized(
-                    #[inline(always)]
-                    || winograd::transform_sums(sums, sources * SQUARE),
-                );
-            });
+        if let Some(tile) = conv.winograd {
+            let targets = sums.par_chunks_mut(per_target);
+            targets.for_each(|sums| winograd::transform_sums(tile, sums, sources * SQUARE));
         }
         let sums = &*sums;
         // They are `[split][block of c_out][tap or point][block of c_in][32][32]`.
@@ -138,20 +145,18 @@ impl Task<'_> {
                 taps: vec![*tap],
             })
             .collect();
-        let step = conv.tile();
-        let (ring, row_len) = (conv.rows.span(step), x.row_len());
-        let packed_len = (ring + 1) * row_len;
-        lend(&SCRATCH, packed_len + step * dy.row_len(), |scratch| {
-            let (packed, dy_rows) = scratch.split_at_mut(packed_len);
+        let (ring, row_len) = (conv.rows.span(1), x.row_len());
+        let packed_len = ring * row_len;
+        lend(&SCRATCH, packed_len + dy.row_len(), |scratch| {
+            let (packed, dy_row) = scratch.split_at_mut(packed_len);
             for first in images.clone().step_by(x.images) {
                 let count = x.images.min(images.end - first);
                 // What a block of images before left behind must not count.
                 packed.fill(0.0);
-                dy_rows.fill(0.0);
+                dy_row.fill(0.0);
                 let mut done = 0;
-                for y in (0..conv.rows.target).step_by(step) {
-                    let group = y..conv.rows.target.min(y + step);
-                    let needed = conv.rows.sources(group.clone());
+                for y in 0..conv.rows.target {
+                    let needed = conv.rows.sources(y..y + 1);
                     s.vectorize(
                         #[inline(always)]
                         || {
@@ -159,56 +164,15 @@ impl Task<'_> {
                                 let row = &mut packed[i % ring * row_len..][..row_len];
                                 x.pack(first, count, i, row);
                             }
-                            for (y, row) in
-                                (y..y + step).zip(dy_rows.chunks_exact_mut(dy.row_len()))
-                            {
-                                match y < group.end {
-                                    true => dy.pack(first, count, y, row),
-                                    false => row.fill(0.0),
-                                }
-                            }
+                            dy.pack(first, count, y, dy_row);
                         },
                     );
                     done = done.max(needed.end);
-                    if conv.winograd {
-                        let lines = winograd::lines(conv, x, y, ring, packed);
-                        self.winograd(s, lines, dy_rows, sums);
-                        continue;
-                    }
                     for (tap_y, i) in conv.rows.seen(y) {
                         let row = &packed[i % ring * row_len..][..row_len];
                         for run in &runs {
                             let tap = tap_y.k * conv.weight.0[1] + run.taps[0].k;
-                            self.products(s, run, tap, row, dy_rows, sums);
-                        }
-                    }
-                }
-            }
-        });
-    }
-
-    /// Adds the products of two rows' tiles.
-    fn winograd<S: Simd>(&self, s: S, lines: [&[f32]; 4], dy_rows: &[f32], sums: &mut [f32]) {
-        let Task { conv, x, dy, .. } = self;
-        let (sources, targets) = (x.blocks.len(), dy.blocks.len());
-        let width = conv.columns.target;
-        let (first_dy, second_dy) = dy_rows.split_at(dy.row_len());
-        let at_once = winograd::tiles_at_once(sources + targets, x.images, width, DEPTH);
-        let points = winograd::POINTS * at_once * x.column_len();
-        lend(&PRODUCTS, points * (sources + targets), |scratch| {
-            let (v, m) = scratch.split_at_mut(points * sources);
-            for first in (0..width.div_ceil(2)).step_by(at_once) {
-                let tiles = [first, at_once.min(width.div_ceil(2) - first)];
-                winograd::transform_tiles(s, conv, x, lines, tiles, v);
-                winograd::transform_gradients(s, dy, [first_dy, second_dy], tiles, m);
-                let matrix = tiles[1] * x.column_len();
-                for point in 0..winograd::POINTS {
-                    for target in 0..targets {
-                        let b = &m[(point * targets + target) * matrix..][..matrix];
-                        for source in 0..sources {
-                            let a = &v[(point * sources + source) * matrix..][..matrix];
-                            let at = (target * winograd::POINTS + point) * sources + source;
-                            multiply_transposed(s, a, b, &mut sums[at * SQUARE..(at + 1) * SQUARE]);
+                            self.products(s, run, tap, row, dy_row, sums);
                         }
                     }
                 }

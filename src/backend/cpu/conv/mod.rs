@@ -22,7 +22,7 @@ use crate::ops::{Norm, Window};
 use correlate::Correlate;
 use std::cell::RefCell;
 
-/// Images that a task works on at once: enough rows for the micro-kernels at a border pixel, few enough that the
+/// Images that a task works on at once by the definition: enough rows for the micro-kernels at a border pixel, few enough that the
 /// image rows in work stay in the L2 cache.
 const IMAGES: usize = 16;
 

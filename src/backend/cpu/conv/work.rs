@@ -47,20 +47,19 @@ impl<'a> Work<'a> {
             }
             runs
         };
-        let step = conv.tile();
         let mut work = Work {
             conv,
             rows,
             w,
             epilogue,
             runs: conv.columns.classes.iter().map(runs).collect(),
-            group: step,
-            ring: conv.rows.span(step),
+            group: 1,
+            ring: conv.rows.span(1),
         };
-        for group in (2 * step..=conv.rows.target).step_by(step) {
+        for group in 2..=conv.rows.target {
             let ring = conv.rows.span(group);
             let packed = conv.floats((ring + 1) * rows.row_len());
-            if conv.winograd || packed + group * work.out_len() > CACHED {
+            if packed + group * work.out_len() > CACHED {
                 break;
             }
             (work.group, work.ring) = (group, ring);
@@ -112,9 +111,6 @@ impl<'a> Work<'a> {
                     );
                     done = done.max(needed.end);
                     match self.conv.matmul {
-                        Matmul::F32 if self.conv.winograd => {
-                            self.winograd(s, group.clone(), packed, out);
-                        }
                         Matmul::F32 => {
                             self.definition(
                                 group.clone(),

@@ -1,0 +1,76 @@
+//! The gradient of the weight by tiles.
+use super::tiles::{Line, Source, transform_gradient, transform_input};
+use super::{Tile, stride};
+use crate::backend::cpu::conv::grad_weight::DEPTH;
+use crate::backend::cpu::conv::tile::{BLOCK, SQUARE, multiply_transposed};
+use crate::backend::cpu::conv::{PRODUCTS, lend};
+use fearless_simd::prelude::*;
+use std::ops::Range;
+
+/// Adds to `sums`, `[block of c_out][point][block of c_in][32][32]`, the products of the tiles of some images, `at_once`
+/// images at a time.
+pub fn grad_weight<S: Simd>(
+    s: S,
+    tile: Tile,
+    x: &Source,
+    dy: &Source,
+    images: Range<usize>,
+    at_once: usize,
+    sums: &mut [f32],
+) {
+    match tile {
+        Tile::Two => add::<S, 2, 4>(s, x, dy, images, at_once, sums),
+        Tile::Three => add::<S, 3, 5>(s, x, dy, images, at_once, sums),
+    }
+}
+
+fn add<S: Simd, const M: usize, const P: usize>(
+    s: S,
+    x: &Source,
+    dy: &Source,
+    images: Range<usize>,
+    at_once: usize,
+    sums: &mut [f32],
+) {
+    let [_, h, w, _] = dy.shape.0;
+    let (sources, targets) = (x.blocks.len(), dy.blocks.len());
+    let across = w.div_ceil(M);
+    let tiles = across.min(DEPTH);
+    let most = at_once * tiles;
+    let of_input = P * P * stride(sources, most);
+    let len = of_input + P * P * stride(targets, most);
+    lend(&PRODUCTS, len, |scratch| {
+        let (v, m) = scratch.split_at_mut(of_input);
+        for first in images.clone().step_by(at_once) {
+            for y in (0..h).step_by(M) {
+                for tile in (0..across).step_by(tiles) {
+                    let line = Line {
+                        images: first..images.end.min(first + at_once),
+                        y,
+                        tiles: tile..across.min(tile + tiles),
+                    };
+                    let matrix = line.rows() * BLOCK;
+                    let [v_apart, m_apart] = [sources, targets].map(|b| stride(b, line.rows()));
+                    s.vectorize(
+                        #[inline(always)]
+                        || {
+                            transform_input::<S, M, P>(s, x, &line, v, v_apart);
+                            transform_gradient::<S, M, P>(s, dy, &line, m, m_apart);
+                        },
+                    );
+                    for point in 0..P * P {
+                        let v = &v[point * v_apart..][..sources * matrix];
+                        let m = &m[point * m_apart..][..targets * matrix];
+                        for (target, b) in m.chunks_exact(matrix).enumerate() {
+                            let to = &mut sums[(target * P * P + point) * sources * SQUARE..];
+                            for (a, sum) in v.chunks_exact(matrix).zip(to.chunks_exact_mut(SQUARE))
+                            {
+                                multiply_transposed(s, a, b, sum);
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    });
+}
