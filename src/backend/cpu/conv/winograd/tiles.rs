@@ -1,11 +1,11 @@
 //! The transforms of tiles, straight from the images and to them: for each of a tile's points a matrix whose rows are
 //! (image, tile), in blocks of 32 channels.
-use super::matrix::{both_sides, input, output, transposed};
+use super::filter::{gradient, input, output};
+use super::{put, vector};
 use crate::backend::cpu::conv::tile::BLOCK;
 use crate::graph::Shape;
 use crate::ops::Norm;
 use fearless_simd::prelude::*;
-use std::array::from_fn;
 use std::ops::Range;
 
 /// Tiles that are transformed together: of some images, those of one line.
@@ -45,44 +45,54 @@ pub struct Source<'a> {
 }
 
 impl Source<'_> {
-    /// The same channels of the `N × N` pixels from `(y, x)` of image n on, positions that count the padding.
+    /// The same channels of the `size × size` pixels from `(y, x)` of image n on, positions that count the padding.
     #[inline(always)]
-    fn read<S: Simd, const N: usize>(
+    fn read<S: Simd, const P: usize>(
         &self,
         s: S,
+        size: usize,
         [n, y, x]: [usize; 3],
         channel: usize,
         activate: impl Fn(S::f32s) -> S::f32s,
-    ) -> [[S::f32s; N]; N] {
+    ) -> [[S::f32s; P]; P] {
         let [_, h, w, c] = self.shape.0;
-        let whole = |i: usize, size: usize| i >= self.pad && i + N <= size + self.pad;
+        let mut pixels = [[S::f32s::splat(s, 0.0); P]; P];
+        let whole = |i: usize, len: usize| i >= self.pad && i + size <= len + self.pad;
         if whole(y, h) && whole(x, w) && channel + S::f32s::LEN <= c {
             let first = ((n * h + y - self.pad) * w + x - self.pad) * c + channel;
-            return from_fn(|i| {
-                from_fn(|j| {
-                    let from = &self.x[first + (i * w + j) * c..][..S::f32s::LEN];
-                    activate(S::f32s::from_slice(s, from))
-                })
-            });
-        }
-        let mut pixels = [[S::f32s::splat(s, 0.0); N]; N];
-        let len = c.saturating_sub(channel).min(S::f32s::LEN);
-        for i in self.pad.saturating_sub(y)..N.min((h + self.pad).saturating_sub(y)) {
-            for j in self.pad.saturating_sub(x)..N.min((w + self.pad).saturating_sub(x)) {
-                let pixel = (n * h + y + i - self.pad) * w + x + j - self.pad;
-                let from = &self.x[pixel * c..][..c];
-                if len == S::f32s::LEN {
-                    let from = &from[channel..][..S::f32s::LEN];
+            for i in 0..size {
+                let row = &self.x[first + i * w * c..];
+                for j in 0..size {
+                    let from = &row[j * c..][..S::f32s::LEN];
                     pixels[i][j] = activate(S::f32s::from_slice(s, from));
-                } else if len > 0 {
-                    let mut lanes = [0.0; BLOCK];
-                    lanes[..len].copy_from_slice(&from[channel..]);
-                    pixels[i][j] = activate(S::f32s::from_slice(s, &lanes[..S::f32s::LEN]));
                 }
+            }
+            return pixels;
+        }
+        let lanes = c.saturating_sub(channel).min(S::f32s::LEN);
+        if lanes == 0 {
+            return pixels;
+        }
+        for i in self.pad.saturating_sub(y)..size.min(h + self.pad - y) {
+            for j in self.pad.saturating_sub(x)..size.min(w + self.pad - x) {
+                let pixel = (n * h + y + i - self.pad) * w + x + j - self.pad;
+                let from = &self.x[pixel * c + channel..][..lanes];
+                pixels[i][j] = activate(some(s, from));
             }
         }
         pixels
     }
+}
+
+/// A vector that begins with some numbers and ends in zeros.
+#[inline(always)]
+fn some<S: Simd>(s: S, from: &[f32]) -> S::f32s {
+    if from.len() == S::f32s::LEN {
+        return S::f32s::from_slice(s, from);
+    }
+    let mut lanes = [0.0; BLOCK];
+    lanes[..from.len()].copy_from_slice(from);
+    S::f32s::from_slice(s, &lanes[..S::f32s::LEN])
 }
 
 /// `V = Bᵀ·d·B` of the inputs of a line's tiles, as `[point][block][row][32]`, the points `stride` apart.
@@ -99,17 +109,24 @@ pub fn transform_input<S: Simd, const M: usize, const P: usize>(
         for (block, number) in from.blocks.clone().enumerate() {
             for lane in (0..BLOCK).step_by(S::f32s::LEN) {
                 let (at, channel) = ([n, line.y, x], number * BLOCK + lane);
-                let d = match activation(s, from, channel) {
-                    None => from.read::<S, P>(s, at, channel, |d| d),
-                    Some([scale, shift]) => from.read::<S, P>(s, at, channel, |d| {
+                let mut d = match activation(s, from, channel) {
+                    None => from.read::<S, P>(s, P, at, channel, |d| d),
+                    Some([scale, shift]) => from.read::<S, P>(s, P, at, channel, |d| {
                         let z = d.mul_add(scale, shift);
                         // Unlike `max`, the comparison lets a NaN through.
                         let zero = S::f32s::splat(s, 0.0);
                         z.simd_lt(zero).select(zero, z)
                     }),
                 };
-                let d = both_sides(s, const { input::<P>() }, d);
-                put::<S, P>(d, &mut v[(block * rows + row) * BLOCK + lane..], stride);
+                for row in &mut d {
+                    input(s, row);
+                }
+                let to = &mut v[(block * rows + row) * BLOCK + lane..];
+                for x in 0..P {
+                    let mut column = column::<S, P>(&d, x);
+                    input(s, &mut column);
+                    put_column::<S, P>(column, x, to, stride);
+                }
             }
         }
     }
@@ -121,14 +138,7 @@ fn activation<S: Simd>(s: S, from: &Source, channel: usize) -> Option<[S::f32s; 
     let norm = from.norm?;
     Some([norm.scale, norm.shift].map(|row| {
         let row = &row[channel.min(row.len())..];
-        match row.get(..S::f32s::LEN) {
-            Some(row) => S::f32s::from_slice(s, row),
-            None => {
-                let mut lanes = [0.0; BLOCK];
-                lanes[..row.len()].copy_from_slice(row);
-                S::f32s::from_slice(s, &lanes[..S::f32s::LEN])
-            }
-        }
+        some(s, &row[..row.len().min(S::f32s::LEN)])
     }))
 }
 
@@ -145,9 +155,17 @@ pub fn transform_gradient<S: Simd, const M: usize, const P: usize>(
     for (row, (n, x)) in line.corners(M).enumerate() {
         for (block, number) in from.blocks.clone().enumerate() {
             for lane in (0..BLOCK).step_by(S::f32s::LEN) {
-                let dy = from.read::<S, M>(s, [n, line.y, x], number * BLOCK + lane, |dy| dy);
-                let dy = both_sides(s, const { transposed(output::<M, P>()) }, dy);
-                put::<S, P>(dy, &mut m[(block * rows + row) * BLOCK + lane..], stride);
+                let at = [n, line.y, x];
+                let mut dy = from.read::<S, P>(s, M, at, number * BLOCK + lane, |dy| dy);
+                for row in &mut dy[..M] {
+                    gradient(s, row);
+                }
+                let to = &mut m[(block * rows + row) * BLOCK + lane..];
+                for x in 0..P {
+                    let mut column = column::<S, P>(&dy, x);
+                    gradient(s, &mut column);
+                    put_column::<S, P>(column, x, to, stride);
+                }
             }
         }
     }
@@ -170,13 +188,23 @@ pub fn transform_output<S: Simd, const M: usize, const P: usize>(
         let lanes = (c - block * BLOCK).min(BLOCK);
         for lane in (0..lanes).step_by(S::f32s::LEN) {
             let m = &m[row * BLOCK + lane..];
-            let products: [[S::f32s; P]; P] = from_fn(|i| {
-                from_fn(|j| S::f32s::from_slice(s, &m[(i * P + j) * stride..][..S::f32s::LEN]))
-            });
-            let tile = both_sides(s, const { output::<M, P>() }, products);
+            let mut tile = [[S::f32s::splat(s, 0.0); P]; P];
+            for x in 0..P {
+                let mut column = [S::f32s::splat(s, 0.0); P];
+                for y in 0..P {
+                    column[y] = vector(s, m, (y * P + x) * stride);
+                }
+                output(s, &mut column);
+                for y in 0..M {
+                    tile[y][x] = column[y];
+                }
+            }
+            for row in &mut tile[..M] {
+                output(s, row);
+            }
             let len = (lanes - lane).min(S::f32s::LEN);
-            for (i, tile) in tile.into_iter().enumerate().take(h - line.y) {
-                for (j, value) in tile.into_iter().enumerate().take(w - x) {
+            for (i, tile) in tile[..M.min(h - line.y)].iter().enumerate() {
+                for (j, value) in tile[..M.min(w - x)].iter().enumerate() {
                     let pixel = (n * h + line.y + i) * w + x + j;
                     let to = &mut y[pixel * c + block * BLOCK + lane..][..len];
                     match len == S::f32s::LEN {
@@ -189,12 +217,24 @@ pub fn transform_output<S: Simd, const M: usize, const P: usize>(
     }
 }
 
-/// Writes a tile's points.
 #[inline(always)]
-fn put<S: Simd, const P: usize>(v: [[S::f32s; P]; P], to: &mut [f32], stride: usize) {
-    for (i, row) in v.into_iter().enumerate() {
-        for (j, value) in row.into_iter().enumerate() {
-            value.store_slice(&mut to[(i * P + j) * stride..][..S::f32s::LEN]);
-        }
+pub fn column<S: Simd, const P: usize>(rows: &[[S::f32s; P]; P], x: usize) -> [S::f32s; P] {
+    let mut column = [rows[0][x]; P];
+    for y in 1..P {
+        column[y] = rows[y][x];
+    }
+    column
+}
+
+/// Writes column `x` of a tile's points.
+#[inline(always)]
+fn put_column<S: Simd, const P: usize>(
+    column: [S::f32s; P],
+    x: usize,
+    to: &mut [f32],
+    stride: usize,
+) {
+    for y in 0..P {
+        put::<S>(column[y], to, (y * P + x) * stride);
     }
 }
