@@ -60,7 +60,6 @@ pub fn grad_weight(
             .collect();
         let x_rows = conv.source_rows(x, norm, at_once);
         tasks.into_par_iter().for_each(|(images, blocks, sums)| {
-            sums.fill(0.0);
             if let Some(tile) = conv.winograd {
                 let x = conv.tile_source(x, norm);
                 let dy = winograd::Source {
@@ -94,6 +93,7 @@ pub fn grad_weight(
             match conv.matmul {
                 Matmul::F32 => dispatch!(level(), s => task.run(s, sums)),
                 Matmul::Bf16 { terms, unit } => {
+                    sums.fill(0.0);
                     let unit = unit.begin();
                     dispatch!(level(), s => task.run_bf16(s, terms, &unit, sums));
                 }
@@ -112,7 +112,11 @@ pub fn grad_weight(
                 for (target, dw) in dw.chunks_mut(BLOCK).enumerate() {
                     let tap = (split * targets + target) * conv.points() + tap;
                     let from = tap * sources * SQUARE + ci * BLOCK;
-                    dw.copy_from_slice(&sums[from..from + dw.len()]);
+                    match dw.first_chunk_mut::<BLOCK>() {
+                        // A length that the compiler knows makes it a few vector moves.
+                        Some(dw) => dw.copy_from_slice(&sums[from..from + BLOCK]),
+                        None => dw.copy_from_slice(&sums[from..from + dw.len()]),
+                    }
                 }
             }
         });
@@ -145,6 +149,7 @@ impl Task<'_> {
                 taps: vec![*tap],
             })
             .collect();
+        let mut begun = vec![false; conv.taps()];
         let (ring, row_len) = (conv.rows.span(1), x.row_len());
         let packed_len = ring * row_len;
         lend(&SCRATCH, packed_len + dy.row_len(), |scratch| {
@@ -172,23 +177,30 @@ impl Task<'_> {
                         let row = &packed[i % ring * row_len..][..row_len];
                         for run in &runs {
                             let tap = tap_y.k * conv.weight.0[1] + run.taps[0].k;
-                            self.products(s, run, tap, row, dy_row, sums);
+                            self.products(s, run, tap, [row, dy_row], sums, &mut begun[tap]);
                         }
                     }
                 }
             }
         });
+        // A tap may have seen nothing but padding.
+        let len = x.blocks.len() * SQUARE;
+        for (i, sums) in sums.chunks_exact_mut(len).enumerate() {
+            if !begun[i % conv.taps()] {
+                sums.fill(0.0);
+            }
+        }
     }
 
-    /// Adds what one tap saw in a packed row.
+    /// Adds what one tap saw in a packed row, or begins with it.
     fn products<S: Simd>(
         &self,
         s: S,
         run: &Run,
         tap: usize,
-        row: &[f32],
-        dy: &[f32],
+        [row, dy]: [&[f32]; 2],
         sums: &mut [f32],
+        begun: &mut bool,
     ) {
         let (x, taps) = (self.x, self.conv.taps());
         let sources = x.blocks.len();
@@ -202,9 +214,11 @@ impl Task<'_> {
                 for source in 0..sources {
                     let a = &x.from(row, seen.plane, source, column)[chunk.clone()];
                     let at = (target * taps + tap) * sources + source;
-                    multiply_transposed(s, a, b, &mut sums[at * SQUARE..(at + 1) * SQUARE]);
+                    let sum = &mut sums[at * SQUARE..(at + 1) * SQUARE];
+                    multiply_transposed(s, a, b, sum, *begun);
                 }
             }
+            *begun = true;
         }
     }
 }

@@ -204,16 +204,28 @@ pub fn square(
         Direction::Forward => (source * BLOCK, target * BLOCK),
         Direction::Backward => (target * BLOCK, source * BLOCK),
     };
-    let len = BLOCK.min(c_out - column);
-    square.fill(0.0);
-    for (i, w) in w.chunks_exact(c_out).skip(row).take(BLOCK).enumerate() {
-        let w = &w[column..column + len];
-        match direction {
-            Direction::Forward => square[i * BLOCK..][..len].copy_from_slice(w),
-            Direction::Backward => {
-                let column = square[i..].iter_mut().step_by(BLOCK);
-                column.zip(w).for_each(|(to, w)| *to = *w);
-            }
+    let lines = w.chunks_exact(c_out).skip(row).take(BLOCK);
+    if lines.len() < BLOCK || c_out - column < BLOCK {
+        square.fill(0.0);
+    }
+    for (i, w) in lines.enumerate() {
+        let w = &w[column..];
+        // A length that the compiler knows makes it a few vector moves.
+        match w.first_chunk::<BLOCK>() {
+            Some(w) => put_line(direction, i, w, square),
+            None => put_line(direction, i, w, square),
+        }
+    }
+}
+
+/// Copies what input channel `i` of a block has for some output channels.
+#[inline(always)]
+fn put_line(direction: Direction, i: usize, w: &[f32], square: &mut [f32]) {
+    match direction {
+        Direction::Forward => square[i * BLOCK..][..w.len()].copy_from_slice(w),
+        Direction::Backward => {
+            let column = square[i..].iter_mut().step_by(BLOCK);
+            column.zip(w).for_each(|(to, w)| *to = *w);
         }
     }
 }

@@ -64,15 +64,15 @@ fn rows_times<S: Simd, const M: usize>(
     M
 }
 
-/// `c[i][j] += Σ a[k][i]·b[k][j]` over all rows k of a and b; a, b and c have rows of 32, c has 32 of them.
+/// `c[i][j] = Σ a[k][i]·b[k][j]` over all rows k of a and b, or `+=`; a, b and c have rows of 32, c has 32 of them.
 #[inline(always)]
-pub fn multiply_transposed<S: Simd>(s: S, a: &[f32], b: &[f32], c: &mut [f32]) {
+pub fn multiply_transposed<S: Simd>(s: S, a: &[f32], b: &[f32], c: &mut [f32], accumulate: bool) {
     let mut i = 0;
     while i < BLOCK {
         i += if S::f32s::LEN == 16 {
-            columns_times::<S, 8>(s, a, b, i, c)
+            columns_times::<S, 8>(s, a, b, i, c, accumulate)
         } else {
-            columns_times::<S, 4>(s, a, b, i, c)
+            columns_times::<S, 4>(s, a, b, i, c, accumulate)
         };
     }
 }
@@ -84,6 +84,7 @@ fn columns_times<S: Simd, const M: usize>(
     b: &[f32],
     first: usize,
     c: &mut [f32],
+    accumulate: bool,
 ) -> usize {
     s.vectorize(
         #[inline(always)]
@@ -91,7 +92,9 @@ fn columns_times<S: Simd, const M: usize>(
             let c = &mut c[first * BLOCK..(first + M) * BLOCK];
             for j in (0..BLOCK).step_by(2 * S::f32s::LEN) {
                 let mut sums = [[S::f32s::splat(s, 0.0); 2]; M];
-                load(s, c, j, &mut sums);
+                if accumulate {
+                    load(s, c, j, &mut sums);
+                }
                 for (a, b) in a.chunks_exact(BLOCK).zip(b.chunks_exact(BLOCK)) {
                     let (a, b) = (&a[first..first + M], pair(s, &b[j..]));
                     for m in 0..M {

@@ -7,8 +7,8 @@ use crate::backend::cpu::conv::{PRODUCTS, lend};
 use fearless_simd::prelude::*;
 use std::ops::Range;
 
-/// Adds to `sums`, `[block of c_out][point][block of c_in][32][32]`, the products of the tiles of some images, `at_once`
-/// images at a time.
+/// Sums up, `[block of c_out][point][block of c_in][32][32]`, the products of the tiles of some images, `at_once` images
+/// at a time.
 pub fn grad_weight<S: Simd>(
     s: S,
     tile: Tile,
@@ -41,6 +41,7 @@ fn add<S: Simd, const M: usize, const P: usize>(
     let len = of_input + P * P * stride(targets, most);
     lend(&PRODUCTS, len, |scratch| {
         let (v, m) = scratch.split_at_mut(of_input);
+        let mut begun = false;
         for first in images.clone().step_by(at_once) {
             for y in (0..h).step_by(M) {
                 for tile in (0..across).step_by(tiles) {
@@ -65,10 +66,11 @@ fn add<S: Simd, const M: usize, const P: usize>(
                             let to = &mut sums[(target * P * P + point) * sources * SQUARE..];
                             for (a, sum) in v.chunks_exact(matrix).zip(to.chunks_exact_mut(SQUARE))
                             {
-                                multiply_transposed(s, a, b, sum);
+                                multiply_transposed(s, a, b, sum, begun);
                             }
                         }
                     }
+                    begun = true;
                 }
             }
         }

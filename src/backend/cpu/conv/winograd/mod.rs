@@ -105,19 +105,19 @@ fn transform_weight<S: Simd, const P: usize>(
             for i in (0..SQUARE).step_by(S::f32s::LEN) {
                 let mut rows = [[S::f32s::splat(s, 0.0); P]; 3];
                 for (y, row) in rows.iter_mut().enumerate() {
-                    for x in 0..3 {
-                        row[x] = vector(s, &w[3 * y + x], i);
+                    for (tap, w) in row.iter_mut().zip(&w[3 * y..3 * y + 3]) {
+                        *tap = vector(s, w, i);
                     }
                     filter::taps(s, row);
                 }
                 for x in 0..P {
                     let mut column = [S::f32s::splat(s, 0.0); P];
-                    for y in 0..3 {
-                        column[y] = rows[y][x];
+                    for (tap, row) in column.iter_mut().zip(&rows) {
+                        *tap = row[x];
                     }
                     filter::taps(s, &mut column);
-                    for y in 0..P {
-                        put::<S>(column[y], u, (y * P + x) * stride + i);
+                    for (y, value) in column.into_iter().enumerate() {
+                        put::<S>(value, u, (y * P + x) * stride + i);
                     }
                 }
             }
@@ -141,16 +141,16 @@ fn collect<S: Simd, const P: usize>(s: S, du: &mut [f32], stride: usize) {
             for i in (0..stride).step_by(S::f32s::LEN) {
                 let mut rows = [[S::f32s::splat(s, 0.0); P]; P];
                 for (y, row) in rows.iter_mut().enumerate() {
-                    for x in 0..P {
-                        row[x] = vector(s, du, (y * P + x) * stride + i);
+                    for (x, point) in row.iter_mut().enumerate() {
+                        *point = vector(s, du, (y * P + x) * stride + i);
                     }
                     filter::sums(s, row);
                 }
                 for x in 0..3 {
                     let mut column = tiles::column::<S, P>(&rows, x);
                     filter::sums(s, &mut column);
-                    for y in 0..3 {
-                        put::<S>(column[y], du, (y * 3 + x) * stride + i);
+                    for (y, sum) in column.into_iter().enumerate().take(3) {
+                        put::<S>(sum, du, (y * 3 + x) * stride + i);
                     }
                 }
             }

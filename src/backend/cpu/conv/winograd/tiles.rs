@@ -60,11 +60,10 @@ impl Source<'_> {
         let whole = |i: usize, len: usize| i >= self.pad && i + size <= len + self.pad;
         if whole(y, h) && whole(x, w) && channel + S::f32s::LEN <= c {
             let first = ((n * h + y - self.pad) * w + x - self.pad) * c + channel;
-            for i in 0..size {
+            for (i, pixels) in pixels.iter_mut().enumerate().take(size) {
                 let row = &self.x[first + i * w * c..];
-                for j in 0..size {
-                    let from = &row[j * c..][..S::f32s::LEN];
-                    pixels[i][j] = activate(S::f32s::from_slice(s, from));
+                for (j, pixel) in pixels.iter_mut().enumerate().take(size) {
+                    *pixel = activate(vector(s, row, j * c));
                 }
             }
             return pixels;
@@ -73,11 +72,14 @@ impl Source<'_> {
         if lanes == 0 {
             return pixels;
         }
-        for i in self.pad.saturating_sub(y)..size.min(h + self.pad - y) {
-            for j in self.pad.saturating_sub(x)..size.min(w + self.pad - x) {
-                let pixel = (n * h + y + i - self.pad) * w + x + j - self.pad;
-                let from = &self.x[pixel * c + channel..][..lanes];
-                pixels[i][j] = activate(some(s, from));
+        let inside =
+            |i: usize, len: usize| [self.pad.saturating_sub(i), size.min(len + self.pad - i)];
+        let ([top, bottom], [left, right]) = (inside(y, h), inside(x, w));
+        for (i, pixels) in pixels.iter_mut().enumerate().take(bottom).skip(top) {
+            let row = (n * h + y + i - self.pad) * w;
+            for (j, pixel) in pixels.iter_mut().enumerate().take(right).skip(left) {
+                let at = (row + x + j - self.pad) * c + channel;
+                *pixel = activate(some(s, &self.x[at..at + lanes]));
             }
         }
         pixels
@@ -188,25 +190,31 @@ pub fn transform_output<S: Simd, const M: usize, const P: usize>(
         let lanes = (c - block * BLOCK).min(BLOCK);
         for lane in (0..lanes).step_by(S::f32s::LEN) {
             let m = &m[row * BLOCK + lane..];
-            let mut tile = [[S::f32s::splat(s, 0.0); P]; P];
+            let mut tile = [[S::f32s::splat(s, 0.0); P]; M];
             for x in 0..P {
                 let mut column = [S::f32s::splat(s, 0.0); P];
-                for y in 0..P {
-                    column[y] = vector(s, m, (y * P + x) * stride);
+                for (y, product) in column.iter_mut().enumerate() {
+                    *product = vector(s, m, (y * P + x) * stride);
                 }
                 output(s, &mut column);
-                for y in 0..M {
-                    tile[y][x] = column[y];
+                for (row, value) in tile.iter_mut().zip(column) {
+                    row[x] = value;
                 }
             }
-            for row in &mut tile[..M] {
+            for row in &mut tile {
                 output(s, row);
             }
             let len = (lanes - lane).min(S::f32s::LEN);
-            for (i, tile) in tile[..M.min(h - line.y)].iter().enumerate() {
-                for (j, value) in tile[..M.min(w - x)].iter().enumerate() {
-                    let pixel = (n * h + line.y + i) * w + x + j;
-                    let to = &mut y[pixel * c + block * BLOCK + lane..][..len];
+            for (i, tile) in tile.iter().enumerate().take(M) {
+                if line.y + i >= h {
+                    continue;
+                }
+                let first = ((n * h + line.y + i) * w + x) * c + block * BLOCK + lane;
+                for (j, value) in tile.iter().enumerate().take(M) {
+                    if x + j >= w {
+                        continue;
+                    }
+                    let to = &mut y[first + j * c..][..len];
                     match len == S::f32s::LEN {
                         true => value.store_slice(to),
                         false => to.copy_from_slice(&value.as_slice()[..len]),
@@ -220,8 +228,8 @@ pub fn transform_output<S: Simd, const M: usize, const P: usize>(
 #[inline(always)]
 pub fn column<S: Simd, const P: usize>(rows: &[[S::f32s; P]; P], x: usize) -> [S::f32s; P] {
     let mut column = [rows[0][x]; P];
-    for y in 1..P {
-        column[y] = rows[y][x];
+    for (value, row) in column.iter_mut().zip(rows) {
+        *value = row[x];
     }
     column
 }
@@ -234,7 +242,7 @@ fn put_column<S: Simd, const P: usize>(
     to: &mut [f32],
     stride: usize,
 ) {
-    for y in 0..P {
-        put::<S>(column[y], to, (y * P + x) * stride);
+    for (y, value) in column.into_iter().enumerate() {
+        put::<S>(value, to, (y * P + x) * stride);
     }
 }
