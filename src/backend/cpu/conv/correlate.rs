@@ -88,8 +88,16 @@ impl Correlate {
 
     /// Takes Winograd's algorithm where it pays. Its sums of sources would be rounded once more in bfloat16.
     fn choose(mut self, g: &Geometry) -> Correlate {
-        let window = g.window.kernel == 3 && g.window.stride == 1;
-        if window && self.patches.is_none() && self.matmul == Matmul::F32 {
+        let Window {
+            kernel,
+            stride,
+            pad,
+        } = g.window;
+        if (kernel, stride) == (3, 1)
+            && pad <= 2
+            && self.patches.is_none()
+            && self.matmul == Matmul::F32
+        {
             let definition = self.rows.products() * self.columns.products();
             self.winograd = winograd::Tile::choose(self.target, definition);
         }

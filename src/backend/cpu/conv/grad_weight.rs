@@ -26,6 +26,19 @@ pub fn grad_weight(
     partials: &mut [f32],
 ) {
     let conv = Correlate::forward(g);
+    grad_weight_by(&conv, g, x, norm, dy, images_per_split, partials);
+}
+
+/// [`grad_weight`] by the algorithm of the forward pass `conv`.
+pub fn grad_weight_by(
+    conv: &Correlate,
+    g: &Geometry,
+    x: &[f32],
+    norm: Option<Norm>,
+    dy: &[f32],
+    images_per_split: usize,
+    partials: &mut [f32],
+) {
     let [_, _, c_in, c_out] = conv.weight.0;
     let [sources, targets] = [c_in, c_out].map(|c| c.div_ceil(BLOCK));
     let splits = g.x.n().div_ceil(images_per_split);
@@ -85,7 +98,7 @@ pub fn grad_weight(
                 images: at_once,
             };
             let task = Task {
-                conv: &conv,
+                conv,
                 x: &x_rows,
                 dy,
                 images,

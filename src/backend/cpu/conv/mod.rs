@@ -27,7 +27,7 @@ use std::cell::RefCell;
 const IMAGES: usize = 16;
 
 /// A convolution of images `x` by a weight `w` to images `y`.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub struct Geometry {
     /// `[n, h, w, c_in]`.
     pub x: Shape,

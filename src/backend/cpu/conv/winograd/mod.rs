@@ -4,6 +4,8 @@
 mod correlate;
 mod filter;
 mod grad_weight;
+#[cfg(test)]
+mod tests;
 mod tiles;
 
 pub use correlate::Work;
