@@ -6,7 +6,7 @@ use super::pack::{self, Direction, Rows};
 use super::tile::{BLOCK, SQUARE};
 use super::work::Work;
 use super::{Geometry, IMAGES, SHARED, lend, winograd};
-use crate::backend::cpu::precision::Matmul;
+use crate::backend::cpu::precision::{Matmul, Unit};
 use crate::backend::cpu::simd::level;
 use crate::graph::Shape;
 use crate::ops::Norm;
@@ -86,20 +86,29 @@ impl Correlate {
         .choose(g)
     }
 
-    /// Takes Winograd's algorithm where it pays. Its sums of sources would be rounded once more in bfloat16.
+    /// Takes Winograd's algorithm where it pays, which is f32 always: its sums of sources would be rounded once more in
+    /// bfloat16.
     fn choose(mut self, g: &Geometry) -> Correlate {
+        // How many products the definition makes in the time of one in f32.
+        let speed = match self.matmul {
+            Matmul::F32 => 1,
+            Matmul::Bf16 {
+                terms: 1,
+                unit: Unit::Avx512,
+            } => 2,
+            Matmul::Bf16 { .. } => return self,
+        };
         let Window {
             kernel,
             stride,
             pad,
         } = g.window;
-        if (kernel, stride) == (3, 1)
-            && pad <= 2
-            && self.patches.is_none()
-            && self.matmul == Matmul::F32
-        {
+        if (kernel, stride) == (3, 1) && pad <= 2 && self.patches.is_none() {
             let definition = self.rows.products() * self.columns.products();
-            self.winograd = winograd::Tile::choose(self.target, definition);
+            self.winograd = winograd::Tile::choose(self.target, definition / speed);
+        }
+        if self.winograd.is_some() {
+            self.matmul = Matmul::F32;
         }
         self
     }
