@@ -8,7 +8,7 @@ use crate::config::MicroBatch;
 use crate::data::{Dataset, Images};
 use crate::graph::DType;
 use crate::model::{Arch, initialise};
-use crate::ops::Shader;
+use crate::ops::{Shader, Tilings};
 use crate::plan::{Dispatch, Limits, Plan, Roofline, descs};
 use crate::train::{Optimizer, Part, Prepared, Session, Spec, micro_batch, passes};
 use anyhow::{Context, Result};
@@ -170,6 +170,7 @@ impl Settings {
             }),
             fuse: self.fuse,
             stored: self.stored,
+            tilings: Tilings::default(),
         }
     }
 

@@ -133,6 +133,7 @@ fn spec(config: &TrainConfig, data: &Dataset) -> Spec {
         }),
         fuse: config.fuse,
         stored: config.precision.stored(),
+        tilings: config.tilings.clone(),
     }
 }
 
