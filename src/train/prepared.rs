@@ -1,7 +1,7 @@
 //! The graph and the plans of a session, before anything is allocated.
 use super::micro;
 use super::pass::{Optimizer, Pass, Source, accumulate, evaluate, train, update};
-use crate::backend::memory_needed;
+use crate::backend::{Backend, Tuned, memory_needed};
 use crate::data::{Dataset, Images};
 use crate::graph::{DType, Graph, TensorDesc, TensorId, fuse, retile};
 use crate::model::Arch;
@@ -170,6 +170,38 @@ impl Prepared {
             batches: all_batches,
             sources,
         })
+    }
+
+    /// Times the convolutions on the device and takes the fastest tilings, which go into `spec`. Returns a
+    /// word for the user where there was something to do.
+    ///
+    /// # Errors
+    /// When the device is lost.
+    pub fn tune(
+        &mut self,
+        spec: &mut Spec,
+        data: &Dataset,
+        backend: &mut dyn Backend,
+    ) -> Result<Option<String>> {
+        let found = backend.tune(&self.convolutions(), self.memory())?;
+        let Some(Tuned { tilings, mut note }) = found else {
+            return Ok(None);
+        };
+        let tuned = Spec {
+            tilings,
+            ..spec.clone()
+        };
+        // More splits of a gradient need more memory.
+        let fitting = Prepared::new(&tuned, data, backend.limits()).and_then(|prepared| {
+            prepared
+                .check_memory(&tuned, data, backend)
+                .map(|()| prepared)
+        });
+        match fitting {
+            Ok(prepared) => (*self, *spec) = (prepared, tuned),
+            Err(_) => note += "\nwhich needs too much memory: tiles are chosen by the shapes alone",
+        }
+        Ok(Some(note))
     }
 
     /// Bytes that the session will allocate on the device.
