@@ -261,6 +261,7 @@ fn a_step_costs_what_it_should() {
             steps: 1,
             fuse,
             stored,
+            deterministic: false,
         };
         let dump = settings.dump(Limits::NONE).unwrap();
         dump.lines().last().unwrap().to_string()

@@ -48,7 +48,11 @@ fn three_steps(spec: &Spec, backend: Box<dyn Backend>) -> (Vec<f32>, Vec<f32>) {
 #[test]
 fn every_candidate_gives_the_same_numbers_within_rounding() {
     for (name, open) in devices(DType::F32) {
-        for fuse in [true, false] {
+        // A GPU's kernels without anything fused are those of the cases.
+        for fuse in [true, false]
+            .into_iter()
+            .filter(|fuse| *fuse || name == "cpu")
+        {
             let by_shape = spec(None, fuse);
             let (losses, params) = three_steps(&by_shape, open());
             for number in 1..4 {
@@ -57,8 +61,11 @@ fn every_candidate_gives_the_same_numbers_within_rounding() {
                     ..by_shape.clone()
                 };
                 let (tuned_losses, tuned_params) = three_steps(&tuned, open());
-                // Other sums, but of the same terms.
-                assert_ne!(params, tuned_params, "{name}, candidate {number}");
+                // Fused, there are other sums, but of the same terms.
+                assert!(
+                    params != tuned_params || !fuse,
+                    "{name}, {number}: the same bits"
+                );
                 let largest = params.iter().fold(0.0_f32, |m, p| m.max(p.abs()));
                 let pairs = losses.iter().zip(&tuned_losses);
                 for (a, b) in pairs {
