@@ -1,15 +1,15 @@
 //! The graph and the plans of a session, before anything is allocated.
 use super::micro;
 use super::pass::{Optimizer, Pass, Source, accumulate, evaluate, train, update};
-use crate::backend::{Backend, Tuned, memory_needed};
+use crate::backend::memory_needed;
 use crate::data::{Dataset, Images};
-use crate::graph::{DType, Graph, TensorDesc, TensorId, fuse, retile};
+use crate::graph::{DType, Graph, TensorId, fuse, retile};
 use crate::model::Arch;
-use crate::ops::{Convolution, RECORD_CAPACITY, Tilings};
+use crate::ops::{RECORD_CAPACITY, Tilings};
 use crate::plan::{Limits, Plan, plan};
 use anyhow::{Result, ensure};
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 /// What a session is to do.
 #[derive(Clone, Debug)]
@@ -172,38 +172,6 @@ impl Prepared {
         })
     }
 
-    /// Times the convolutions on the device and takes the fastest tilings, which go into `spec`. Returns a
-    /// word for the user where there was something to do.
-    ///
-    /// # Errors
-    /// When the device is lost.
-    pub fn tune(
-        &mut self,
-        spec: &mut Spec,
-        data: &Dataset,
-        backend: &mut dyn Backend,
-    ) -> Result<Option<String>> {
-        let found = backend.tune(&self.convolutions(), self.memory())?;
-        let Some(Tuned { tilings, mut note }) = found else {
-            return Ok(None);
-        };
-        let tuned = Spec {
-            tilings,
-            ..spec.clone()
-        };
-        // More splits of a gradient need more memory.
-        let fitting = Prepared::new(&tuned, data, backend.limits()).and_then(|prepared| {
-            prepared
-                .check_memory(&tuned, data, backend)
-                .map(|()| prepared)
-        });
-        match fitting {
-            Ok(prepared) => (*self, *spec) = (prepared, tuned),
-            Err(_) => note += "\nwhich needs too much memory: tiles are chosen by the shapes alone",
-        }
-        Ok(Some(note))
-    }
-
     /// Bytes that the session will allocate on the device.
     pub fn memory(&self) -> u64 {
         memory_needed(self.plans())
@@ -235,7 +203,7 @@ impl Prepared {
     }
 
     /// The passes over a full batch, in order.
-    fn passes(&self, part: Part) -> Vec<&Step> {
+    pub(super) fn passes(&self, part: Part) -> Vec<&Step> {
         let of_part = self.batches.iter().filter(|(p, _)| *p == part);
         let Some(&(_, full)) = of_part.max_by_key(|(_, batch)| *batch) else {
             return Vec::new();
@@ -247,31 +215,6 @@ impl Prepared {
         };
         let sizes = micro::sizes(full, self.micro_batch);
         sizes.iter().filter_map(pass).collect()
-    }
-
-    /// The different convolutions of a full batch's training step, those first on which it spends most
-    /// operations.
-    pub fn convolutions(&self) -> Vec<Convolution> {
-        let mut all: BTreeMap<String, (u64, Convolution)> = BTreeMap::new();
-        for step in self.passes(Part::Train) {
-            let nodes = &self.graph.nodes()[step.pass.nodes.clone()];
-            for node in self.graph.live(nodes, &[step.pass.network.logits]) {
-                let descs = |ts: &[TensorId]| -> Vec<TensorDesc> {
-                    ts.iter().map(|&t| self.graph.desc(t)).collect()
-                };
-                let (op, inputs) = (node.op.clone(), descs(&node.inputs));
-                let flops = op.def().flops(&inputs, &descs(&node.outputs));
-                let convolution = Convolution { op, inputs };
-                if let Some(key) = convolution.key() {
-                    all.entry(key).or_insert((0, convolution)).0 += flops;
-                }
-            }
-        }
-        let mut all: Vec<(u64, Convolution)> = all.into_values().collect();
-        all.sort_by_key(|(flops, _)| Reverse(*flops));
-        all.into_iter()
-            .map(|(_, convolution)| convolution)
-            .collect()
     }
 
     /// The graph that the plans are of.
