@@ -33,17 +33,16 @@ impl Convolution {
     /// A name that two convolutions share if they are the same but for their tilings: the kernel, the
     /// shapes of image and weight, and the window. `None` for an op that is not computed in tiles.
     pub fn key(&self) -> Option<String> {
-        let outputs = self.op.def().infer(&self.inputs).ok()?;
-        let Shader::Conv2d(kernel) = self.op.def().launch(&self.inputs, &outputs).kernel.shader
-        else {
-            return None;
-        };
         let inputs = &self.inputs;
         let (window, x, w) = match &self.op {
             Op::Conv2d(op) => (op.window, inputs[0].shape, inputs[1].shape),
             Op::Conv2dGradInput(op) => (op.window, op.x, inputs[1].shape),
             Op::Conv2dGradWeight(op) => (op.window, inputs[0].shape, op.w),
             _ => return None,
+        };
+        let outputs = self.op.def().infer(inputs).ok()?;
+        let Shader::Conv2d(kernel) = self.op.def().launch(inputs, &outputs).kernel.shader else {
+            return None;
         };
         let (name, stride, pad) = (kernel.name(), window.stride, window.pad);
         Some(format!("{name} {x} {w} stride {stride} pad {pad}"))
