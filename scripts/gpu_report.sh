@@ -40,6 +40,7 @@ real() {
     say verify --device "$device"
     say verify --device "$device" --checked
     say bench --device "$device" --batch-size 256 --steps 20 --profile "$@"
+    say bench --device "$device" --batch-size 256 --steps 20 --deterministic
     say bench --device "$device" --batch-size 64 --steps 20
     say bench --device "$device" --batch-size 256 --steps 20 --checked
 }

@@ -5,6 +5,7 @@ pub use micro_batch::MicroBatch;
 
 use crate::backend::cpu::precision::MatmulPrecision;
 use crate::graph::DType;
+use crate::ops::Tilings;
 use anyhow::{Context, Result, bail, ensure};
 use clap::builder::{BoolishValueParser, TypedValueParser};
 use serde::{Deserialize, Serialize};
@@ -74,6 +75,12 @@ pub struct TrainConfig {
     pub matmul_precision: MatmulPrecision,
     /// What activations and their gradients are stored as.
     pub precision: Precision,
+    /// Whether convolutions are cut by their shapes alone, and not as is fastest on the device.
+    pub deterministic: bool,
+    /// How convolutions are cut that were tuned for the device; it decides the order of sums. A new run that
+    /// has some already is not tuned.
+    #[serde(skip_serializing_if = "Tilings::is_empty")]
+    pub tilings: Tilings,
 }
 
 impl Default for TrainConfig {
@@ -98,6 +105,8 @@ impl Default for TrainConfig {
             fuse: true,
             matmul_precision: MatmulPrecision::Highest,
             precision: Precision::F32,
+            deterministic: false,
+            tilings: Tilings::default(),
         }
     }
 }
@@ -173,6 +182,18 @@ pub struct Overrides {
     /// has shader-f16 [default: f32].
     #[arg(long, env = "RESNET_PRECISION", value_enum)]
     pub precision: Option<Precision>,
+    /// Takes the kernels that the shapes alone decide instead of timing them on a GPU first, so that the
+    /// results do not depend on what was fastest there.
+    #[arg(
+        long,
+        env = "RESNET_DETERMINISTIC", value_parser = BoolishValueParser::new(),
+        num_args = 0,
+        default_missing_value = "true"
+    )]
+    pub deterministic: Option<bool>,
+    /// What an earlier run was tuned to, in its file.
+    #[arg(skip)]
+    pub tilings: Option<Tilings>,
 }
 
 /// `--no-shuffle` and `--no-fuse` say the opposite of the settings they stand for.
@@ -181,7 +202,7 @@ fn negated() -> impl TypedValueParser<Value = bool> {
 }
 
 /// Every key of a file, in the order of [`TrainConfig`].
-const KEYS: [&str; 18] = [
+const KEYS: [&str; 20] = [
     "epochs",
     "lr",
     "batch_size",
@@ -200,6 +221,8 @@ const KEYS: [&str; 18] = [
     "fuse",
     "matmul_precision",
     "precision",
+    "deterministic",
+    "tilings",
 ];
 
 /// The settings of a new run: defaults, then `file`, then `flags` (into which the environment went).
@@ -213,6 +236,9 @@ pub fn resolve(file: Option<&Path>, flags: &Overrides) -> Result<TrainConfig> {
     }
     flags.apply(&mut config);
     config.check()?;
+    if config.deterministic {
+        config.tilings = Tilings::default();
+    }
     Ok(config)
 }
 
@@ -256,6 +282,8 @@ impl Overrides {
         set(&mut config.fuse, &self.fuse);
         set(&mut config.matmul_precision, &self.matmul_precision);
         set(&mut config.precision, &self.precision);
+        set(&mut config.deterministic, &self.deterministic);
+        set(&mut config.tilings, &self.tilings);
         config.data = self.data.clone().or(config.data.take());
         config.out = self.out.clone().or(config.out.take());
         config.limit_batches = self.limit_batches.or(config.limit_batches);

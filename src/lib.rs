@@ -14,7 +14,7 @@
 //!    what WebGPU guarantees everywhere.
 //! 4. `wgpu` is named only in `backend::gpu`.
 //! 5. Files are touched only by `config`, `data`, `train::{checkpoint, folder}`, `verify`, `report` and the
-//!    cache of compiled kernels, `backend::gpu`, and written only through `files`.
+//!    caches of compiled kernels and of tilings, `backend::gpu`, and written only through `files`.
 //! 6. The gradient of BatchNorm is complete: the path through mean and variance is in it.
 //! 7. Every op has a CPU kernel, a GPU kernel, a golden from PyTorch, a finite-difference check away
 //!    from kinks, and a CPU-against-GPU check.

@@ -58,9 +58,9 @@ fn the_profile_and_the_trace_hold_every_dispatch() {
 #[test]
 fn a_step_in_micro_batches_is_measured_whole() {
     let mut command = Command::cargo_bin("resnet").unwrap();
-    let args =
-        "bench --device cpu --image-size 28 --batch-size 5 --micro-batch 2 --steps 1 --profile";
+    let args = "bench --device cpu --deterministic --image-size 28 --batch-size 5 --micro-batch 2 --steps 1 --profile";
     let report = json(command.args(args.split(' ')));
+    assert!(report["tuning"].is_null());
     let dispatches = report["plan"]["dispatches"].as_u64().unwrap();
     let calls = |op: &str| -> u64 {
         let rows = report["profile"].as_array().unwrap().iter();

@@ -74,6 +74,7 @@ pub fn cases() -> Vec<Case> {
             cases.extend([
                 forward_in(tile, &name, dims, [true; 3]),
                 grad_input_in(tile, &name, dims, true, Mask::Activation),
+                grad_weight_in(tile, &name, dims),
             ]);
         }
     }
@@ -152,6 +153,10 @@ fn grad_input_in(tile: Tile, shape: &str, dims: Dims, add: bool, mask: Mask) -> 
 }
 
 fn grad_weight(shape: &str, dims: Dims) -> Case {
+    grad_weight_in(Tile::SQUARE, shape, dims)
+}
+
+fn grad_weight_in(tile: Tile, shape: &str, dims: Dims) -> Case {
     plain(&format!("conv grad_weight, {shape}: activate"), |c| {
         let inputs = [
             c.uniform("x", dims.x, -1.0, 1.0),
@@ -160,6 +165,7 @@ fn grad_weight(shape: &str, dims: Dims) -> Case {
         ];
         let op = Conv2dGradWeight {
             activate: true,
+            tile,
             ..Conv2dGradWeight::new(dims.window, Shape(dims.x), Shape(dims.w()))
         };
         c.g.push(op, &inputs)?;

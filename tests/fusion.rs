@@ -5,7 +5,7 @@ use resnet::backend::{Backend, cpu::Cpu, gpu::Options};
 use resnet::bench::Settings;
 use resnet::graph::{DType, Graph, TensorId, fuse};
 use resnet::model::{Arch, Block, Param, Role, Stage, initialise};
-use resnet::ops::resize_taps;
+use resnet::ops::{Tilings, resize_taps};
 use resnet::plan::{Limits, plan};
 use resnet::train::{Optimizer, Pass, Source, evaluate, train};
 use std::collections::BTreeMap;
@@ -90,7 +90,7 @@ fn run(network: Network, keep: &Values, steps: usize, fused: bool, open: Open) -
     let kept: Vec<TensorId> = keep.values().copied().collect();
     let mut nodes = pass.nodes.clone();
     if fused {
-        nodes = fuse(&mut g, nodes, &kept).unwrap();
+        nodes = fuse(&mut g, nodes, &kept, &Tilings::default()).unwrap();
     }
     let mut backend = open();
     let plan = plan(&g, nodes, &kept, backend.limits()).unwrap();
@@ -261,6 +261,7 @@ fn a_step_costs_what_it_should() {
             steps: 1,
             fuse,
             stored,
+            deterministic: false,
         };
         let dump = settings.dump(Limits::NONE).unwrap();
         dump.lines().last().unwrap().to_string()

@@ -22,4 +22,5 @@ mod precision;
 mod resize;
 mod shaders;
 mod training;
+mod tuning;
 mod values;

@@ -8,7 +8,7 @@ use resnet::config::MicroBatch;
 use resnet::data::Dataset;
 use resnet::graph::{DType, Graph, TensorId};
 use resnet::model::{Arch, initialise};
-use resnet::ops::resize_taps;
+use resnet::ops::{Tilings, resize_taps};
 use resnet::plan::{Limits, Plan, plan};
 use resnet::train::{Optimizer, Part, Prepared, Session, Source, Spec, micro_batch, passes, train};
 use std::collections::BTreeMap;
@@ -50,6 +50,7 @@ pub fn spec(micro_batch: Option<usize>, fuse: bool) -> Spec {
         optimizer: Some(OPTIMIZER),
         fuse,
         stored: DType::F32,
+        tilings: Tilings::default(),
     }
 }
 

@@ -9,7 +9,7 @@ use naga::{AddressSpace, EntryPoint, Module, ShaderStage};
 use resnet::data;
 use resnet::graph::DType;
 use resnet::model::Arch;
-use resnet::ops::{Kernel, Shader};
+use resnet::ops::{Kernel, Shader, Tilings};
 use resnet::plan::{Limits, Plan, descs};
 use resnet::train::{Optimizer, Part, Prepared, Spec};
 use std::collections::HashSet;
@@ -244,6 +244,7 @@ fn steps() -> Vec<Plan> {
             }),
             fuse,
             stored,
+            tilings: Tilings::default(),
         };
         let prepared = Prepared::new(&spec, &data, Limits::NONE).unwrap();
         let both = [Part::Train, Part::Test].map(|part| prepared.plan(part).unwrap().clone());

@@ -8,6 +8,7 @@ use resnet::config::TrainConfig;
 use resnet::data::{self, Dataset};
 use resnet::graph::{DType, Graph, Shape, TensorDesc};
 use resnet::model::{self, Arch, Mode, Stage, initialise};
+use resnet::ops::Tilings;
 use resnet::plan::Limits;
 use resnet::report::{Console, Progress};
 use resnet::train::checkpoint::{self, WeightsInfo};
@@ -61,6 +62,7 @@ fn spec(momentum: f32) -> Spec {
         }),
         fuse: true,
         stored: DType::F32,
+        tilings: Tilings::default(),
     }
 }
 

@@ -10,6 +10,7 @@ pub use error::{DeviceError, Failure};
 pub use select::{Choice, open};
 
 use crate::graph::TensorId;
+use crate::ops::{Convolution, Tilings};
 use crate::plan::{Limits, Plan};
 use anyhow::Result;
 use std::collections::BTreeMap;
@@ -17,6 +18,15 @@ use std::collections::BTreeMap;
 /// Names a plan that a backend holds ready.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct PlanId(pub(crate) usize);
+
+/// What tuning came to.
+#[derive(Clone, Debug)]
+pub struct Tuned {
+    /// The tilings of the convolutions; none where they could not be timed.
+    pub tilings: Tilings,
+    /// What was done, for people.
+    pub note: String,
+}
 
 /// A device that runs plans of one graph.
 ///
@@ -71,6 +81,16 @@ pub trait Backend {
     /// # Errors
     /// When the device has no clock or is lost.
     fn profile(&mut self, plan: PlanId) -> Result<Vec<f64>>;
+
+    /// Finds the fastest tilings of these convolutions, those first that matter most: about a second of
+    /// timing, in buffers of at most `room` bytes that are given back. Before any plan is compiled. `None` where
+    /// there is nothing to find, as on the CPU.
+    ///
+    /// # Errors
+    /// When the device is lost.
+    fn tune(&mut self, _convolutions: &[Convolution], _room: u64) -> Result<Option<Tuned>> {
+        Ok(None)
+    }
 
     /// Overwrites an input or a state of a compiled plan; runs that were queued before see the old bytes.
     ///

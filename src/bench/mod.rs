@@ -8,7 +8,7 @@ use crate::config::MicroBatch;
 use crate::data::{Dataset, Images};
 use crate::graph::DType;
 use crate::model::{Arch, initialise};
-use crate::ops::Shader;
+use crate::ops::{Shader, Tilings};
 use crate::plan::{Dispatch, Limits, Plan, Roofline, descs};
 use crate::train::{Optimizer, Part, Prepared, Session, Spec, micro_batch, passes};
 use anyhow::{Context, Result};
@@ -33,6 +33,8 @@ pub struct Settings {
     pub fuse: bool,
     /// What activations and their gradients are stored as, f32 or f16.
     pub stored: DType,
+    /// Whether convolutions are cut by their shapes alone, and not tuned first.
+    pub deterministic: bool,
 }
 
 /// What was measured.
@@ -48,6 +50,8 @@ pub struct Report {
     pub infer: Rate,
     /// The most memory that was in use: the process's on the CPU, the device's buffers on a GPU.
     pub peak_memory_bytes: u64,
+    /// What was tuned, where the device is one to tune.
+    pub tuning: Option<String>,
     /// The plan of a training step.
     pub plan: Totals,
     /// The kernels of a training step, where they were to be timed.
@@ -170,6 +174,7 @@ impl Settings {
             }),
             fuse: self.fuse,
             stored: self.stored,
+            tilings: Tilings::default(),
         }
     }
 
@@ -219,15 +224,19 @@ fn shaders(plan: &Plan) -> impl Iterator<Item = Shader> {
 /// When the memory is too small, the device fails, or it has no clock for its kernels.
 pub fn measure(
     settings: &Settings,
-    backend: Box<dyn Backend>,
+    mut backend: Box<dyn Backend>,
     started: Instant,
     timed: bool,
     roofline: Option<Roofline>,
 ) -> Result<Report> {
     let settings = &settings.decided(backend.as_ref())?;
-    let (spec, data) = (settings.spec(), settings.data());
-    let prepared = Prepared::new(&spec, &data, backend.limits())?;
+    let (mut spec, data) = (settings.spec(), settings.data());
+    let mut prepared = Prepared::new(&spec, &data, backend.limits())?;
     prepared.check_memory(&spec, &data, backend.as_ref())?;
+    let tuning = match settings.deterministic {
+        true => None,
+        false => prepared.tune(&mut spec, &data, backend.as_mut())?,
+    };
     let runs = prepared.runs(Part::Train);
     let training: Vec<Dispatch> = runs.iter().flat_map(|run| run.dispatches.clone()).collect();
     let memory = runs.iter().map(|run| run.memory_bytes()).max();
@@ -263,6 +272,7 @@ pub fn measure(
         train,
         infer,
         peak_memory_bytes: peak,
+        tuning,
         plan,
         profile,
         trace,

@@ -52,6 +52,9 @@ pub struct Args {
     /// What activations and their gradients are stored as.
     #[arg(long, value_enum, default_value = "f32")]
     precision: Precision,
+    /// Takes the kernels that the shapes alone decide instead of timing them on a GPU first.
+    #[arg(long)]
+    deterministic: bool,
     /// Times every kernel of a training step too.
     #[arg(long)]
     profile: bool,
@@ -155,6 +158,7 @@ fn settings(args: &Args) -> Result<Settings> {
         steps: args.steps,
         fuse: !args.no_fuse,
         stored: args.precision.stored(),
+        deterministic: args.deterministic,
     })
 }
 
@@ -187,6 +191,9 @@ fn dump_wgsl(settings: &Settings, folder: &Path) -> Result<()> {
 
 fn print(out: &mut impl Write, report: &Report, steps: usize) -> Result<()> {
     writeln!(out, "device     {}", report.device)?;
+    for line in report.tuning.iter().flat_map(|note| note.lines()) {
+        writeln!(out, "tuning     {line}")?;
+    }
     writeln!(
         out,
         "first step {:.2} s after the start",

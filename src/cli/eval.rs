@@ -114,6 +114,7 @@ pub fn run(args: Args) -> Result<()> {
         optimizer: None,
         fuse: config.fuse && !args.no_fuse,
         stored: config.precision.stored(),
+        tilings: config.tilings.clone(),
     };
     let prepared = Prepared::new(&spec, &data, backend.limits())?;
     prepared.check_memory(&spec, &data, backend.as_ref())?;

@@ -55,7 +55,7 @@ pub fn run(args: Args) -> Result<Status> {
     for note in &data.notes {
         eprintln!("{note}");
     }
-    let backend = args.hardware.open(
+    let mut backend = args.hardware.open(
         &config.device.parse()?,
         config.matmul_precision,
         config.precision,
@@ -63,7 +63,7 @@ pub fn run(args: Args) -> Result<Status> {
     let mut spec = spec(&config, &data);
     spec.micro_batch = micro_batch(config.micro_batch, &spec, &data, backend.as_ref())?;
     config.micro_batch = spec.micro_batch.map(MicroBatch::Examples);
-    let prepared = Prepared::new(&spec, &data, backend.limits())?;
+    let mut prepared = Prepared::new(&spec, &data, backend.limits())?;
     eprintln!(
         "{}: {} planned on {}",
         data.name,
@@ -77,6 +77,12 @@ pub fn run(args: Args) -> Result<Status> {
         );
     }
     prepared.check_memory(&spec, &data, backend.as_ref())?;
+    // A run that goes on, or begins with the tilings of another, has its own.
+    if args.resume.is_none() && !config.deterministic && config.tilings.is_empty() {
+        let note = prepared.tune(&mut spec, &data, backend.as_mut())?;
+        note.iter().for_each(|note| eprintln!("{note}"));
+        config.tilings = spec.tilings.clone();
+    }
     let mut session = Session::open(prepared, &data, backend)?;
 
     let interrupted = stop_on_signal()?;
@@ -133,6 +139,7 @@ fn spec(config: &TrainConfig, data: &Dataset) -> Spec {
         }),
         fuse: config.fuse,
         stored: config.precision.stored(),
+        tilings: config.tilings.clone(),
     }
 }
 

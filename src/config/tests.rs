@@ -7,6 +7,16 @@ fn file(text: &str) -> tempfile::NamedTempFile {
     file
 }
 
+fn tilings() -> Tilings {
+    Tilings(
+        [(
+            "conv2d.forward 1×2×3×4".to_string(),
+            "128x64 by 7".parse().unwrap(),
+        )]
+        .into(),
+    )
+}
+
 #[test]
 fn the_chapters_file_says_the_defaults() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs/d2l.toml");
@@ -24,6 +34,7 @@ fn every_key_is_known_to_files() {
         limit_batches: Some(1),
         micro_batch: Some(MicroBatch::Auto),
         save_every: Some(1),
+        tilings: tilings(),
         ..TrainConfig::default()
     });
     let mut keys: Vec<String> = all.unwrap().keys().cloned().collect();
@@ -105,4 +116,31 @@ fn a_micro_batch_is_a_number_or_auto() {
         let written = toml::to_string(&config).unwrap();
         assert!(written.contains(text), "{written}");
     }
+}
+
+#[test]
+fn a_runs_tilings_are_written_and_read_and_yield_to_deterministic() {
+    let tuned = TrainConfig {
+        tilings: tilings(),
+        ..TrainConfig::default()
+    };
+    let text = toml::to_string(&tuned).unwrap();
+    assert_eq!(toml::from_str::<TrainConfig>(&text).unwrap(), tuned);
+    let file = file(&text);
+    let run = resolve(Some(file.path()), &Overrides::default()).unwrap();
+    assert_eq!(run, tuned);
+    let deterministic = Overrides {
+        deterministic: Some(true),
+        ..Overrides::default()
+    };
+    let by_shape = resolve(Some(file.path()), &deterministic).unwrap();
+    assert!(by_shape.tilings.is_empty());
+    // What a run was tuned to is part of its bits.
+    assert!(deterministic.resume(run.clone()).is_err());
+    assert_eq!(Overrides::default().resume(run).unwrap(), tuned);
+    let wrong = text.replace("128x64", "100x64");
+    let error = toml::from_str::<TrainConfig>(&wrong)
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("none of 128x128"), "{error}");
 }

@@ -5,7 +5,7 @@ mod fuse;
 mod tensor;
 
 pub use autodiff::{Gradients, backward};
-pub use fuse::fuse;
+pub use fuse::{fuse, retile};
 pub use tensor::{DType, Shape, TensorDesc};
 
 use crate::ops::Op;

@@ -7,6 +7,7 @@ mod pass;
 mod prepared;
 mod run;
 mod session;
+mod tune;
 
 pub use memory::micro_batch;
 pub use micro::passes;

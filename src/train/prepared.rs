@@ -3,9 +3,9 @@ use super::micro;
 use super::pass::{Optimizer, Pass, Source, accumulate, evaluate, train, update};
 use crate::backend::memory_needed;
 use crate::data::{Dataset, Images};
-use crate::graph::{DType, Graph, TensorId, fuse};
+use crate::graph::{DType, Graph, TensorId, fuse, retile};
 use crate::model::Arch;
-use crate::ops::RECORD_CAPACITY;
+use crate::ops::{RECORD_CAPACITY, Tilings};
 use crate::plan::{Limits, Plan, plan};
 use anyhow::{Result, ensure};
 use std::cmp::Reverse;
@@ -31,6 +31,8 @@ pub struct Spec {
     pub fuse: bool,
     /// What activations and their gradients are stored as, f32 or f16.
     pub stored: DType,
+    /// How convolutions are cut that were tuned; the others are cut by their shapes.
+    pub tilings: Tilings,
 }
 
 /// Which half of the data set a step takes its examples from.
@@ -79,6 +81,7 @@ impl Prepared {
             optimizer,
             fuse: fused,
             stored,
+            tilings,
         } = spec;
         let mut graph = Graph::default();
         let mut passes: Vec<(Part, Pass)> = Vec::new();
@@ -142,14 +145,14 @@ impl Prepared {
             }
             _ => None,
         };
-        if *fused {
-            for (_, pass) in &mut passes {
-                pass.nodes = fuse(&mut graph, pass.nodes.clone(), &[pass.network.logits])?;
-            }
-            // Only now are the sums of the gradients packed, which the update reads.
-            for nodes in update.iter_mut() {
-                *nodes = fuse(&mut graph, nodes.clone(), &[])?;
-            }
+        let rewrite = if *fused { fuse } else { retile };
+        for (_, pass) in &mut passes {
+            let keep = [pass.network.logits];
+            pass.nodes = rewrite(&mut graph, pass.nodes.clone(), &keep, tilings)?;
+        }
+        // Only now are the sums of the gradients packed, which the update reads.
+        for nodes in update.iter_mut() {
+            *nodes = rewrite(&mut graph, nodes.clone(), &[], tilings)?;
         }
         let update = update.map(|nodes| plan(&graph, nodes, &[], limits));
         let step = |(part, pass): (Part, Pass)| -> Result<Step> {
@@ -192,19 +195,26 @@ impl Prepared {
 
     /// The plans that a full batch runs, in order.
     pub fn runs(&self, part: Part) -> Vec<&Plan> {
+        let passes = self.passes(part);
+        let updated = part == Part::Train && passes.len() > 1;
+        let update = self.update.iter().filter(|_| updated);
+        let plans = passes.into_iter().map(|step| &step.plan);
+        plans.chain(update).collect()
+    }
+
+    /// The passes over a full batch, in order.
+    pub(super) fn passes(&self, part: Part) -> Vec<&Step> {
         let of_part = self.batches.iter().filter(|(p, _)| *p == part);
         let Some(&(_, full)) = of_part.max_by_key(|(_, batch)| *batch) else {
             return Vec::new();
         };
-        let sizes = micro::sizes(full, self.micro_batch);
         let pass = |&batch: &usize| {
             let of = if part == Part::Train { full } else { batch };
             let is = |s: &&Step| s.part == part && (s.pass.batch, s.pass.of) == (batch, of);
-            self.steps.iter().find(is).map(|step| &step.plan)
+            self.steps.iter().find(is)
         };
-        let updated = part == Part::Train && sizes.len() > 1;
-        let update = self.update.iter().filter(|_| updated);
-        sizes.iter().filter_map(pass).chain(update).collect()
+        let sizes = micro::sizes(full, self.micro_batch);
+        sizes.iter().filter_map(pass).collect()
     }
 
     /// The graph that the plans are of.

@@ -2,6 +2,7 @@
 use super::{golden::Array, layout::Layout};
 use crate::backend::Backend;
 use crate::graph::{self, DType, Graph, Kind, Shape, TensorId};
+use crate::ops::Tilings;
 use crate::plan;
 use anyhow::Result;
 use std::{collections::BTreeMap, ops::Range};
@@ -106,7 +107,7 @@ pub fn play(
         let keep: Vec<TensorId> = reads.map(|read| read.tensor).collect();
         let mut nodes = stage.nodes.clone();
         if fuse {
-            nodes = graph::fuse(g, nodes, &keep)?;
+            nodes = graph::fuse(g, nodes, &keep, &Tilings::default())?;
         }
         let plan = plan::plan(g, nodes, &keep, backend.limits())?;
         let on_device = plan.clone();

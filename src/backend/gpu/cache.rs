@@ -74,9 +74,13 @@ fn path(adapter: &AdapterReport) -> Option<Result<PathBuf>> {
     let driver = adapter
         .driver
         .replace(|c: char| !c.is_ascii_alphanumeric(), "_");
-    let base = etcetera::choose_base_strategy().context("looking for the cache folder");
-    let folder = base.map(|base| base.cache_dir().join("resnet").join("pipelines"));
-    Some(folder.map(|folder| folder.join(format!("{key}_{driver}"))))
+    Some(folder("pipelines").map(|folder| folder.join(format!("{key}_{driver}"))))
+}
+
+/// A folder of ours in the user's cache folder, which need not exist yet.
+pub fn folder(name: &str) -> Result<PathBuf> {
+    let base = etcetera::choose_base_strategy().context("looking for the cache folder")?;
+    Ok(base.cache_dir().join("resnet").join(name))
 }
 
 /// What `save` wrote; `None` where there is no file yet.

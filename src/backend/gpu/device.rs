@@ -24,9 +24,21 @@ pub struct Options {
     pub portable: bool,
     /// Lets the device fail, to see what becomes of it.
     pub fault: Option<Fault>,
+    /// Where convolutions are tuned.
+    pub tune: Tune,
 }
 
-/// A failure after a number of runs of plans.
+/// Where convolutions are timed to find their fastest tilings, if a command asks for it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Tune {
+    /// On real GPUs. What was found is kept in a file.
+    #[default]
+    Auto,
+    /// On software adapters too. Nothing is kept, and no file read.
+    Always,
+}
+
+/// A failure after a number of runs of plans, those that are profiled among them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Fault {
     /// Runs that still succeed.

@@ -7,13 +7,15 @@ mod device;
 mod pipelines;
 mod profile;
 mod submits;
+mod tune;
 
 pub use adapter::{AdapterReport, adapters};
-pub use device::{Fault, Options};
+pub use device::{Fault, Options, Tune};
 
 use super::cpu::host;
-use super::{Assignment, Backend, PlanId};
+use super::{Assignment, Backend, PlanId, Tuned};
 use crate::graph::TensorId;
+use crate::ops::Convolution;
 use crate::plan::{Binding, Kept, Limits, Part, Place, Plan};
 use anyhow::{Context, Result, ensure};
 use cache::Cache;
@@ -40,6 +42,8 @@ pub struct Gpu {
     queued: VecDeque<wgpu::SubmissionIndex>,
     max_binding: usize,
     fault: Option<Fault>,
+    tune: Tune,
+    identity: tune::Identity,
 }
 
 impl Gpu {
@@ -55,6 +59,8 @@ impl Gpu {
         Ok(Gpu {
             max_binding: options.max_binding.unwrap_or(offered).min(offered),
             fault: options.fault,
+            tune: options.tune,
+            identity: tune::Identity::of(adapter),
             pipelines: Pipelines::new(options.checked, cache),
             device,
             owned: HashMap::new(),
@@ -115,6 +121,32 @@ impl Gpu {
             last = Some(self.device.queue.submit([encoder.finish()]));
         }
         last
+    }
+
+    /// Fails if it is time for the fault that was asked for.
+    fn count_run(&mut self) {
+        if let Some(fault) = &mut self.fault {
+            match fault.after.checked_sub(1) {
+                Some(after) => fault.after = after,
+                None => self.device.fail(fault.failure),
+            }
+        }
+    }
+
+    /// Whether it can time its kernels.
+    fn has_timestamps(&self) -> bool {
+        let features = self.device.wgpu.features();
+        features.contains(wgpu::Features::TIMESTAMP_QUERY)
+    }
+
+    /// Gives back all buffers and plans; compiled kernels stay.
+    fn forget(&mut self) -> Result<()> {
+        self.wait()?;
+        self.plans.clear();
+        self.owned.clear();
+        self.parts.clear();
+        self.pool.clear();
+        Ok(())
     }
 
     /// Runs a plan alone and takes its time, by which its submits are cut.
@@ -216,12 +248,7 @@ impl Backend for Gpu {
     }
 
     fn run(&mut self, id: PlanId) -> Result<()> {
-        if let Some(fault) = &mut self.fault {
-            match fault.after.checked_sub(1) {
-                Some(after) => fault.after = after,
-                None => self.device.fail(fault.failure),
-            }
-        }
+        self.count_run();
         if self.plans[id.0].submits.is_timed() {
             return self.run_timed(id);
         }
@@ -234,8 +261,13 @@ impl Backend for Gpu {
     }
 
     fn profile(&mut self, id: PlanId) -> Result<Vec<f64>> {
+        self.count_run();
         self.wait()?;
         profile::run(&self.device, &self.plans[id.0])
+    }
+
+    fn tune(&mut self, convolutions: &[Convolution], room: u64) -> Result<Option<Tuned>> {
+        tune::tune(self, convolutions, room)
     }
 
     fn write(&mut self, tensor: TensorId, bytes: &[u8]) -> Result<()> {

@@ -4,32 +4,36 @@
 //!
 //! Every rule is local and careful: a value that is kept, or read by a node that the rule does not
 //! know, is made as before. The rules are in the order in which they build on each other:
-//! `batch_norm` and `stem` on the way forward, `backward`, then `head`, then `optimizer`.
+//! `batch_norm` and `stem` on the way forward, `backward`, then `head`, then `optimizer`. Before the last,
+//! `tile` cuts the convolutions as they were found to be fastest.
 mod backward;
 mod batch_norm;
 mod head;
 mod optimizer;
 mod stem;
+mod tile;
 
 use super::{Graph, Node, TensorId};
-use crate::ops::Op;
+use crate::ops::{Op, Tilings};
 use anyhow::Result;
 use std::{collections::HashSet, ops::Range};
 
 /// Appends nodes that do what `nodes` do, and returns their range. Every value in `keep` and every
-/// state is made by both; other values of the fused nodes may be missing or new.
+/// state is made by both; other values of the fused nodes may be missing or new. Convolutions are cut by
+/// their shapes but where `tilings` has them.
 ///
 /// Parameters that one node updates are packed into one tensor, so that no plan of theirs may have
 /// been compiled before.
 ///
 /// # Errors
 /// Never for nodes that fit each other.
-pub fn fuse(g: &mut Graph, nodes: Range<usize>, keep: &[TensorId]) -> Result<Range<usize>> {
-    let mut rewrite = Rewrite {
-        nodes: g.nodes()[nodes].to_vec(),
-        kept: keep.iter().copied().collect(),
-        g,
-    };
+pub fn fuse(
+    g: &mut Graph,
+    nodes: Range<usize>,
+    keep: &[TensorId],
+    tilings: &Tilings,
+) -> Result<Range<usize>> {
+    let mut rewrite = Rewrite::new(g, nodes, keep);
     rewrite.drop_dead();
     batch_norm::leave_out_biases(&mut rewrite)?;
     stem::pool(&mut rewrite)?;
@@ -41,9 +45,29 @@ pub fn fuse(g: &mut Graph, nodes: Range<usize>, keep: &[TensorId]) -> Result<Ran
     rewrite.drop_dead();
     backward::share_sums(&mut rewrite);
     rewrite.drop_dead();
+    tile::cut(&mut rewrite, tilings)?;
     optimizer::bucket(&mut rewrite)?;
     optimizer::fill(&mut rewrite)?;
     rewrite.drop_dead();
+    let nodes = rewrite.nodes;
+    Ok(g.append(nodes))
+}
+
+/// The same for nodes that stay as they are but for their `tilings`.
+///
+/// # Errors
+/// Never for nodes that fit each other.
+pub fn retile(
+    g: &mut Graph,
+    nodes: Range<usize>,
+    keep: &[TensorId],
+    tilings: &Tilings,
+) -> Result<Range<usize>> {
+    if tilings.is_empty() {
+        return Ok(nodes);
+    }
+    let mut rewrite = Rewrite::new(g, nodes, keep);
+    tile::cut(&mut rewrite, tilings)?;
     let nodes = rewrite.nodes;
     Ok(g.append(nodes))
 }
@@ -55,7 +79,15 @@ struct Rewrite<'g> {
     kept: HashSet<TensorId>,
 }
 
-impl Rewrite<'_> {
+impl<'g> Rewrite<'g> {
+    fn new(g: &'g mut Graph, nodes: Range<usize>, keep: &[TensorId]) -> Rewrite<'g> {
+        Rewrite {
+            nodes: g.nodes()[nodes].to_vec(),
+            kept: keep.iter().copied().collect(),
+            g,
+        }
+    }
+
     /// Position of the node that makes a value.
     fn maker(&self, t: TensorId) -> Option<usize> {
         self.nodes.iter().position(|node| node.outputs.contains(&t))

@@ -16,6 +16,8 @@ pub struct Conv2dGradWeight {
     pub w: Shape,
     /// Images whose products are summed in one partial gradient.
     pub images_per_split: usize,
+    /// What a workgroup of a GPU computes of the weight's rows `k_h·k_w·c_in` × `c_out`.
+    pub tile: Tile,
     /// Whether the convolution saw `max(x·scale + shift, 0)`, as in [`super::Conv2d`].
     pub activate: bool,
 }
@@ -24,14 +26,21 @@ impl Conv2dGradWeight {
     /// Chooses the split so that tiles × splits fill a GPU; it depends on the shapes alone, and so
     /// the order of summation does too.
     pub fn new(window: Window, x: Shape, w: Shape) -> Conv2dGradWeight {
-        let splits = (WORKGROUPS / tiles(w)).clamp(1, x.n());
+        let tile = Tile::SQUARE;
         Conv2dGradWeight {
             window,
             w,
-            images_per_split: x.n().div_ceil(splits),
+            images_per_split: images_per_split(tile, w, x.n(), WORKGROUPS),
+            tile,
             activate: false,
         }
     }
+}
+
+/// Images in a split of `n` when there are about so many workgroups.
+pub(super) fn images_per_split(tile: Tile, w: Shape, n: usize, workgroups: usize) -> usize {
+    let splits = (workgroups / tiles(tile, w)).clamp(1, n);
+    n.div_ceil(splits)
 }
 
 impl OpDef for Conv2dGradWeight {
@@ -78,11 +87,11 @@ impl OpDef for Conv2dGradWeight {
             activate: self.activate,
         };
         let shapes = [inputs[0].shape, self.w, inputs[1].shape];
-        let groups = outputs[0].shape.n() * tiles(self.w);
+        let groups = outputs[0].shape.n() * tiles(self.tile, self.w);
         let kernel = ConvKernel {
             pass,
             stored: inputs[0].dtype,
-            tile: Tile::SQUARE,
+            tile: self.tile,
             vec4: self.w.0[2].is_multiple_of(4) && self.w.c().is_multiple_of(4),
         };
         launch(kernel, shapes, self.window, self.images_per_split, groups)
@@ -100,7 +109,6 @@ impl OpDef for Conv2dGradWeight {
 }
 
 /// Workgroups for one weight gradient.
-fn tiles(w: Shape) -> usize {
-    let tile = Tile::SQUARE;
+fn tiles(tile: Tile, w: Shape) -> usize {
     tile.groups(w.rows().div_ceil(tile.rows), w.c())
 }

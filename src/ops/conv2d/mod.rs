@@ -7,12 +7,14 @@ mod grad_input;
 mod grad_weight;
 mod template;
 mod tile;
+mod tiling;
 
 pub use bias::Conv2dGradBias;
 pub use grad_input::{Conv2dGradInput, Mask};
 pub use grad_weight::Conv2dGradWeight;
 pub use template::{ConvKernel, ConvPass};
 pub use tile::Tile;
+pub use tiling::{Convolution, Tiling, Tilings};
 
 use super::{Batched, Launch, Norm, OpDef, Shader, SumPartials, View, ViewMut, Window};
 use crate::backend::cpu::conv::{self, Epilogue, Geometry, Partials};

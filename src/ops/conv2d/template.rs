@@ -94,6 +94,11 @@ impl ConvPass {
 impl ConvKernel {
     /// A name for people and files: the pass, what is fused into it, how it loads, and its tile.
     pub fn label(self) -> String {
+        format!("{}.{}", self.name(), self.tile)
+    }
+
+    /// The same without the tile.
+    pub(super) fn name(self) -> String {
         let flags = match self.pass {
             ConvPass::Forward {
                 bias,
@@ -117,7 +122,7 @@ impl ConvKernel {
         if self.stored != DType::F32 {
             label = format!("{label}.{}", self.stored);
         }
-        format!("{label}.{}x{}", self.tile.rows, self.tile.columns)
+        label
     }
 
     /// The module's WGSL source.

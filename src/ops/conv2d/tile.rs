@@ -1,6 +1,7 @@
-//! The part of a matrix product that one workgroup computes, chosen by the shapes alone: the order of
-//! summation, and so every bit of a result, is the same on all devices of a kind.
+//! The part of a matrix product that one workgroup computes. Unless it was tuned it is chosen by the
+//! shapes alone: the order of summation, and so every bit of a result, is the same on all devices of a kind.
 use super::WORKGROUPS;
+use std::fmt;
 
 /// Rows × columns of the result of one workgroup.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -12,8 +13,8 @@ pub struct Tile {
 }
 
 impl Tile {
-    /// What a weight's gradient is computed in: splitting it fills a GPU, and larger tiles would need
-    /// more splits.
+    /// What a weight's gradient is computed in by the shapes alone: splitting it fills a GPU, and larger
+    /// tiles would need more splits.
     pub const SQUARE: Tile = Tile::new(64, 64);
 
     /// From the one that reads least of its operands to the one that makes the most workgroups.
@@ -57,5 +58,11 @@ impl Tile {
     /// Invocations of a workgroup.
     pub(super) fn invocations(self) -> usize {
         self.rows / self.rows_each() * (self.columns / 8)
+    }
+}
+
+impl fmt::Display for Tile {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "{}x{}", self.rows, self.columns)
     }
 }

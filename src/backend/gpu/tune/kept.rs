@@ -1,0 +1,118 @@
+//! The tilings that were found for an adapter in a file of the user's cache folder. It says what they were
+//! found with: another driver or other kernels make them worthless.
+use crate::backend::gpu::adapter::AdapterReport;
+use crate::backend::gpu::cache;
+use crate::files;
+use crate::ops::Tilings;
+use anyhow::{Context, Result, ensure};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+/// What tilings are good for.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Identity {
+    pub adapter: String,
+    pub backend: String,
+    pub vendor: u32,
+    pub device: u32,
+    pub driver: String,
+    /// The version of this program, and a digest of its kernels.
+    pub program: String,
+}
+
+/// A file of tilings.
+pub struct Kept {
+    pub path: PathBuf,
+    identity: Identity,
+}
+
+/// What is in the file.
+#[derive(Serialize, Deserialize)]
+struct Contents {
+    identity: Identity,
+    tilings: Tilings,
+}
+
+impl Identity {
+    pub fn of(adapter: &AdapterReport) -> Identity {
+        let info = adapter.adapter.get_info();
+        let kernels = Sha256::digest(include_str!("../../../../shaders/conv2d.wgsl"));
+        let [a, b, c, d, ..] = kernels[..] else {
+            unreachable!("a digest has 32 bytes")
+        };
+        let kernels = u32::from_be_bytes([a, b, c, d]);
+        Identity {
+            adapter: adapter.name.clone(),
+            backend: adapter.backend.clone(),
+            vendor: info.vendor,
+            device: info.device,
+            driver: adapter.driver.clone(),
+            program: format!("{} {kernels:08x}", env!("CARGO_PKG_VERSION")),
+        }
+    }
+}
+
+impl Kept {
+    /// The file for an adapter and its driver in the user's cache folder.
+    ///
+    /// # Errors
+    /// When there is no such folder.
+    pub fn open(identity: Identity) -> Result<Kept> {
+        Ok(Kept::within(&cache::folder("tiles")?, identity))
+    }
+
+    /// The same in another folder.
+    pub fn within(folder: &Path, identity: Identity) -> Kept {
+        let Identity {
+            adapter,
+            backend,
+            vendor,
+            device,
+            driver,
+            ..
+        } = &identity;
+        let name = format!("{vendor:04x} {device:04x} {adapter} {backend} {driver}");
+        let name = name.replace(|c: char| !c.is_ascii_alphanumeric(), "_");
+        Kept {
+            path: folder.join(name + ".json"),
+            identity,
+        }
+    }
+
+    /// What [`Self::write`] wrote, nothing where there is no file yet.
+    ///
+    /// # Errors
+    /// When the file is damaged, or of another adapter, driver or version.
+    pub fn read(&self) -> Result<Tilings> {
+        let path = self.path.display();
+        let bytes = match fs::read(&self.path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Tilings::default()),
+            Err(error) => return Err(error).with_context(|| format!("reading {path}")),
+        };
+        let contents: Contents = serde_json::from_slice(&bytes)
+            .with_context(|| format!("{path} is damaged and will be replaced"))?;
+        ensure!(
+            contents.identity == self.identity,
+            "{path} is of another device, driver or version and will be replaced"
+        );
+        Ok(contents.tilings)
+    }
+
+    /// Writes the file anew.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn write(&self, tilings: &Tilings) -> Result<()> {
+        let contents = Contents {
+            identity: self.identity.clone(),
+            tilings: tilings.clone(),
+        };
+        let folder = self.path.parent().context("the file lies in a folder")?;
+        fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))?;
+        files::replace(&self.path, &serde_json::to_vec_pretty(&contents)?)
+    }
+}

@@ -1,0 +1,341 @@
+//! How the work of a convolution can be cut, beside how the shapes alone cut it: data for the tuner that
+//! times it, the fusion that applies it, and the files that keep it.
+use super::{Tile, WORKGROUPS, grad_weight::images_per_split};
+use crate::graph::TensorDesc;
+use crate::ops::{Op, Shader};
+use anyhow::{Context, Result, ensure};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+/// How the work of a convolution, or of one of its gradients, is cut. It decides the order of summation
+/// and nothing else of the result. As text it is `128x64`, or `128x64 by 7` with splits of 7 images.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Tiling {
+    /// What a workgroup computes.
+    pub tile: Tile,
+    /// Images whose products are summed in one partial gradient; of a weight's gradient only.
+    pub images_per_split: Option<usize>,
+}
+
+/// A convolution or one of its gradients, with what is fused into it, and what it reads.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Convolution {
+    /// [`super::Conv2d`], [`super::Conv2dGradInput`] or [`super::Conv2dGradWeight`].
+    pub op: Op,
+    /// Descriptions of its inputs.
+    pub inputs: Vec<TensorDesc>,
+}
+
+impl Convolution {
+    /// A name that two convolutions share if they are the same but for their tilings: the kernel, the
+    /// shapes of image and weight, and the window. `None` for an op that is not computed in tiles.
+    pub fn key(&self) -> Option<String> {
+        let inputs = &self.inputs;
+        let (window, x, w) = match &self.op {
+            Op::Conv2d(op) => (op.window, inputs[0].shape, inputs[1].shape),
+            Op::Conv2dGradInput(op) => (op.window, op.x, inputs[1].shape),
+            Op::Conv2dGradWeight(op) => (op.window, inputs[0].shape, op.w),
+            _ => return None,
+        };
+        let outputs = self.op.def().infer(inputs).ok()?;
+        let Shader::Conv2d(kernel) = self.op.def().launch(inputs, &outputs).kernel.shader else {
+            return None;
+        };
+        let (name, stride, pad) = (kernel.name(), window.stride, window.pad);
+        Some(format!("{name} {x} {w} stride {stride} pad {pad}"))
+    }
+
+    /// How it is cut.
+    pub fn tiling(&self) -> Option<Tiling> {
+        let (tile, images_per_split) = match &self.op {
+            Op::Conv2d(op) => (op.tile, None),
+            Op::Conv2dGradInput(op) => (op.tile, None),
+            Op::Conv2dGradWeight(op) => (op.tile, Some(op.images_per_split)),
+            _ => return None,
+        };
+        Some(Tiling {
+            tile,
+            images_per_split,
+        })
+    }
+
+    /// The op, cut in another way.
+    pub fn cut(&self, tiling: Tiling) -> Op {
+        let mut op = self.op.clone();
+        match &mut op {
+            Op::Conv2d(op) => op.tile = tiling.tile,
+            Op::Conv2dGradInput(op) => op.tile = tiling.tile,
+            Op::Conv2dGradWeight(op) => {
+                op.tile = tiling.tile;
+                op.images_per_split = tiling.images_per_split.unwrap_or(op.images_per_split);
+            }
+            _ => {}
+        }
+        op
+    }
+
+    /// At most four tilings that may be the fastest: first the one that it has, then the other tiles that
+    /// its result fills, and of a weight's gradient more and fewer splits or a larger tile.
+    pub fn candidates(&self) -> Vec<Tiling> {
+        let inputs = &self.inputs;
+        let (rows, columns) = match &self.op {
+            Op::Conv2d(op) => {
+                let y = self.op.def().infer(inputs).map(|y| y[0].shape);
+                y.map_or((0, op.tile.columns), |y| (y.rows(), y.c()))
+            }
+            // Every class of pixels has tiles of its own.
+            Op::Conv2dGradInput(op) => (
+                op.x.rows() / (op.window.stride * op.window.stride),
+                op.x.c(),
+            ),
+            Op::Conv2dGradWeight(op) => (op.w.rows(), op.w.c()),
+            _ => return Vec::new(),
+        };
+        let fits = |tile: &Tile| {
+            tile.columns <= columns.next_multiple_of(64) && tile.rows <= rows.next_multiple_of(32)
+        };
+        let larger = Tile::ALL.into_iter().filter(fits);
+        let others: Vec<Tiling> = match &self.op {
+            Op::Conv2dGradWeight(op) => {
+                let split = |tile, workgroups| Tiling {
+                    tile,
+                    images_per_split: Some(images_per_split(
+                        tile,
+                        op.w,
+                        inputs[0].shape.n(),
+                        workgroups,
+                    )),
+                };
+                let square = [2 * WORKGROUPS, WORKGROUPS / 2].map(|all| split(Tile::SQUARE, all));
+                let wide = larger.map(|tile| split(tile, WORKGROUPS)).take(1);
+                square.into_iter().chain(wide).collect()
+            }
+            _ => larger
+                .map(|tile| Tiling {
+                    tile,
+                    images_per_split: None,
+                })
+                .collect(),
+        };
+        let mut candidates: Vec<Tiling> = Vec::new();
+        for tiling in self.tiling().into_iter().chain(others) {
+            if !candidates.contains(&tiling) {
+                candidates.push(tiling);
+            }
+        }
+        candidates
+    }
+}
+
+/// The tilings that were found for convolutions, by their keys; all others are cut by their shapes.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Tilings(pub BTreeMap<String, Tiling>);
+
+impl Tilings {
+    /// Whether nothing was found.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The op in the tiling that was found for it, where that is not the one it has.
+    pub fn apply(&self, convolution: &Convolution) -> Option<Op> {
+        let tiling = *self.0.get(&convolution.key()?)?;
+        let op = convolution.cut(tiling);
+        (op != convolution.op).then_some(op)
+    }
+}
+
+impl fmt::Display for Tiling {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "{}", self.tile)?;
+        match self.images_per_split {
+            Some(images) => write!(f, " by {images}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl FromStr for Tiling {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> Result<Tiling> {
+        let (tile, images) = match text.split_once(" by ") {
+            Some((tile, images)) => (tile, Some(images)),
+            None => (text, None),
+        };
+        let known = Tile::ALL.into_iter().find(|t| t.to_string() == tile);
+        let tile = known.with_context(|| {
+            let all = Tile::ALL.map(|tile| tile.to_string());
+            format!("the tile of `{text}` is none of {}", all.join(", "))
+        })?;
+        let images_per_split = images
+            .map(str::parse::<usize>)
+            .transpose()
+            .with_context(|| format!("`{text}` has no number of images"))?;
+        ensure!(
+            images_per_split != Some(0),
+            "`{text}` has splits of nothing"
+        );
+        Ok(Tiling {
+            tile,
+            images_per_split,
+        })
+    }
+}
+
+impl TryFrom<String> for Tiling {
+    type Error = anyhow::Error;
+
+    fn try_from(text: String) -> Result<Tiling> {
+        text.parse()
+    }
+}
+
+impl From<Tiling> for String {
+    fn from(tiling: Tiling) -> String {
+        tiling.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::{DType, Shape};
+    use crate::ops::{Conv2d, Conv2dGradInput, Conv2dGradWeight, Window};
+
+    const WINDOW: Window = Window {
+        kernel: 3,
+        stride: 1,
+        pad: 1,
+    };
+
+    fn forward(x: Shape, c_out: usize, moments: bool) -> Convolution {
+        let w = Shape([3, 3, x.c(), c_out]);
+        Convolution {
+            op: Conv2d {
+                window: WINDOW,
+                bias: false,
+                activate: false,
+                moments,
+                tile: Tile::of(x.rows(), c_out),
+            }
+            .into(),
+            inputs: [x, w].map(TensorDesc::f32).to_vec(),
+        }
+    }
+
+    fn grad_weight(x: Shape, c_out: usize) -> Convolution {
+        let w = Shape([3, 3, x.c(), c_out]);
+        Convolution {
+            op: Conv2dGradWeight::new(WINDOW, x, w).into(),
+            inputs: [x, Shape([x.n(), x.0[1], x.0[2], c_out])]
+                .map(TensorDesc::f32)
+                .to_vec(),
+        }
+    }
+
+    fn texts(convolution: &Convolution) -> Vec<String> {
+        let candidates = convolution.candidates();
+        candidates.iter().map(Tiling::to_string).collect()
+    }
+
+    #[test]
+    fn the_candidates_are_few_and_begin_with_the_shapes_own() {
+        let x = Shape([256, 24, 24, 64]);
+        assert_eq!(texts(&forward(x, 64, true)), ["128x64", "64x64", "32x64"]);
+        // Workgroups of 9 tiles: 28, 56 and 14 splits; of 5 tiles 51.
+        let dw = texts(&grad_weight(x, 64));
+        assert_eq!(
+            dw,
+            ["64x64 by 10", "64x64 by 5", "64x64 by 19", "128x64 by 6"]
+        );
+
+        let x = Shape([256, 3, 3, 512]);
+        let y = texts(&forward(x, 512, false));
+        assert_eq!(y, ["64x64", "128x128", "128x64", "32x64"]);
+        // As many tiles as fill a GPU: there is nothing to split.
+        let dw = texts(&grad_weight(x, 512));
+        assert_eq!(dw, ["64x64 by 256", "128x128 by 256"]);
+
+        // Fewer rows than a large tile has, and fewer columns than any.
+        assert_eq!(
+            texts(&forward(Shape([1, 6, 6, 4]), 4, false)),
+            ["32x64", "64x64"]
+        );
+        let dx = Conv2dGradInput::new(WINDOW, x);
+        let of_dx = Convolution {
+            op: dx.into(),
+            inputs: [x, Shape([3, 3, 512, 512])].map(TensorDesc::f32).to_vec(),
+        };
+        assert_eq!(of_dx.candidates().len(), 4);
+    }
+
+    #[test]
+    fn the_key_tells_apart_whatever_may_change_the_time() {
+        let x = Shape([8, 24, 24, 64]);
+        let base = forward(x, 64, true);
+        let mut strided = base.clone();
+        if let Op::Conv2d(op) = &mut strided.op {
+            op.window.stride = 2;
+        }
+        let mut half = base.clone();
+        half.inputs[0].dtype = DType::F16;
+        let all = [
+            &base,
+            &strided,
+            &half,
+            &forward(x, 64, false),
+            &forward(x, 128, true),
+            &forward(Shape([9, 24, 24, 64]), 64, true),
+            &grad_weight(x, 64),
+        ];
+        let mut keys: Vec<String> = all.iter().map(|c| c.key().unwrap()).collect();
+        keys.sort();
+        keys.dedup();
+        assert_eq!(keys.len(), all.len(), "{keys:?}");
+        for tiling in base.candidates() {
+            let op = base.cut(tiling);
+            let inputs = base.inputs.clone();
+            assert_eq!(Convolution { op, inputs }.key(), base.key());
+        }
+    }
+
+    #[test]
+    fn what_was_found_is_applied_to_its_own_convolution_only() {
+        let x = Shape([8, 24, 24, 64]);
+        let (y, dw) = (forward(x, 64, true), grad_weight(x, 64));
+        let found = |c: &Convolution, text: &str| {
+            let tiling = text.parse().unwrap();
+            Tilings([(c.key().unwrap(), tiling)].into())
+        };
+        let Some(Op::Conv2dGradWeight(op)) = found(&dw, "128x64 by 3").apply(&dw) else {
+            panic!("another tiling was found");
+        };
+        assert_eq!(
+            (op.tile.to_string().as_str(), op.images_per_split),
+            ("128x64", 3)
+        );
+        assert_eq!(found(&dw, "128x64 by 3").apply(&y), None);
+        let own = y.tiling().unwrap().to_string();
+        assert_eq!(found(&y, &own).apply(&y), None);
+    }
+
+    #[test]
+    fn text_of_a_tiling_is_read_back_or_refused() {
+        for text in ["128x128", "64x64 by 10"] {
+            assert_eq!(text.parse::<Tiling>().unwrap().to_string(), text);
+        }
+        for (text, why) in [
+            ("64x32", "none of 128x128"),
+            ("64x64 by many", "no number of images"),
+            ("64x64 by 0", "splits of nothing"),
+        ] {
+            let error = text.parse::<Tiling>().unwrap_err().to_string();
+            assert!(error.contains(why), "{error}");
+        }
+    }
+}

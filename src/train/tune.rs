@@ -1,0 +1,68 @@
+//! Which convolutions a training step has, and their tuning before the session is opened.
+use super::prepared::{Part, Prepared, Spec};
+use crate::backend::{Backend, Tuned};
+use crate::data::Dataset;
+use crate::graph::{TensorDesc, TensorId};
+use crate::ops::Convolution;
+use anyhow::Result;
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
+impl Prepared {
+    /// Times the convolutions on the device and takes the fastest tilings, which go into `spec`. Returns a
+    /// word for the user where there was something to do.
+    ///
+    /// # Errors
+    /// When the device is lost.
+    pub fn tune(
+        &mut self,
+        spec: &mut Spec,
+        data: &Dataset,
+        backend: &mut dyn Backend,
+    ) -> Result<Option<String>> {
+        let found = backend.tune(&self.convolutions(), self.memory())?;
+        let Some(Tuned { tilings, mut note }) = found else {
+            return Ok(None);
+        };
+        let tuned = Spec {
+            tilings,
+            ..spec.clone()
+        };
+        // More splits of a gradient need more memory.
+        let fitting = Prepared::new(&tuned, data, backend.limits()).and_then(|prepared| {
+            prepared
+                .check_memory(&tuned, data, backend)
+                .map(|()| prepared)
+        });
+        match fitting {
+            Ok(prepared) => (*self, *spec) = (prepared, tuned),
+            Err(_) => note += "\nwhich needs too much memory: tiles are chosen by the shapes alone",
+        }
+        Ok(Some(note))
+    }
+
+    /// The different convolutions of a full batch's training step, those first on which it spends most
+    /// operations.
+    pub fn convolutions(&self) -> Vec<Convolution> {
+        let mut all: BTreeMap<String, (u64, Convolution)> = BTreeMap::new();
+        for step in self.passes(Part::Train) {
+            let nodes = &self.graph.nodes()[step.pass.nodes.clone()];
+            for node in self.graph.live(nodes, &[step.pass.network.logits]) {
+                let descs = |ts: &[TensorId]| -> Vec<TensorDesc> {
+                    ts.iter().map(|&t| self.graph.desc(t)).collect()
+                };
+                let (op, inputs) = (node.op.clone(), descs(&node.inputs));
+                let flops = op.def().flops(&inputs, &descs(&node.outputs));
+                let convolution = Convolution { op, inputs };
+                if let Some(key) = convolution.key() {
+                    all.entry(key).or_insert((0, convolution)).0 += flops;
+                }
+            }
+        }
+        let mut all: Vec<(u64, Convolution)> = all.into_values().collect();
+        all.sort_by_key(|(flops, _)| Reverse(*flops));
+        all.into_iter()
+            .map(|(_, convolution)| convolution)
+            .collect()
+    }
+}
