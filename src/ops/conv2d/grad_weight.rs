@@ -1,8 +1,8 @@
 //! The gradient of a convolution with respect to its weight, split along the images.
-use super::{ConvKernel, Tile, WORKGROUPS, check_norm, flops, launch, result};
+use super::{ConvKernel, StemKernel, Tile, WORKGROUPS, check_norm, flops, launch, result};
 use crate::backend::cpu::conv::{self, Geometry};
 use crate::graph::{Shape, TensorDesc};
-use crate::ops::{Batched, ConvPass, Launch, Norm, OpDef, View, ViewMut, Window, arity};
+use crate::ops::{Batched, ConvPass, Launch, Norm, OpDef, Shader, View, ViewMut, Window, arity};
 use anyhow::{Result, ensure};
 
 /// `[x, dy, (norm)] → [partials]` of shape `[splits, k_h·k_w, c_in, c_out]`, where split s covers the
@@ -24,7 +24,7 @@ impl Conv2dGradWeight {
     /// Chooses the split so that tiles × splits fill a GPU; it depends on the shapes alone, and so
     /// the order of summation does too.
     pub fn new(window: Window, x: Shape, w: Shape) -> Conv2dGradWeight {
-        let splits = (WORKGROUPS / tiles(w)).clamp(1, x.n());
+        let splits = (WORKGROUPS / tiles(window, w)).clamp(1, x.n());
         Conv2dGradWeight {
             window,
             w,
@@ -78,14 +78,26 @@ impl OpDef for Conv2dGradWeight {
             activate: self.activate,
         };
         let shapes = [inputs[0].shape, self.w, inputs[1].shape];
-        let groups = outputs[0].shape.n() * tiles(self.w);
-        let kernel = ConvKernel {
-            pass,
-            stored: inputs[0].dtype,
-            tile: Tile::SQUARE,
-            vec4: self.w.0[2].is_multiple_of(4) && self.w.c().is_multiple_of(4),
+        let groups = outputs[0].shape.n() * tiles(self.window, self.w);
+        let stored = inputs[0].dtype;
+        let shader = if StemKernel::serves(self.window, self.w) {
+            Shader::Stem(StemKernel::new(pass, stored, self.window))
+        } else {
+            Shader::Conv2d(ConvKernel {
+                pass,
+                stored,
+                tile: Tile::SQUARE,
+                vec4: self.w.0[2].is_multiple_of(4) && self.w.c().is_multiple_of(4),
+            })
         };
-        launch(kernel, shapes, self.window, self.images_per_split, groups)
+        launch(
+            shader,
+            pass,
+            shapes,
+            self.window,
+            self.images_per_split,
+            groups,
+        )
     }
 
     fn batched(&self, inputs: &[TensorDesc], outputs: &[TensorDesc]) -> Option<Batched> {
@@ -100,7 +112,10 @@ impl OpDef for Conv2dGradWeight {
 }
 
 /// Workgroups for one weight gradient.
-fn tiles(w: Shape) -> usize {
+fn tiles(window: Window, w: Shape) -> usize {
+    if StemKernel::serves(window, w) {
+        return StemKernel::tiles(w);
+    }
     let tile = Tile::SQUARE;
     tile.groups(w.rows().div_ceil(tile.rows), w.c())
 }
