@@ -38,7 +38,8 @@ pub struct Conv2d {
     /// Whether partials `[blocks, 1, 3, c_out]` are left of blocks of y's pixels: their count, mean
     /// and M2, the sum of squared distances from the mean. Blocks may count 0 pixels.
     pub moments: bool,
-    /// What a workgroup of a GPU computes of y's pixels × channels. A block has its rows.
+    /// What a workgroup of a GPU computes of y's pixels × channels. A block has its rows. Images of few
+    /// channels have tiles of their own.
     pub tile: Tile,
 }
 
