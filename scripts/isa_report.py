@@ -51,20 +51,47 @@ def instructions(listing):
                 yield last
 
 
-def inner_loop(listing):
-    """FMAs and all instructions of the innermost loop with most FMAs, or None."""
+def count(body):
+    """FMAs and all instructions; waits, branches, barriers and hints are instructions too."""
+    return sum(bool(FMA.match(text)) for text in body), len(body)
+
+
+def times(body):
+    """How often a loop that counts to a constant runs, or None."""
+    for text in body:
+        if found := re.match(r"s_cmpk?_[gl][et]_[iu]32 (s\d+), (\w+)$", text):
+            step = [re.match(rf"s_addk?_\w+ {found[1]}, (?:{found[1]}, )?(\w+)$", text) for text in body]
+            step = [int(by[1], 0) for by in step if by]
+            if step and re.match(r"\d|0x", found[2]):
+                return -(-int(found[2], 0) // step[0])
+    return None
+
+
+def loops_of(listing):
+    """FMAs and all instructions of one pass of the innermost loop with most FMAs, and of one pass of the block
+    of k: that loop as often as it runs and what is around it in the next loop out, with the loads, the
+    stores to workgroup memory and the barriers, both sides of every branch counted. An innermost loop that
+    loads from memory is a block of k itself; None for what is not there or not known."""
     code = list(instructions(listing))
     loops = set()
     for block, text in code:
         if found := re.match(r"s_c?branch\w* BB(\d+)", text):
             if int(found[1]) <= block:
                 loops.add((int(found[1]), block))
-    inner = [a for a in loops if not any(b != a and a[0] <= b[0] and b[1] <= a[1] for b in loops)]
-    counts = []
-    for first, last in inner:
-        body = [text for block, text in code if first <= block <= last]
-        counts.append((sum(bool(FMA.match(text)) for text in body), len(body)))
-    return max(counts, default=None)
+    body = {a: [text for block, text in code if a[0] <= block <= a[1]] for a in loops}
+    around = {a: [b for b in loops if b != a and b[0] <= a[0] and a[1] <= b[1]] for a in loops}
+    inner = [a for a in loops if not any(a in around[b] for b in loops)]
+    if not inner:
+        return None, None
+    best = max(inner, key=lambda a: count(body[a]))
+    fmas, all_ = count(body[best])
+    runs, outer = times(body[best]), min(around[best], key=lambda b: b[1] - b[0], default=None)
+    if any(re.match(r"(buffer|global)_load_", text) for text in body[best]):
+        return (fmas, all_), (fmas, all_)
+    if runs is None or outer is None:
+        return (fmas, all_), None
+    outer_fmas, outer_all = count(body[outer])
+    return (fmas, all_), (outer_fmas + (runs - 1) * fmas, outer_all + (runs - 1) * all_)
 
 
 def names(trace):
@@ -85,10 +112,9 @@ def main():
             continue  # wgpu's own
         elif trace:
             name = f"(evaluation) {entry}"
-        loop = inner_loop(listing)
-        share = f"{100 * loop[0] / loop[1]:.0f} %" if loop and loop[0] else "-"
-        rows.append([name] + [str(stats.get(key, "?")) for key in STATS] + [share])
-    head = ["kernel", "VGPRs", "spilled", "LDS", "waves/SIMD", "bytes", "FMA share"]
+        shares = [f"{100 * c[0] / c[1]:.1f} %" if c and c[0] else "-" for c in loops_of(listing)]
+        rows.append([name] + [str(stats.get(key, "?")) for key in STATS] + shares)
+    head = ["kernel", "VGPRs", "spilled", "LDS", "waves/SIMD", "bytes", "FMA, inner loop", "FMA, block of k"]
     widths = [max(len(row[i]) for row in rows + [head]) for i in range(len(head))]
     for row in [head] + rows:
         print(row[0].ljust(widths[0]), *(cell.rjust(w) for cell, w in zip(row[1:], widths[1:])), sep="  ")

@@ -164,30 +164,34 @@ fn sum_b(col: u32) -> vec4<f32> {
         {%- endif %}
 {%- endmacro %}
 
-{#- Stores `value`, row k = 4·`quad` + part of a tile for its group `group`. #}
-{% macro keep(which, quad, part, group, value) %}
+{#- Where this invocation stores the first of its four rows of k of a tile. #}
+{% macro keeps(which) %}
+    {%- set groups = groups_a if which == "a" else groups_b %}
+    let keep_{{ which }} = quad_{{ which }} * {{ 4 * groups }}u + (group_{{ which }} ^ (2u * quad_{{ which }}));
+{%- endmacro %}
+
+{#- Stores `value`, row `part` of the four. #}
+{% macro keep(which, part, value) %}
             {%- set groups = groups_a if which == "a" else groups_b %}
-            tile_{{ which }}[({{ quad }} * 4u + {{ part }}u) * {{ groups }}u + ({{ group }} ^ (2u * {{ quad }}))] = {{ value }};
+            tile_{{ which }}[keep_{{ which }} + {{ part * groups }}u] = {{ value }};
 {%- endmacro %}
 
 {#- Stores four vectors along k, `name`0 … `name`3, as four rows of k. #}
 {% macro keep_turned(which, name) %}
             {%- for part in four %}
             {%- set p = part.name %}
-            {{- keep(which, "quad_" ~ which, part.index, "group_" ~ which, "vec4<f32>(" ~ name ~ "0." ~ p ~ ", " ~ name ~ "1." ~ p ~ ", " ~ name ~ "2." ~ p ~ ", " ~ name ~ "3." ~ p ~ ")") }}
+            {{- keep(which, part.index, "vec4<f32>(" ~ name ~ "0." ~ p ~ ", " ~ name ~ "1." ~ p ~ ", " ~ name ~ "2." ~ p ~ ", " ~ name ~ "3." ~ p ~ ")") }}
             {%- endfor %}
 {%- endmacro %}
 
-{#- Fills tile_b from rows k0 … of a dense matrix of `c_out` columns; row `end` and those behind it do not matter. #}
-{% macro load_rows_of_b(buffer, k0, end) %}
+{#- Fills tile_b from rows of a dense matrix of `c_out` columns: k0 … of which `end` and those behind it do not
+    matter, or with `vec4` those from `b_at` on, of which rows behind element `last` repeat it. #}
+{% macro load_rows_of_b(buffer, k0, end, last="") %}
         {{- loading("b") }}
             {%- for part in four %}
             {%- if vec4 %}
-            {
-                let k = min({{ k0 }} + quad_b * 4u + {{ part.index }}u, {{ end }} - 1u);
-                let b = Element({{ buffer }}[(k * params.c_out + col_b) / LANES]);
-                {{- keep("b", "quad_b", part.index, "group_b", "b") }}
-            }
+            {%- set at = "b_at + " ~ part.index ~ "u * width" %}
+            {{- keep("b", part.index, "Element(" ~ buffer ~ "[" ~ ("min(" ~ at ~ ", " ~ last ~ ")" if last else at) ~ "])") }}
             {%- else %}
             {
                 let k = {{ k0 }} + quad_b * 4u + {{ part.index }}u;
@@ -197,18 +201,29 @@ fn sum_b(col: u32) -> vec4<f32> {
                     b{{ lane.part }} = Element({{ buffer }}[k * params.c_out + col_b + {{ lane.index }}u]);
                 }
                 {%- endfor %}
-                {{- keep("b", "quad_b", part.index, "group_b", "b") }}
+                {{- keep("b", part.index, "b") }}
             }
             {%- endif %}
             {%- endfor %}
         }
+        {%- if vec4 %}
+        b_at += 16u * width;
+        {%- endif %}
 {%- endmacro %}
 
-{#- The place of this invocation among those that load a tile of rows of k: neighbours load neighbouring columns. #}
-{% macro loads_rows_of_b() %}
+{#- The place of this invocation among those that load a tile of rows of k from row `k0` on: neighbours load
+    neighbouring columns. #}
+{% macro loads_rows_of_b(k0) %}
     let group_b = (local - {{ tile.invocations - tile.columns }}u) % {{ groups_b }}u;
     let quad_b = (local - {{ tile.invocations - tile.columns }}u) / {{ groups_b }}u;
-    let col_b = {{ "min(col0 + group_b * 4u, params.c_out - 4u)" if vec4 else "col0 + group_b * 4u" }};
+    {{- keeps("b") }}
+    {%- if vec4 %}
+    let width = params.c_out / LANES;
+    let col_b = min(col0 / LANES + group_b, width - 1u);
+    var b_at = ({{ k0 }} + quad_b * 4u) * width + col_b;
+    {%- else %}
+    let col_b = col0 + group_b * 4u;
+    {%- endif %}
 {%- endmacro %}
 
 {#- A vector of what is called `before` + number of the lane + `after`. #}
@@ -281,39 +296,40 @@ fn forward(
     // last one: they are not stored.
     let quad_a = local % 4u;
     let group_a = local / 4u;
+    {{- keeps("a") }}
     let row = min(row0 + group_a * 4u + vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(row_end - 1u));
     let image = row / (params.h_out * params.w_out);
     // Pixels before the first wrap around to huge numbers.
     let iy_first = row / params.w_out % params.h_out * params.stride - params.pad;
     let ix_first = row % params.w_out * params.stride - params.pad;
-    {{- loads_rows_of_b() }}
+    {{- loads_rows_of_b("0u") }}
     {{- start() }}
     {%- if vec4 %}
-    // All k of a block belong to one tap: there are 16·n channels.
+    // All k of a block belong to one tap: there are 16·n channels. They and all places count vectors of four.
+    let channels = params.c_in / LANES;
+    let x_first = ((image * params.h + iy_first) * params.w + ix_first) * channels + quad_a;
     for (var ky = 0u; ky < params.k_h; ky++) {
     for (var kx = 0u; kx < params.k_w; kx++) {
         let iy = iy_first + ky;
         let ix = ix_first + kx;
         let inside = (iy < vec4<u32>(params.h)) & (ix < vec4<u32>(params.w));
-        let pixel = ((image * params.h + iy) * params.w + ix) * params.c_in;
-        let x_at = select(vec4<u32>(), pixel, inside) + quad_a * 4u;
-        let tap = (ky * params.k_w + kx) * params.c_in;
-        for (var c0 = 0u; c0 < params.c_in; c0 += 16u) {
+        let x_at = select(vec4<u32>(quad_a), x_first + (ky * params.w + kx) * channels, inside);
+        for (var c0 = 0u; c0 < channels; c0 += 4u) {
         {%- call multiply() %}
         {{- loading("a") }}
             {%- if at.norm %}
-            let scale = norm[(c0 + quad_a * 4u) / LANES];
-            let shift = norm[(params.c_in + c0 + quad_a * 4u) / LANES];
+            let scale = norm[c0 + quad_a];
+            let shift = norm[channels + c0 + quad_a];
             {%- endif %}
             {%- for part in four %}
-            let x{{ part.index }} = Element(x[(x_at.{{ part.name }} + c0) / LANES]);
+            let x{{ part.index }} = Element(x[x_at.{{ part.name }} + c0]);
             {%- endfor %}
             {%- for part in four %}
             let a{{ part.index }} = select(vec4<f32>(), {{ "relu(x" ~ part.index ~ " * scale + shift)" if at.norm else "x" ~ part.index }}, inside.{{ part.name }});
             {%- endfor %}
             {{- keep_turned("a", "a") }}
         }
-        {{- load_rows_of_b("w", "tap + c0", "tap + params.c_in") }}
+        {{- load_rows_of_b("w", "", "") }}
         {%- endcall %}
         }
     }
@@ -339,7 +355,7 @@ fn forward(
                 a = relu(a * norm[tap.x] + norm[params.c_in + tap.x]);
                 {%- endif %}
                 a = select(vec4<f32>(), a, inside);
-                {{- keep("a", "quad_a", lane.index, "group_a", "a") }}
+                {{- keep("a", lane.index, "a") }}
                 tap = add_digits(tap, {{ "next_step" if loop.last else "next" }}, radix);
             }
             {%- endfor %}
@@ -477,31 +493,37 @@ fn grad_input(
     // columns behind the end repeat others: they are not stored.
     let quad_a = local % 4u;
     let group_a = local / 4u;
+    {{- keeps("a") }}
     let row = min(row0 + group_a * 4u + vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(row_end - 1u));
     let image = row / (class_h * class_w);
     let oy_first = row / class_w % class_h + (class_y + params.pad) / stride;
     let ox_first = row % class_w + (class_x + params.pad) / stride;
     let quad_b = local % 4u;
     let group_b = (local - {{ tile.invocations - tile.columns }}u) / 4u;
+    {{- keeps("b") }}
+    {%- if not vec4 %}
     let ci = min(col0 + group_b * 4u + vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(params.c_in - 1u));
+    {%- endif %}
     {{- start() }}
     {%- if vec4 %}
-    // All k of a block belong to one tap: there are 16·n channels.
+    // All k of a block belong to one tap: there are 16·n channels. They and all places count vectors of four.
+    let channels = params.c_out / LANES;
+    let dy_first = ((image * params.h_out + oy_first) * params.w_out + ox_first) * channels + quad_a;
+    let w_first = min(col0 + group_b * 4u, params.c_in - 4u) * channels + quad_b;
     for (var jy = 0u; jy < taps_y; jy++) {
     for (var jx = 0u; jx < taps_x; jx++) {
         // Pixels before the first wrap around to huge numbers.
         let oy = oy_first - jy;
         let ox = ox_first - jx;
         let inside = (oy < vec4<u32>(params.h_out)) & (ox < vec4<u32>(params.w_out));
-        let pixel = ((image * params.h_out + oy) * params.w_out + ox) * params.c_out;
-        let dy_at = select(vec4<u32>(), pixel, inside) + quad_a * 4u;
+        let dy_at = select(vec4<u32>(quad_a), dy_first - (jy * params.w_out + jx) * channels, inside);
         let tap = (ky_first + stride * jy) * params.k_w + kx_first + stride * jx;
-        let w_at = (tap * params.c_in + ci) * params.c_out + quad_b * 4u;
-        for (var c0 = 0u; c0 < params.c_out; c0 += 16u) {
+        let w_at = w_first + tap * params.c_in * channels;
+        for (var c0 = 0u; c0 < channels; c0 += 4u) {
         {%- call multiply() %}
         {{- loading("a") }}
             {%- for part in four %}
-            let dy{{ part.index }} = Element(dy[(dy_at.{{ part.name }} + c0) / LANES]);
+            let dy{{ part.index }} = Element(dy[dy_at.{{ part.name }} + c0]);
             {%- endfor %}
             {%- for part in four %}
             let a{{ part.index }} = select(vec4<f32>(), dy{{ part.index }}, inside.{{ part.name }});
@@ -510,7 +532,7 @@ fn grad_input(
         }
         {{- loading("b") }}
             {%- for part in four %}
-            let b{{ part.index }} = w[(w_at.{{ part.name }} + c0) / LANES];
+            let b{{ part.index }} = w[w_at + {{ part.index }}u * channels + c0];
             {%- endfor %}
             {{- keep_turned("b", "b") }}
         }
@@ -536,13 +558,13 @@ fn grad_input(
                 let pixel = ((image * params.h_out + oy) * params.w_out + ox) * params.c_out + tap.x;
                 let dy_at = select(vec4<u32>(), pixel, inside);
                 let a = vec4<f32>({% for part in four %}Element(dy[dy_at.{{ part.name }}]){{ "" if loop.last else ", " }}{% endfor %});
-                {{- keep("a", "quad_a", lane.index, "group_a", "select(vec4<f32>(), a, inside)") }}
+                {{- keep("a", lane.index, "select(vec4<f32>(), a, inside)") }}
                 }
                 {{- loading("b") }}
                 let at = ((ky_first + stride * tap.z) * params.k_w + kx_first + stride * tap.y) * params.c_in;
                 let w_at = select(vec4<u32>(), (at + ci) * params.c_out + tap.x, vec4<bool>(is_tap));
                 let b = vec4<f32>({% for part in four %}w[w_at.{{ part.name }}]{{ "" if loop.last else ", " }}{% endfor %});
-                {{- keep("b", "quad_b", lane.index, "group_b", "select(vec4<f32>(), b, vec4<bool>(is_tap))") }}
+                {{- keep("b", lane.index, "select(vec4<f32>(), b, vec4<bool>(is_tap))") }}
                 }
                 tap = add_digits(tap, {{ "next_step" if loop.last else "next" }}, radix);
             }
@@ -649,6 +671,7 @@ fn grad_weight(
     // last one: they are not stored.
     let quad_a = local / {{ groups_a }}u;
     let group_a = local % {{ groups_a }}u;
+    {{- keeps("a") }}
     {%- for lane in lanes %}
     let a_row{{ lane.index }} = min(row0 + group_a * 4u + {{ lane.index }}u, rows - {{ "4u" if vec4 else "1u" }});
     let tap{{ lane.index }} = digits(a_row{{ lane.index }}, vec2<u32>(params.c_in, params.k_w));  // (ci, kx, ky)
@@ -667,7 +690,10 @@ fn grad_weight(
     let next = window(1u);
     let next_step = window(13u);
     var first = window(begin + quad_a * 4u);
-    {{- loads_rows_of_b() }}
+    {{- loads_rows_of_b("begin") }}
+    {%- if vec4 %}
+    let b_last = (end - 1u) * width + col_b;
+    {%- endif %}
     {{- start() }}
     for (var k0 = begin; k0 < end; k0 += 16u) {
         {%- call multiply() %}
@@ -689,11 +715,11 @@ fn grad_weight(
                 let values = {{ gathered("x" ~ p, "") }};
                 let inside = {% if vec4 %}vec4<bool>(inside{{ p }}0){% else %}vec4<bool>(inside{{ p }}0, inside{{ p }}1, inside{{ p }}2, inside{{ p }}3){% endif %};
                 let a = select(vec4<f32>(), {{ "relu(values * scale + shift)" if at.norm else "values" }}, inside);
-                {{- keep("a", "quad_a", p, "group_a", "a") }}
+                {{- keep("a", p, "a") }}
             }
             {%- endfor %}
         }
-        {{- load_rows_of_b("dy", "k0", "end") }}
+        {{- load_rows_of_b("dy", "k0", "end", "b_last") }}
         {%- endcall %}
     }
     {%- for i in rows %}

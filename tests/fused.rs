@@ -56,6 +56,14 @@ pub fn cases() -> Vec<Case> {
         ("1x1/2", Dims::new([2, 9, 9, 32], [1, 2, 0], 68)),
         ("ragged", Dims::new([3, 7, 5, 6], [3, 2, 1], 5)),
         ("stem", Dims::new([2, 14, 14, 1], [7, 2, 3], 64)),
+        (
+            "stem, several tiles an image",
+            Dims::new([4, 32, 64, 1], [7, 2, 3], 64),
+        ),
+        (
+            "stem, ragged, three channels",
+            Dims::new([3, 9, 19, 3], [3, 1, 1], 68),
+        ),
     ] {
         cases.extend([
             forward(name, dims, true, true, true),

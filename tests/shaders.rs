@@ -69,6 +69,7 @@ fn nothing_is_left_out(seen: &HashSet<Kernel>) {
         .map(|kernel| match kernel.shader {
             Shader::Plain(name) | Shader::Stored(name, _) => name.to_string(),
             Shader::Conv2d(_) => "conv2d".to_string(),
+            Shader::Stem(_) => "conv2d_stem".to_string(),
         })
         .collect();
     for file in std::fs::read_dir("shaders").unwrap() {

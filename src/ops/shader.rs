@@ -1,5 +1,5 @@
 //! A GPU dispatch as plain data. Nothing here knows wgpu.
-use super::ConvKernel;
+use super::{ConvKernel, StemKernel};
 use crate::graph::DType;
 
 /// The most workgroups per dimension that WebGPU guarantees.
@@ -14,6 +14,8 @@ pub enum Shader {
     Stored(&'static str, DType),
     /// `shaders/conv2d.wgsl`, rendered.
     Conv2d(ConvKernel),
+    /// `shaders/conv2d_stem.wgsl`, rendered.
+    Stem(StemKernel),
 }
 
 /// One compute pipeline: a module and an entry point of it.
@@ -74,6 +76,7 @@ impl Shader {
             Shader::Stored(name, DType::F32) => name.to_string(),
             Shader::Stored(name, dtype) => format!("{name}.{dtype}"),
             Shader::Conv2d(kernel) => kernel.label(),
+            Shader::Stem(kernel) => kernel.label(),
         }
     }
 
@@ -83,6 +86,7 @@ impl Shader {
             Shader::Plain(_) => DType::F32,
             Shader::Stored(_, dtype) => dtype,
             Shader::Conv2d(kernel) => kernel.stored,
+            Shader::Stem(kernel) => kernel.stored,
         }
     }
 
@@ -94,6 +98,7 @@ impl Shader {
                 format!("alias Stored = {dtype};\n\n{}", plain(name))
             }
             Shader::Conv2d(kernel) => kernel.wgsl(),
+            Shader::Stem(kernel) => kernel.wgsl(),
         };
         let enable = match self.stored() {
             DType::F16 => "enable f16;\n\n",

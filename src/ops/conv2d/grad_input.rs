@@ -3,7 +3,7 @@
 use super::{Blocks, ConvKernel, Tile, check_norm, flops, launch, result};
 use crate::backend::cpu::conv::{self, Epilogue, Geometry, Partials};
 use crate::graph::{Shape, TensorDesc};
-use crate::ops::{Batched, ConvPass, Launch, Norm, OpDef, View, ViewMut, Window};
+use crate::ops::{Batched, ConvPass, Launch, Norm, OpDef, Shader, View, ViewMut, Window};
 use anyhow::{Result, ensure};
 
 /// `[dy, w, (skip), (pre, norm), (out)] → [dx, (partials)]`:
@@ -162,7 +162,14 @@ impl OpDef for Conv2dGradInput {
             tile: self.tile,
             vec4: x.c().is_multiple_of(4) && dy.c().is_multiple_of(16),
         };
-        launch(kernel, [x, w, dy], self.window, images, groups)
+        launch(
+            Shader::Conv2d(kernel),
+            pass,
+            [x, w, dy],
+            self.window,
+            images,
+            groups,
+        )
     }
 
     fn batched(&self, inputs: &[TensorDesc], outputs: &[TensorDesc]) -> Option<Batched> {

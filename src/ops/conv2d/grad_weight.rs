@@ -1,8 +1,8 @@
 //! The gradient of a convolution with respect to its weight, split along the images.
-use super::{ConvKernel, Tile, WORKGROUPS, check_norm, flops, launch, result};
+use super::{ConvKernel, StemKernel, Tile, WORKGROUPS, check_norm, flops, launch, result};
 use crate::backend::cpu::conv::{self, Geometry};
 use crate::graph::{Shape, TensorDesc};
-use crate::ops::{Batched, ConvPass, Launch, Norm, OpDef, View, ViewMut, Window, arity};
+use crate::ops::{Batched, ConvPass, Launch, Norm, OpDef, Shader, View, ViewMut, Window, arity};
 use anyhow::{Result, ensure};
 
 /// `[x, dy, (norm)] → [partials]` of shape `[splits, k_h·k_w, c_in, c_out]`, where split s covers the
@@ -30,7 +30,7 @@ impl Conv2dGradWeight {
         Conv2dGradWeight {
             window,
             w,
-            images_per_split: images_per_split(tile, w, x.n(), WORKGROUPS),
+            images_per_split: images_per_split(window, tile, w, x.n(), WORKGROUPS),
             tile,
             activate: false,
         }
@@ -38,8 +38,14 @@ impl Conv2dGradWeight {
 }
 
 /// Images in a split of `n` when there are about so many workgroups.
-pub(super) fn images_per_split(tile: Tile, w: Shape, n: usize, workgroups: usize) -> usize {
-    let splits = (workgroups / tiles(tile, w)).clamp(1, n);
+pub(super) fn images_per_split(
+    window: Window,
+    tile: Tile,
+    w: Shape,
+    n: usize,
+    workgroups: usize,
+) -> usize {
+    let splits = (workgroups / tiles(window, tile, w)).clamp(1, n);
     n.div_ceil(splits)
 }
 
@@ -87,14 +93,26 @@ impl OpDef for Conv2dGradWeight {
             activate: self.activate,
         };
         let shapes = [inputs[0].shape, self.w, inputs[1].shape];
-        let groups = outputs[0].shape.n() * tiles(self.tile, self.w);
-        let kernel = ConvKernel {
-            pass,
-            stored: inputs[0].dtype,
-            tile: self.tile,
-            vec4: self.w.0[2].is_multiple_of(4) && self.w.c().is_multiple_of(4),
+        let groups = outputs[0].shape.n() * tiles(self.window, self.tile, self.w);
+        let stored = inputs[0].dtype;
+        let shader = if StemKernel::serves(self.window, self.w) {
+            Shader::Stem(StemKernel::new(pass, stored, self.window))
+        } else {
+            Shader::Conv2d(ConvKernel {
+                pass,
+                stored,
+                tile: self.tile,
+                vec4: self.w.0[2].is_multiple_of(4) && self.w.c().is_multiple_of(4),
+            })
         };
-        launch(kernel, shapes, self.window, self.images_per_split, groups)
+        launch(
+            shader,
+            pass,
+            shapes,
+            self.window,
+            self.images_per_split,
+            groups,
+        )
     }
 
     fn batched(&self, inputs: &[TensorDesc], outputs: &[TensorDesc]) -> Option<Batched> {
@@ -109,6 +127,9 @@ impl OpDef for Conv2dGradWeight {
 }
 
 /// Workgroups for one weight gradient.
-fn tiles(tile: Tile, w: Shape) -> usize {
+fn tiles(window: Window, tile: Tile, w: Shape) -> usize {
+    if StemKernel::serves(window, w) {
+        return StemKernel::tiles(w);
+    }
     tile.groups(w.rows().div_ceil(tile.rows), w.c())
 }

@@ -1,10 +1,11 @@
 //! 2-d convolution: `y[n,oy,ox,co] = b[co] + Σ x[n, oy·stride + ky − pad, ox·stride + kx − pad, ci] · w[ky,kx,ci,co]`
 //! over `ky, kx, ci`, where x outside the image is zero. Its gradients are in `grad_input.rs`,
-//! `grad_weight.rs` and `bias.rs`.
+//! `grad_weight.rs` and `bias.rs`; images of few channels have kernels of their own, in `stem.rs`.
 mod bias;
 mod blocks;
 mod grad_input;
 mod grad_weight;
+mod stem;
 mod template;
 mod tile;
 mod tiling;
@@ -12,6 +13,7 @@ mod tiling;
 pub use bias::Conv2dGradBias;
 pub use grad_input::{Conv2dGradInput, Mask};
 pub use grad_weight::Conv2dGradWeight;
+pub use stem::StemKernel;
 pub use template::{ConvKernel, ConvPass};
 pub use tile::Tile;
 pub use tiling::{Convolution, Tiling, Tilings};
@@ -38,7 +40,8 @@ pub struct Conv2d {
     /// Whether partials `[blocks, 1, 3, c_out]` are left of blocks of y's pixels: their count, mean
     /// and M2, the sum of squared distances from the mean. Blocks may count 0 pixels.
     pub moments: bool,
-    /// What a workgroup of a GPU computes of y's pixels × channels. A block has its rows.
+    /// What a workgroup of a GPU computes of y's pixels × channels. A block has its rows. Images of few
+    /// channels have tiles of their own.
     pub tile: Tile,
 }
 
@@ -73,6 +76,15 @@ impl Conv2d {
     fn arity(&self) -> usize {
         2 + usize::from(self.bias) + usize::from(self.activate)
     }
+
+    /// The cut of the pixels of `y`, made with a weight `w`.
+    fn blocks(&self, w: Shape, y: Shape) -> Blocks {
+        if StemKernel::serves(self.window, w) {
+            StemKernel::blocks(y)
+        } else {
+            Blocks::of_pixels(y, self.tile.rows)
+        }
+    }
 }
 
 impl OpDef for Conv2d {
@@ -98,7 +110,7 @@ impl OpDef for Conv2d {
         }
         let mut outputs = vec![y];
         if self.moments {
-            let blocks = Blocks::of_pixels(y.shape, self.tile.rows).count(y.shape.n());
+            let blocks = self.blocks(w.shape, y.shape).count(y.shape.n());
             let partials = Shape([blocks, 1, 3, y.shape.c()]);
             outputs.push(TensorDesc::f32(partials));
         }
@@ -146,7 +158,7 @@ impl OpDef for Conv2d {
             bias: self.bias.then(|| inputs[2].f32()),
             ..Epilogue::default()
         };
-        let blocks = Blocks::of_pixels(geometry.y, self.tile.rows);
+        let blocks = self.blocks(geometry.w, geometry.y);
         let (y, rest) = outputs.split_first_mut().expect("y");
         let partials = rest.first_mut().map(|partials| Partials {
             data: partials.f32(),
@@ -177,20 +189,28 @@ impl OpDef for Conv2d {
             activate,
             moments,
         };
-        let blocks = Blocks::of_pixels(y, self.tile.rows);
-        let groups = self.tile.groups(blocks.count(y.n()), y.c());
-        let kernel = ConvKernel {
-            pass,
-            stored: inputs[0].dtype,
-            tile: self.tile,
-            vec4: x.c().is_multiple_of(16) && y.c().is_multiple_of(4),
-        };
+        let stored = inputs[0].dtype;
+        let blocks = self.blocks(w, y);
         let images = blocks.images_per_unit;
-        launch(kernel, [x, w, y], self.window, images, groups)
+        let (shader, groups) = if StemKernel::serves(self.window, w) {
+            let kernel = StemKernel::new(pass, stored, self.window);
+            let groups = StemKernel::groups(blocks.count(y.n()), y.c());
+            (Shader::Stem(kernel), groups)
+        } else {
+            let kernel = ConvKernel {
+                pass,
+                stored,
+                tile: self.tile,
+                vec4: x.c().is_multiple_of(16) && y.c().is_multiple_of(4),
+            };
+            let groups = self.tile.groups(blocks.count(y.n()), y.c());
+            (Shader::Conv2d(kernel), groups)
+        };
+        launch(shader, pass, [x, w, y], self.window, images, groups)
     }
 
     fn batched(&self, inputs: &[TensorDesc], outputs: &[TensorDesc]) -> Option<Batched> {
-        let blocks = Blocks::of_pixels(outputs[0].shape, self.tile.rows);
+        let blocks = self.blocks(inputs[1].shape, outputs[0].shape);
         let images = blocks.images_per_unit;
         let read = [images, 0, 0, 0];
         let made = [images, blocks.per_unit()];
@@ -236,11 +256,11 @@ fn flops(w: Shape, y: Shape) -> u64 {
     2 * y.rows() as u64 * w.len() as u64
 }
 
-/// A dispatch of the generated kernel; x, w and y in `shapes`; x, y and their gradients are
-/// `stored` as f32 or f16. `images` are those of a unit of the
+/// A dispatch of a generated kernel; x, w and y in `shapes`. `images` are those of a unit of the
 /// rows, or of a split of the weight's gradient.
 fn launch(
-    kernel: ConvKernel,
+    shader: Shader,
+    pass: ConvPass,
     shapes: [Shape; 3],
     window: Window,
     images: usize,
@@ -264,6 +284,5 @@ fn launch(
         images,
     ];
     let params = params.map(|p| u32::try_from(p).expect("sizes below 2^32"));
-    let shader = Shader::Conv2d(kernel);
-    Launch::new(shader, kernel.pass.entry(), params.to_vec(), groups)
+    Launch::new(shader, pass.entry(), params.to_vec(), groups)
 }

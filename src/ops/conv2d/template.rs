@@ -54,8 +54,30 @@ impl ConvPass {
         }
     }
 
+    /// The entry point with what is fused into it.
+    pub(super) fn label(self) -> String {
+        let flags = match self {
+            ConvPass::Forward {
+                bias,
+                activate,
+                moments,
+            } => vec![(bias, "bias"), (activate, "activate"), (moments, "moments")],
+            ConvPass::GradInput { add, mask } => vec![
+                (add, "add"),
+                (mask == Mask::Activation, "activation"),
+                (mask == Mask::Output, "output"),
+            ],
+            ConvPass::GradWeight { activate } => vec![(activate, "activate")],
+        };
+        let mut label = self.entry().to_string();
+        for (_, flag) in flags.into_iter().filter(|(set, _)| *set) {
+            label = format!("{label}.{flag}");
+        }
+        label
+    }
+
     /// The tensors in the order of their bindings, from binding 1.
-    fn tensors(self) -> Vec<&'static str> {
+    pub(super) fn tensors(self) -> Vec<&'static str> {
         let all: &[(&str, bool)] = match self {
             ConvPass::Forward {
                 bias,
@@ -99,23 +121,7 @@ impl ConvKernel {
 
     /// The same without the tile.
     pub(super) fn name(self) -> String {
-        let flags = match self.pass {
-            ConvPass::Forward {
-                bias,
-                activate,
-                moments,
-            } => vec![(bias, "bias"), (activate, "activate"), (moments, "moments")],
-            ConvPass::GradInput { add, mask } => vec![
-                (add, "add"),
-                (mask == Mask::Activation, "activation"),
-                (mask == Mask::Output, "output"),
-            ],
-            ConvPass::GradWeight { activate } => vec![(activate, "activate")],
-        };
-        let mut label = format!("conv2d.{}", self.pass.entry());
-        for (_, flag) in flags.into_iter().filter(|(set, _)| *set) {
-            label = format!("{label}.{flag}");
-        }
+        let mut label = format!("conv2d.{}", self.pass.label());
         if self.vec4 {
             label += ".vec4";
         }

@@ -103,6 +103,7 @@ impl Convolution {
                 let split = |tile, workgroups| Tiling {
                     tile,
                     images_per_split: Some(images_per_split(
+                        op.window,
                         tile,
                         op.w,
                         inputs[0].shape.n(),
