@@ -77,12 +77,13 @@ fn step(name: &str, clean: f32, overflow: Option<f32>) -> Case {
 }
 
 /// The state of the scale.
-fn scaling(session: &Session) -> TensorId {
+pub fn scaling(session: &Session) -> TensorId {
     let of_scale = |(name, _): &&(String, TensorId)| name == "loss_scale";
     session.momenta().iter().find(of_scale).unwrap().1
 }
 
-fn params(session: &mut Session) -> Vec<Vec<f32>> {
+/// The parameters that are trained, and their momenta.
+pub fn params(session: &mut Session) -> Vec<Vec<f32>> {
     let trainable: Vec<TensorId> = session
         .params()
         .iter()
@@ -140,7 +141,7 @@ fn a_step_in_f16_is_close_to_one_in_f32() {
 }
 
 /// The length of the difference, relative to that of `want`.
-fn distance(got: &[f32], want: &[f32]) -> f64 {
+pub fn distance(got: &[f32], want: &[f32]) -> f64 {
     let squares = |(a, b): (&f32, &f32)| (f64::from(*a) - f64::from(*b)).powi(2);
     let error: f64 = got.iter().zip(want).map(squares).sum();
     let length: f64 = want.iter().map(|&v| f64::from(v).powi(2)).sum();
