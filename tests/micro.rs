@@ -10,8 +10,11 @@ use resnet::graph::{DType, Graph, TensorId};
 use resnet::model::{Arch, initialise};
 use resnet::ops::resize_taps;
 use resnet::plan::{Limits, Plan, plan};
-use resnet::train::{Optimizer, Part, Prepared, Session, Source, Spec, micro_batch, passes, train};
+use resnet::train::{
+    Optimizer, Part, Prepared, Session, Source, Spec, micro_batch, passes, refused_to_resume, train,
+};
 use std::collections::BTreeMap;
+use std::path::Path;
 
 pub const BATCH: usize = 8;
 pub const SIZE: usize = 32;
@@ -316,6 +319,9 @@ impl Backend for Small {
     fn memory(&self) -> Result<Option<u64>> {
         Ok(Some(self.memory))
     }
+    fn scratch(&self, plan: &Plan) -> u64 {
+        self.cpu.scratch(plan)
+    }
     fn max_buffer(&self) -> u64 {
         self.buffer
     }
@@ -401,4 +407,44 @@ fn auto_takes_the_largest_part_that_fits() {
     assert!(said.contains("no batch size would fit"), "{said}");
     // What fits not at all is refused as it stands.
     assert_eq!(auto(&small(1 << 10, u64::MAX)), Some(64));
+}
+
+#[test]
+fn what_the_cpu_takes_to_widen_f16_counts() {
+    let data = sample();
+    let spec = Spec {
+        batch_size: 64,
+        limit_batches: Some(2),
+        stored: DType::F16,
+        ..spec(None, true)
+    };
+    let prepared = Prepared::new(&spec, &data, Limits::NONE).unwrap();
+    let fits = |memory| {
+        let cpu = Cpu::new().unwrap();
+        let small = Small {
+            cpu,
+            memory,
+            buffer: u64::MAX,
+        };
+        prepared.check_memory(&spec, &data, &small).is_ok()
+    };
+    // The gradient of the stem's pooling is 64 × 16 × 16 × 8, and made from a tensor as large and a small one.
+    let both = 2 * 4 * 64 * 16 * 16 * 8;
+    assert!(!fits(prepared.memory() + both));
+    assert!(fits(prepared.memory() + 2 * both));
+}
+
+#[test]
+fn a_run_that_does_not_fit_is_not_told_to_resume_with_other_settings() {
+    let refusal =
+        anyhow::anyhow!("batch size 8 needs 2 MiB, but there is 1: --batch-size 4 would fit");
+    let said = refused_to_resume(&refusal, Path::new("runs/001/weights.safetensors")).to_string();
+    for word in [
+        "batch size 8 needs 2 MiB",
+        "a resumed run keeps its settings",
+        "--device",
+        "resnet train --init runs/001/weights.safetensors",
+    ] {
+        assert!(said.contains(word), "{said}");
+    }
 }

@@ -65,7 +65,7 @@ fn passes_alike_add_up_to_the_whole_batch() {
     for (device, open) in devices(DType::F16) {
         for fuse in [false, true] {
             let update = |micro| {
-                let after = outcome(&half(micro, fuse), &[alike.clone()], open());
+                let after = outcome(&half(micro, fuse), std::slice::from_ref(&alike), open());
                 update(&after, &before)
             };
             let apart = distance(&update(Some(4)), &update(None));

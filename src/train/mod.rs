@@ -8,7 +8,7 @@ mod prepared;
 mod run;
 mod session;
 
-pub use memory::micro_batch;
+pub use memory::{micro_batch, refused_to_resume};
 pub use micro::passes;
 pub use pass::{
     Optimizer, Pass, Source, Update, accumulate, evaluate, learning_rate, train, update,

@@ -174,7 +174,7 @@ impl Prepared {
         self.plans().filter_map(buffers).max().unwrap_or(0) as u64
     }
 
-    fn plans(&self) -> impl Iterator<Item = &Plan> {
+    pub(super) fn plans(&self) -> impl Iterator<Item = &Plan> {
         let passes = self.steps.iter().map(|step| &step.plan);
         passes.chain(&self.update)
     }
