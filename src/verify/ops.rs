@@ -1,6 +1,7 @@
 //! Cases of single ops: each becomes a small graph with its gradient rules and is run like any other.
 mod attrs;
 mod build;
+mod images;
 mod optim;
 
 use super::{
@@ -12,7 +13,7 @@ use super::{
 use crate::backend::Backend;
 use crate::graph::{DType, Graph};
 use anyhow::{Context, Result, ensure};
-use build::Images;
+use images::{Images, has_images};
 
 /// A case of one op, ready to run.
 pub struct OpCase<'a> {
@@ -46,7 +47,7 @@ impl<'a> OpCase<'a> {
             g.set_scope(format!("{scope}{part}"));
             build::stages(g, entry, &tensors, images)
         };
-        let half = match stored == DType::F16 && build::has_images(&entry.op) {
+        let half = match stored == DType::F16 && has_images(&entry.op) {
             true => Some(Half {
                 rounded: stages("rounded/", Images::Rounded)?,
                 stored: stages("stored/", Images::Stored)?,

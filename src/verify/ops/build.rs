@@ -1,7 +1,8 @@
 //! The graph of a case: its given tensors as inputs and states, the op, and its backward pass seeded
 //! with the case's `dy`.
 use super::attrs::Attrs;
-use crate::graph::{self, DType, Gradients, Graph, Shape, TensorDesc, TensorId};
+use super::images::{Images, gives_images};
+use crate::graph::{self, Gradients, Graph, Shape, TensorDesc, TensorId};
 use crate::ops::{BatchNorm, Fill};
 use crate::verify::{
     golden::Tensors,
@@ -10,45 +11,6 @@ use crate::verify::{
     replay::{Read, Run, Stage, bytes},
 };
 use anyhow::{Context, Result, bail, ensure};
-use half::f16;
-
-/// What becomes of the given images and their gradients.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Images {
-    /// They stay as they are, in f32.
-    Given,
-    /// They are rounded to f16, and stay in f32.
-    Rounded,
-    /// They are stored as f16, as is what is made of them.
-    Stored,
-}
-
-impl Images {
-    /// The element type, and the bytes of some values.
-    fn store(self, values: &[f32]) -> (DType, Vec<u8>) {
-        let rounded = || values.iter().map(|&v| f16::from_f32(v));
-        match self {
-            Images::Given => (DType::F32, bytes(values)),
-            Images::Rounded => {
-                let values: Vec<f32> = rounded().map(f16::to_f32).collect();
-                (DType::F32, bytes(&values))
-            }
-            Images::Stored => {
-                let bits: Vec<u16> = rounded().map(f16::to_bits).collect();
-                (DType::F16, bytes(&bits))
-            }
-        }
-    }
-}
-
-/// Whether an op works on images: what follows the last of them in a network is f32 always.
-pub fn has_images(op: &str) -> bool {
-    gives_images(op) || op == "global_avg_pool"
-}
-
-fn gives_images(op: &str) -> bool {
-    ["conv2d", "batch_norm", "relu", "max_pool"].contains(&op)
-}
 
 /// Appends a case to the graph.
 ///
