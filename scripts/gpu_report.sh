@@ -39,8 +39,10 @@ real() {
     say devices
     say verify --device "$device"
     say verify --device "$device" --checked
+    say verify --device "$device" --precision f16
     say bench --device "$device" --batch-size 256 --steps 20 --profile "$@"
     say bench --device "$device" --batch-size 256 --steps 20 --deterministic
+    say bench --device "$device" --batch-size 256 --steps 20 --precision f16
     say bench --device "$device" --batch-size 64 --steps 20
     say bench --device "$device" --batch-size 256 --steps 20 --checked
 }

@@ -6,10 +6,11 @@ import { create, globals } from 'webgpu';
 Object.assign(globalThis, globals);
 const file = process.argv[2];
 const code = readFileSync(file, 'utf8');
-// The null backend validates and executes nothing. No feature and no limit is asked for, so what
-// passes is within WebGPU's guarantees.
+// The null backend validates and executes nothing. No limit is asked for, and no feature but f16 by what is
+// written in it, so what passes is within WebGPU's guarantees.
 const adapter = await create(['backend=null']).requestAdapter();
-const device = await adapter.requestDevice();
+const requiredFeatures = /^enable f16;/m.test(code) ? ['shader-f16'] : [];
+const device = await adapter.requestDevice({ requiredFeatures });
 device.pushErrorScope('validation');
 const module = device.createShaderModule({ code });
 for (const entry of code.matchAll(/@compute[^{]*?fn (\w+)/g)) {

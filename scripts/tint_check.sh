@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Compiles every shader of a training and an evaluation step with Tint, Chrome's WGSL compiler, which is stricter
-# than wgpu's: scripts/tint_check.sh [FILE.wgsl...]
+# Compiles every shader of a training and an evaluation step, fused and not, in f32 and in f16, with convolutions in
+# every tile, with Tint, Chrome's WGSL compiler, which is stricter than wgpu's: scripts/tint_check.sh [FILE.wgsl...]
 # Needs node and npm, and downloads the package `webgpu` (130 MB). RESNET names a program that is built already.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -10,20 +10,20 @@ trap 'rm -rf "$work"' EXIT
 npm install --silent --no-audit --no-fund --prefix "$work" webgpu@0.6
 cp "$root/scripts/tint_check.mjs" "$work"
 if [ $# -eq 0 ]; then
-    for shape in '256 96' '4 28'; do
-        read -r batch size <<<"$shape"
-        flags=(bench --batch-size "$batch" --image-size "$size" --dump-wgsl "$work/wgsl")
+    # Shapes choose the tiles alone, of which all are written.
+    for precision in f32 f16; do for variant in --micro-batch=4 --micro-batch=2 --no-fuse; do
+        flags=(bench --batch-size 4 --image-size 96 --precision "$precision" "$variant" --dump-wgsl "$work/wgsl")
         if [ -n "${RESNET:-}" ]; then
             "$RESNET" "${flags[@]}"
         else
             cargo run --release --quiet --manifest-path "$root/Cargo.toml" -- "${flags[@]}"
         fi
-    done
+    done; done
     set -- "$work"/wgsl/*.wgsl
 fi
-failed=0
-for file in "$@"; do
-    timeout 60 node "$work/tint_check.mjs" "$file" || failed=$((failed + 1))
-done
+# Each in a process of its own, one per core at a time.
+printf '%s\0' "$@" | xargs -0 -P "$(nproc)" -n 1 sh -c 'timeout 60 node "$0" "$1" || echo "FAIL  $1"' "$work/tint_check.mjs" |
+    tee "$work/log"
+failed=$(sort -u "$work/log" | grep -c '^FAIL' || true)
 echo "$(($# - failed)) passed, $failed failed"
 [ "$failed" = 0 ]

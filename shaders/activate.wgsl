@@ -31,7 +31,7 @@ fn activate(
 ) {
     let i = flat_element(group, groups, local);
     if (i < params.count) {
-        y[i] = Stored(relu(normalised(i)));
+        y[i] = to_stored(relu(normalised(i)));
     }
 }
 
@@ -46,7 +46,7 @@ fn activate_add(
 ) {
     let i = flat_element(group, groups, local);
     if (i < params.count) {
-        y_add[i] = Stored(relu(normalised(i) + f32(skip[i])));
+        y_add[i] = to_stored(relu(normalised(i) + f32(skip[i])));
     }
 }
 
@@ -63,6 +63,6 @@ fn activate_add_norm(
     if (i < params.count) {
         let ch = i % params.c;
         let s = f32(skip[i]) * skip_norm[ch] + skip_norm[params.c + ch];
-        y_add_norm[i] = Stored(relu(normalised(i) + select(s, relu(s), params.rectified == 1u)));
+        y_add_norm[i] = to_stored(relu(normalised(i) + select(s, relu(s), params.rectified == 1u)));
     }
 }

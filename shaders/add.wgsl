@@ -17,6 +17,6 @@ fn forward(
 ) {
     let i = flat_element(group, groups, local);
     if (i < params.count) {
-        y[i] = Stored(f32(a[i]) + f32(b[i]));
+        y[i] = to_stored(f32(a[i]) + f32(b[i]));
     }
 }

@@ -124,7 +124,7 @@ fn forward(
     }
     let ch = i % params.c;
     let scale = norm[3u * params.c + ch] * gamma[ch];
-    y[i] = Stored((f32(x[i]) - norm[2u * params.c + ch]) * scale + beta[ch]);
+    y[i] = to_stored((f32(x[i]) - norm[2u * params.c + ch]) * scale + beta[ch]);
 }
 
 // Σ dy and Σ dy·x̂ over the rows of a block, x̂ = (x − mean)·rstd.
@@ -225,7 +225,7 @@ fn grad_input(
 ) {
     let i = flat_element(group, groups, local);
     if (i < params.count) {
-        dx[i] = Stored(grad_element(i));
+        dx[i] = to_stored(grad_element(i));
     }
 }
 
@@ -237,6 +237,6 @@ fn grad_input_add(
 ) {
     let i = flat_element(group, groups, local);
     if (i < params.count) {
-        dx_sum[i] = Stored(grad_element(i) + f32(skip[i]));
+        dx_sum[i] = to_stored(grad_element(i) + f32(skip[i]));
     }
 }

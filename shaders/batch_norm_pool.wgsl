@@ -61,7 +61,7 @@ fn pool(o: u32) -> u32 {
             }
         }
     }
-    y[o] = Stored(kept);
+    y[o] = to_stored(kept);
     return tap;
 }
 
@@ -130,5 +130,5 @@ fn grad_input(
     }
     let xhat = (f32(pre[e]) - grad_norm[2u * params.c + ch]) * grad_norm[3u * params.c + ch];
     let batch = (dbeta[ch] + xhat * dgamma[ch]) * params.share;
-    dx[e] = Stored(grad_norm[ch] * (total - batch));
+    dx[e] = to_stored(grad_norm[ch] * (total - batch));
 }

@@ -27,8 +27,7 @@ struct Params {
 
 /// What one load fetches.
 alias Element = {{ "vec4<f32>" if vec4 else "f32" }};
-/// The same as images and their gradients are stored.
-alias Stored = {{ "vec4<" ~ stored ~ ">" if vec4 else stored }};
+{{ stored }}
 const LANES = {{ "4u" if vec4 else "1u" }};
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -241,11 +240,11 @@ fn sum_b(col: u32) -> vec4<f32> {
             {%- endfor %}
 {%- endmacro %}
 
-{#- Writes `value`, the columns j of this invocation, to a buffer of `type` from element `first` on. #}
-{% macro store(value, buffer, first, width, j, type="Element") %}
+{#- Writes `value`, the columns j of this invocation, made by `as`, to a buffer from element `first` on. #}
+{% macro store(value, buffer, first, width, j, as="Element") %}
             {%- for lane in lanes %}
             if (col_{{ j }} + {{ lane.index }}u < {{ width }}) {
-                {{ buffer }}[({{ first }} + col_{{ j }} + {{ lane.index }}u) / LANES] = {{ type }}({{ value }}{{ lane.part }});
+                {{ buffer }}[({{ first }} + col_{{ j }} + {{ lane.index }}u) / LANES] = {{ as }}({{ value }}{{ lane.part }});
             }
             {%- endfor %}
 {%- endmacro %}
@@ -377,7 +376,7 @@ fn forward(
         c{{ i.index }}_{{ j }} += bias;
         {%- endif %}
         if (row_{{ i.index }} < row_end) {
-            {{- store("c" ~ i.index ~ "_" ~ j, "y", "row_" ~ i.index ~ " * params.c_out", "params.c_out", j, "Stored") }}
+            {{- store("c" ~ i.index ~ "_" ~ j, "y", "row_" ~ i.index ~ " * params.c_out", "params.c_out", j, "to_stored") }}
         }
         {%- endfor %}
     }
@@ -607,7 +606,7 @@ fn grad_input(
             sum += c{{ i.index }}_{{ j }};
             products += c{{ i.index }}_{{ j }} * ((z - mean) * rstd);
             {%- endif %}
-            {{- store("c" ~ i.index ~ "_" ~ j, "dx", "first_" ~ i.index, "params.c_in", j, "Stored") }}
+            {{- store("c" ~ i.index ~ "_" ~ j, "dx", "first_" ~ i.index, "params.c_in", j, "to_stored") }}
         }
         {%- endfor %}
         {%- if at.partials %}

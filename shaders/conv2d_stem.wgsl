@@ -25,10 +25,10 @@ struct Params {
     images: u32,  // of a split in grad_weight
 }
 
-/// The same as images and their gradients are stored, alone and four channels at a time.
-alias Stored = {{ stored }};
-alias Stored4 = vec4<{{ stored }}>;
+/// One channel of x as it is stored; of y and its gradient always four are.
+alias Element = {{ element }};
 
+{{ stored }}
 @group(0) @binding(0) var<uniform> params: Params;
 
 var<workgroup> patch_x: array<vec4<f32>, {{ patch_size }}>;  // [{{ patch_h }}, {{ pitch }}]: rows, four columns each
@@ -86,7 +86,7 @@ fn load_patch(local: u32, image: u32, oy0: u32, ox0: u32, ci: u32) {
 // partials: the count of a tile's pixels, and of their y the mean and the sum of squared distances from it.
 {%- endif %}
 
-@group(0) @binding({{ at.x }}) var<storage, read> x: array<Stored>;  // [N, H, W, C_in]
+@group(0) @binding({{ at.x }}) var<storage, read> x: array<Element>;  // [N, H, W, C_in]
 @group(0) @binding({{ at.w }}) var<storage, read> w: array<vec4<f32>>;  // [K_h, K_w, C_in, C_out / 4]
 {%- if at.b %}
 @group(0) @binding({{ at.b }}) var<storage, read> b: array<vec4<f32>>;  // [C_out / 4]
@@ -94,7 +94,7 @@ fn load_patch(local: u32, image: u32, oy0: u32, ox0: u32, ci: u32) {
 {%- if at.norm %}
 @group(0) @binding({{ at.norm }}) var<storage, read> norm: array<f32>;  // [4, C_in]: scale, shift, mean, rstd
 {%- endif %}
-@group(0) @binding({{ at.y }}) var<storage, read_write> y: array<Stored4>;  // [N, H_out, W_out, C_out / 4]
+@group(0) @binding({{ at.y }}) var<storage, read_write> y: array<Stored>;  // [N, H_out, W_out, C_out / 4]
 {%- if at.partials %}
 @group(0) @binding({{ at.partials }}) var<storage, read_write> partials: array<vec4<f32>>;  // [blocks, 3, C_out / 4]
 
@@ -187,7 +187,7 @@ fn forward(
         c{{ i }}_{{ j }} += bias;
         {%- endif %}
         if ({{ i }}u < pixels) {
-            y[y_at + {{ i }}u * width + {{ 8 * j }}u] = Stored4(c{{ i }}_{{ j }});
+            y[y_at + {{ i }}u * width + {{ 8 * j }}u] = to_stored(c{{ i }}_{{ j }});
         }
         {%- endfor %}
     }
@@ -249,8 +249,8 @@ fn forward(
 // taps × 8 columns of channels, where a tile of 64 rows would be padding from row {{ k * k }} on. There are 4 slices
 // of them: of 2 × 16 pixels each takes one run of 8. They are added up at the end, in their order.
 
-@group(0) @binding({{ at.x }}) var<storage, read> x: array<Stored>;   // [N, H, W, C_in]
-@group(0) @binding({{ at.dy }}) var<storage, read> dy: array<Stored4>;  // [N, H_out, W_out, C_out / 4]
+@group(0) @binding({{ at.x }}) var<storage, read> x: array<Element>;   // [N, H, W, C_in]
+@group(0) @binding({{ at.dy }}) var<storage, read> dy: array<Stored>;  // [N, H_out, W_out, C_out / 4]
 {%- if at.norm %}
 @group(0) @binding({{ at.norm }}) var<storage, read> norm: array<f32>;  // [4, C_in]: scale, shift, mean, rstd
 {%- endif %}

@@ -8,7 +8,7 @@ struct Params {
     examples: u32,
     classes: u32,
     label_smoothing: f32, // a
-    weight: f32,          // dloss of every example; read by forward_grad only
+    weight: f32,          // dloss of every example, in forward_grad and, times the scale, forward_grad_scaled
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -29,8 +29,13 @@ fn first_largest(row: u32) -> u32 {
     return largest;
 }
 
-/// Writes the loss of example n.
-fn loss(n: u32) {
+struct Loss {
+    loss: f32,
+    correct: u32,
+}
+
+/// The loss of example n.
+fn loss_of(n: u32) -> Loss {
     let row = n * params.classes;
     let label = labels[n];
     let largest = first_largest(row);
@@ -43,8 +48,10 @@ fn loss(n: u32) {
         shifted += s;
     }
     let a = params.label_smoothing;
-    losses[n] = log(sum) - (1.0 - a) * (logits[row + label] - max) - a / f32(params.classes) * shifted;
-    correct[n] = select(0u, 1u, largest == label);
+    return Loss(
+        log(sum) - (1.0 - a) * (logits[row + label] - max) - a / f32(params.classes) * shifted,
+        select(0u, 1u, largest == label),
+    );
 }
 
 @compute @workgroup_size(256)
@@ -55,7 +62,9 @@ fn forward(
 ) {
     let n = flat_element(group, groups, local);
     if (n < params.examples) {
-        loss(n);
+        let result = loss_of(n);
+        losses[n] = result.loss;
+        correct[n] = result.correct;
     }
 }
 
@@ -89,10 +98,37 @@ fn forward_grad(
     if (n >= params.examples) {
         return;
     }
-    loss(n);
+    let result = loss_of(n);
+    losses[n] = result.loss;
+    correct[n] = result.correct;
     let parts = softmax(n);
     for (var c = 0u; c < params.classes; c++) {
         dlogits_too[n * params.classes + c] = gradient(n, c, parts) * params.weight;
+    }
+}
+
+@group(0) @binding(3) var<storage, read> scaling: array<f32>;               // [2], the scale first
+@group(0) @binding(4) var<storage, read_write> losses_by_scale: array<f32>;   // [N, 1, 1, 1]
+@group(0) @binding(5) var<storage, read_write> correct_by_scale: array<u32>;  // [N, 1, 1, 1]
+@group(0) @binding(6) var<storage, read_write> dlogits_by_scale: array<f32>;  // [N, 1, 1, C]
+
+@compute @workgroup_size(256)
+fn forward_grad_scaled(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let n = flat_element(group, groups, local);
+    if (n >= params.examples) {
+        return;
+    }
+    let result = loss_of(n);
+    losses_by_scale[n] = result.loss;
+    correct_by_scale[n] = result.correct;
+    let parts = softmax(n);
+    let weight = params.weight * scaling[0];
+    for (var c = 0u; c < params.classes; c++) {
+        dlogits_by_scale[n * params.classes + c] = gradient(n, c, parts) * weight;
     }
 }
 

@@ -60,7 +60,7 @@ fn forward_images(
     for (var k = 0u; k < taps[base + 1u]; k++) {
         sum += wide(first + k * pitch, w) * taps[base + 2u + k];
     }
-    x[i] = Stored(f32(sum >> 22u) / 255.0);
+    x[i] = to_stored(f32(sum >> 22u) / 255.0);
 }
 
 struct LabelParams {

@@ -45,7 +45,7 @@ fn grad_input(
         return;
     }
     let n = i / (params.c * params.pixels);
-    dx[i] = Stored(dy[n * params.c + i % params.c] / f32(params.pixels));
+    dx[i] = to_stored(dy[n * params.c + i % params.c] / f32(params.pixels));
 }
 
 // The same where ReLU's mask kept the pixel, else 0, with Σ dx and Σ dx·x̂ over blocks of images,
@@ -76,7 +76,7 @@ fn grad_masked_by_activation(
         for (var pixel = 0u; pixel < params.pixels; pixel++) {
             let i = (n * params.pixels + pixel) * c + ch;
             let kept = select(0.0, d, f32(pre[i]) * norm[ch] + norm[c + ch] > 0.0);
-            dx_by_activation[i] = Stored(kept);
+            dx_by_activation[i] = to_stored(kept);
             sum += kept;
             products += kept * ((f32(pre[i]) - norm[2u * c + ch]) * norm[3u * c + ch]);
         }
@@ -109,7 +109,7 @@ fn grad_masked_by_output(
         for (var pixel = 0u; pixel < params.pixels; pixel++) {
             let i = (n * params.pixels + pixel) * c + ch;
             let kept = select(0.0, d, f32(out[i]) > 0.0);
-            dx_by_output[i] = Stored(kept);
+            dx_by_output[i] = to_stored(kept);
             sum += kept;
             products += kept * ((f32(pre[i]) - norm[2u * c + ch]) * norm[3u * c + ch]);
         }

@@ -63,7 +63,7 @@ fn forward(
             }
         }
     }
-    y[o] = Stored(best);
+    y[o] = to_stored(best);
     winner[o] = index;
 }
 
@@ -105,5 +105,5 @@ fn grad_input(
             }
         }
     }
-    dx[e] = Stored(total);
+    dx[e] = to_stored(total);
 }

@@ -19,7 +19,7 @@ fn forward(
     if (i < params.count) {
         // Unlike max(), the comparison lets a NaN through, so that it is noticed.
         let value = f32(x[i]);
-        y[i] = Stored(select(value, 0.0, value < 0.0));
+        y[i] = to_stored(select(value, 0.0, value < 0.0));
     }
 }
 
@@ -38,6 +38,6 @@ fn grad_input(
         // As bits, positive numbers are 1 up to infinity's pattern. A comparison of floats would take the
         // smallest for 0 on the devices that flush them.
         let bits = bitcast<u32>(f32(out[i]));
-        dx[i] = Stored(select(0.0, f32(dy[i]), bits > 0u && bits <= 0x7f800000u));
+        dx[i] = to_stored(select(0.0, f32(dy[i]), bits > 0u && bits <= 0x7f800000u));
     }
 }

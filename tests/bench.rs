@@ -104,7 +104,7 @@ fn every_module_is_written_as_wgsl() {
     let into = folder.path().join("wgsl");
     bench("--dump-wgsl").arg(&into).assert().success();
     let mut files = 0;
-    for entry in fs::read_dir(into).unwrap() {
+    for entry in fs::read_dir(&into).unwrap() {
         let path = entry.unwrap().path();
         let source = fs::read_to_string(&path).unwrap();
         naga::front::wgsl::parse_str(&source)
@@ -112,4 +112,8 @@ fn every_module_is_written_as_wgsl() {
         files += 1;
     }
     assert!(files > 10, "{files} files");
+    for tile in ["128x128", "128x64", "64x64", "32x64"] {
+        let name = format!("conv2d.forward.moments.vec4.{tile}.wgsl");
+        assert!(into.join(&name).exists(), "{name}");
+    }
 }

@@ -12,8 +12,8 @@ use resnet::backend::{Backend, Failure};
 use resnet::config::{MicroBatch, TrainConfig};
 use resnet::graph::DType;
 use resnet::report::{Console, Progress};
-use resnet::train::Run;
 use resnet::train::checkpoint::{self, WeightsInfo};
+use resnet::train::{Run, Spec};
 use serde_json::Value;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
@@ -21,8 +21,20 @@ use tempfile::TempDir;
 
 /// Trains until `epochs` in `folder`, resuming what is there: 14 images in batches of 8, by threes.
 fn run(folder: &Path, backend: Box<dyn Backend>, epochs: usize) -> Result<()> {
+    run_stored(folder, backend, epochs, DType::F32)
+}
+
+fn run_stored(
+    folder: &Path,
+    backend: Box<dyn Backend>,
+    epochs: usize,
+    stored: DType,
+) -> Result<()> {
     let data = few();
-    let mut spec = spec(Some(3), true);
+    let mut spec = Spec {
+        stored,
+        ..spec(Some(3), true)
+    };
     // The test is not what is tested.
     spec.limit_batches = Some(2);
     let mut session = session(&spec, &data, backend);
@@ -69,12 +81,15 @@ fn newest(folder: &Path) -> Vec<Vec<u8>> {
 
 #[test]
 fn a_resumed_run_of_micro_batches_has_the_bits_of_an_unbroken_one() {
-    for (name, open) in devices(DType::F32) {
-        let (unbroken, broken) = (TempDir::new().unwrap(), TempDir::new().unwrap());
-        run(unbroken.path(), open(), 2).unwrap();
-        run(broken.path(), open(), 1).unwrap();
-        run(broken.path(), open(), 2).unwrap();
-        assert!(newest(unbroken.path()) == newest(broken.path()), "{name}");
+    for stored in [DType::F32, DType::F16] {
+        for (name, open) in devices(stored) {
+            let (unbroken, broken) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+            run_stored(unbroken.path(), open(), 2, stored).unwrap();
+            run_stored(broken.path(), open(), 1, stored).unwrap();
+            run_stored(broken.path(), open(), 2, stored).unwrap();
+            let same = newest(unbroken.path()) == newest(broken.path());
+            assert!(same, "{name}, {stored}");
+        }
     }
 }
 

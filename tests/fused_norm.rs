@@ -3,8 +3,8 @@ use crate::case::{Case, plain};
 use resnet::graph::{DType, Shape, TensorDesc, TensorId};
 use resnet::ops::{
     Activate, BatchNormFinish, BatchNormFold, BatchNormGradInput, BatchNormMaxPool,
-    BatchNormMaxPoolGrad, CrossEntropy, GlobalAvgPoolGrad, Mask, Op, Segment, Sgd, SgdBucket, Skip,
-    Window,
+    BatchNormMaxPoolGrad, CrossEntropy, GlobalAvgPoolGrad, Mask, Op, SCALING, Segment, Sgd,
+    SgdBucket, Skip, Window,
 };
 
 /// Every case.
@@ -197,16 +197,25 @@ fn heads() -> Vec<Case> {
             Ok(())
         })
     };
-    let loss = plain("cross_entropy with its gradient", |c| {
-        let logits = c.uniform("logits", [7, 1, 1, 5], -2.0, 2.0);
-        let labels = c.below("labels", [7, 1, 1, 1], DType::U32, 5);
-        let op = CrossEntropy {
-            label_smoothing: 0.1,
-            grad: Some(0.25),
-        };
-        c.g.push(op, &[logits, labels])?;
-        Ok(())
-    });
+    let loss = |name: &str, scaled: bool| {
+        plain(name, |c| {
+            let logits = c.uniform("logits", [7, 1, 1, 5], -2.0, 2.0);
+            let labels = c.below("labels", [7, 1, 1, 1], DType::U32, 5);
+            let op = CrossEntropy {
+                label_smoothing: 0.1,
+                grad: Some(0.25),
+            };
+            let mut inputs = vec![logits, labels];
+            if scaled {
+                let scaling = c.g.state("scaling", SCALING);
+                let contents = bytemuck::cast_slice(&[1024.0_f32, 5.0]).to_vec();
+                c.data.push((scaling, contents));
+                inputs.push(scaling);
+            }
+            c.g.push(op, &inputs)?;
+            Ok(())
+        })
+    };
     vec![
         gap(
             "global_avg_pool_grad, masked",
@@ -218,7 +227,8 @@ fn heads() -> Vec<Case> {
             [300, 2, 1, 5],
             Mask::Output,
         ),
-        loss,
+        loss("cross_entropy with its gradient", false),
+        loss("cross_entropy with its scaled gradient", true),
     ]
 }
 

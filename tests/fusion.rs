@@ -278,7 +278,7 @@ fn a_step_costs_what_it_should() {
     );
     assert_eq!(
         totals(true, DType::F16),
-        "137 dispatches, 486920772910 FLOP, 2948034512 B moved; \
+        "135 dispatches, 486920772654 FLOP, 2948021200 B moved; \
          51 pool buffers of 506522624 B, inputs and states 44976184 B"
     );
 }

@@ -2,10 +2,11 @@
 use crate::case::{Case, plain};
 use crate::cases;
 use crate::device;
+use crate::training::devices;
 use half::f16;
 use resnet::backend::cpu::Cpu;
-use resnet::graph::{DType, Kind, TensorDesc};
-use resnet::ops::{GatherImages, GlobalAvgPoolGrad, Op};
+use resnet::graph::{DType, Kind, Shape, TensorDesc};
+use resnet::ops::{GatherImages, GlobalAvgPoolGrad, Mask, Op, Window};
 
 /// The cases of the table with those of their nodes that touch images, each node by itself: what it read
 /// in f32 is rounded to f16.
@@ -125,4 +126,60 @@ fn every_op_of_a_training_step_has_a_case() {
     let names: std::collections::BTreeSet<&str> =
         nodes().map(|node| node.op.def().name()).collect();
     assert!(names.len() >= 18, "{names:?}");
+}
+
+/// Whichever way a device rounds: a finite number in the place of an infinite one would hide an overflow.
+#[test]
+fn what_is_too_large_for_f16_is_stored_as_infinite() {
+    let (last, first) = (65519.0_f32, 65520.0_f32);
+    let large = [1.0, last, first, 65535.0, 65536.0, 1e6, 1e30, f32::INFINITY];
+    let values: Vec<f32> = large.iter().flat_map(|&v| [v, -v]).collect();
+    let f16 = |shape| TensorDesc {
+        shape: Shape(shape),
+        dtype: DType::F16,
+    };
+    // A product with one, by loads of one and of four values, and an op of its own.
+    for channels in [1, 16] {
+        let case = plain("large values", |c| {
+            let one = c.g.input("one", f16([1, 1, 1, channels]));
+            let mut ones = vec![f16::ZERO; channels];
+            ones[0] = f16::ONE;
+            c.data
+                .push((one, bytemuck::cast_slice(&bits(&ones)).to_vec()));
+            let w = TensorDesc::f32(Shape([1, 1, channels, values.len()]));
+            let w = c.g.input("w", w);
+            let mut weights = vec![0.0; channels * values.len()];
+            weights[..values.len()].copy_from_slice(&values);
+            c.data.push((w, bytemuck::cast_slice(&weights).to_vec()));
+            let window = Window {
+                kernel: 1,
+                stride: 1,
+                pad: 0,
+            };
+            c.g.conv2d(one, w, None, window)?;
+            let dy = TensorDesc::f32(Shape([1, 1, 1, values.len()]));
+            let dy = c.g.input("dy", dy);
+            c.data.push((dy, bytemuck::cast_slice(&values).to_vec()));
+            let x = f16([1, 1, 1, values.len()]);
+            let mask = Mask::None;
+            c.g.push1(GlobalAvgPoolGrad { x, mask }, &[dy])?;
+            Ok(())
+        });
+        for (name, open) in devices(DType::F16) {
+            let mut backend = open();
+            let plan = device::whole(&case, &case.results(), backend.as_ref()).unwrap();
+            let after = device::run(&case, plan, backend.as_mut()).unwrap();
+            for t in case.results() {
+                for (stored, value) in widened(&after[&t]).iter().zip(&values) {
+                    let what = format!("{name}, {}: {value} as {stored}", case.g.tensor(t).name);
+                    assert_eq!(stored.is_infinite(), value.abs() >= first, "{what}");
+                    assert_eq!(stored.is_sign_negative(), *value < 0.0, "{what}");
+                }
+            }
+        }
+    }
+}
+
+fn bits(values: &[f16]) -> Vec<u16> {
+    values.iter().map(|v| v.to_bits()).collect()
 }

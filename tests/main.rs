@@ -16,6 +16,7 @@ mod graph;
 mod half;
 mod loss_scale;
 mod micro;
+mod micro_half;
 mod parity;
 mod partials;
 mod precision;

@@ -10,12 +10,17 @@ use resnet::graph::{DType, Graph, TensorId};
 use resnet::model::{Arch, initialise};
 use resnet::ops::{Tilings, resize_taps};
 use resnet::plan::{Limits, Plan, plan};
-use resnet::train::{Optimizer, Part, Prepared, Session, Source, Spec, micro_batch, passes, train};
+use resnet::train::{
+    Optimizer, Part, Prepared, Session, Source, Spec, micro_batch, passes, refused_to_resume, train,
+};
 use std::collections::BTreeMap;
+use std::path::Path;
 
 pub const BATCH: usize = 8;
 pub const SIZE: usize = 32;
 const LR: f32 = 0.0625;
+/// Of a loss whose gradients are stored as f16.
+const SCALE: f32 = 256.0;
 
 const OPTIMIZER: Optimizer = Optimizer {
     momentum: 0.75,
@@ -65,12 +70,21 @@ pub fn session(spec: &Spec, data: &Dataset, backend: Box<dyn Backend>) -> Sessio
 }
 
 /// The state of a run by name, and the mean loss and the right answers of each of its steps.
-type Outcome = (BTreeMap<String, Vec<f32>>, Vec<(f32, u32)>);
+pub type Outcome = (BTreeMap<String, Vec<f32>>, Vec<(f32, u32)>);
 
 /// The outcome of so many batches of [`few`].
 fn steps(micro: Option<usize>, fuse: bool, count: usize, backend: Box<dyn Backend>) -> Outcome {
-    let mut session = session(&spec(micro, fuse), &few(), backend);
-    for batch in batches().iter().take(count) {
+    outcome(&spec(micro, fuse), &batches()[..count], backend)
+}
+
+/// The outcome of these batches of [`few`].
+pub fn outcome(spec: &Spec, batches: &[Vec<u32>], backend: Box<dyn Backend>) -> Outcome {
+    let mut session = session(spec, &few(), backend);
+    let scaling = session.momenta().iter().find(|(n, _)| n == "loss_scale");
+    if let Some(&(_, scaling)) = scaling {
+        session.write(scaling, &[SCALE, 0.0]).unwrap();
+    }
+    for batch in batches {
         session.step(Part::Train, batch).unwrap();
     }
     let results = session.results().unwrap();
@@ -83,18 +97,22 @@ fn steps(micro: Option<usize>, fuse: bool, count: usize, backend: Box<dyn Backen
 }
 
 /// Two epochs of eight and six images.
-fn batches() -> Vec<Vec<u32>> {
+pub fn batches() -> Vec<Vec<u32>> {
     let ranges = [0..8, 8..14, 6..14, 0..6];
     ranges.map(|r| r.collect()).to_vec()
 }
 
 /// The same by hand: whole steps on the micro-batches, whose learning rate is zero, give the gradients;
-/// they are weighted, added and applied here.
-fn by_hand(micro: usize, count: usize) -> Outcome {
+/// they are weighted, added and applied here. Those of f16 are weighted by the scale of their loss, so that
+/// they are rounded as those of one pass among several.
+pub fn by_hand(micro: usize, count: usize, stored: DType) -> Outcome {
     let data = few();
     let images = &data.train;
     let mut g = Graph::default();
-    let source = Source::new(&mut g, "train", images.count, images.size, 1, SIZE);
+    let source = Source {
+        stored,
+        ..Source::new(&mut g, "train", images.count, images.size, 1, SIZE)
+    };
     let still = Optimizer {
         momentum: 0.0,
         nesterov: false,
@@ -130,6 +148,12 @@ fn by_hand(micro: usize, count: usize) -> Outcome {
             let (id, pass) = &plans[&part.len()];
             let share = part.len() as f32 / batch.len() as f32;
             cpu.write(pass.indices, bytemuck::cast_slice(part)).unwrap();
+            let mut weight = share;
+            if let Some(scaling) = pass.scaling {
+                let scale = [SCALE * share, 0.0];
+                cpu.write(scaling, bytemuck::cast_slice(&scale)).unwrap();
+                weight = 1.0;
+            }
             cpu.run(*id).unwrap();
             for p in params.iter().filter(|p| p.trainable()) {
                 let gradient = cpu.read_value(*id, pass.gradients[&p.tensor]).unwrap();
@@ -137,7 +161,7 @@ fn by_hand(micro: usize, count: usize) -> Outcome {
                     .entry(p.tensor)
                     .or_insert_with(|| vec![0.0; p.shape.len()]);
                 for (sum, g) in sum.iter_mut().zip(device::floats(&gradient)) {
-                    *sum += share * g;
+                    *sum += weight * g;
                 }
             }
             let words = |bytes: Vec<u8>| -> Vec<u32> { bytemuck::pod_collect_to_vec(&bytes) };
@@ -146,6 +170,11 @@ fn by_hand(micro: usize, count: usize) -> Outcome {
             log += 1;
         }
         results.push((loss, correct));
+        let unscale = if stored == DType::F16 {
+            1.0 / SCALE
+        } else {
+            1.0
+        };
         for p in params.iter().filter(|p| p.trainable()) {
             let mut values = device::floats(&cpu.read(p.tensor).unwrap());
             let name = format!("momentum.{}", p.name);
@@ -153,7 +182,7 @@ fn by_hand(micro: usize, count: usize) -> Outcome {
                 .entry(name)
                 .or_insert_with(|| vec![0.0; values.len()]);
             for ((p, m), g) in values.iter_mut().zip(m).zip(&sums[&p.tensor]) {
-                let d = g + OPTIMIZER.weight_decay * *p;
+                let d = g * unscale + OPTIMIZER.weight_decay * *p;
                 *m = OPTIMIZER.momentum * *m + d;
                 *p -= LR * (d + OPTIMIZER.momentum * *m);
             }
@@ -161,6 +190,9 @@ fn by_hand(micro: usize, count: usize) -> Outcome {
         }
     }
     let mut states = momenta;
+    if stored == DType::F16 {
+        states.insert("loss_scale".to_string(), vec![SCALE, count as f32]);
+    }
     for p in params {
         states.insert(p.name, device::floats(&cpu.read(p.tensor).unwrap()));
     }
@@ -170,16 +202,22 @@ fn by_hand(micro: usize, count: usize) -> Outcome {
 #[test]
 fn an_unfused_step_on_the_cpu_has_the_bits_of_the_sum_by_hand() {
     // The weight of half the batch is a power of two, so that nothing rounds but the sum.
-    let cpu = Box::new(Cpu::new().unwrap());
-    let (ours, results) = steps(Some(4), false, 1, cpu);
-    let (wanted, by_hand) = by_hand(4, 1);
-    assert_eq!(results, by_hand);
-    assert_eq!(
-        ours.keys().collect::<Vec<_>>(),
-        wanted.keys().collect::<Vec<_>>()
-    );
-    for (name, wanted) in wanted {
-        assert_eq!(ours[&name], wanted, "{name}");
+    for stored in [DType::F32, DType::F16] {
+        let cpu = Box::new(Cpu::new().unwrap());
+        let spec = Spec {
+            stored,
+            ..spec(Some(4), false)
+        };
+        let (ours, results) = outcome(&spec, &batches()[..1], cpu);
+        let (wanted, by_hand) = by_hand(4, 1, stored);
+        assert_eq!(results, by_hand);
+        assert_eq!(
+            ours.keys().collect::<Vec<_>>(),
+            wanted.keys().collect::<Vec<_>>()
+        );
+        for (name, wanted) in wanted {
+            assert_eq!(ours[&name], wanted, "{name}, {stored}");
+        }
     }
 }
 
@@ -188,7 +226,7 @@ fn micro_batches_add_up_to_the_sum_by_hand() {
     let before: BTreeMap<String, Vec<f32>> = steps(None, false, 0, Box::new(Cpu::new().unwrap())).0;
     // A micro-batch of six does the remainder in one pass.
     for micro in [4, 6] {
-        let (wanted, by_hand) = by_hand(micro, 4);
+        let (wanted, by_hand) = by_hand(micro, 4, DType::F32);
         for (device, open) in devices(DType::F32) {
             for fuse in [false, true] {
                 let (ours, results) = steps(Some(micro), fuse, 4, open());
@@ -282,6 +320,9 @@ impl Backend for Small {
     fn memory(&self) -> Result<Option<u64>> {
         Ok(Some(self.memory))
     }
+    fn scratch(&self, plan: &Plan) -> u64 {
+        self.cpu.scratch(plan)
+    }
     fn max_buffer(&self) -> u64 {
         self.buffer
     }
@@ -369,14 +410,42 @@ fn auto_takes_the_largest_part_that_fits() {
     assert_eq!(auto(&small(1 << 10, u64::MAX)), Some(64));
 }
 
-/// The scale of an f16 loss is decided once a step, over all of its gradients.
 #[test]
-fn micro_batches_of_f16_are_refused_with_the_way_on() {
+fn what_the_cpu_takes_to_widen_f16_counts() {
+    let data = sample();
     let spec = Spec {
+        batch_size: 64,
+        limit_batches: Some(2),
         stored: DType::F16,
-        ..spec(Some(2), true)
+        ..spec(None, true)
     };
-    let refused = Prepared::new(&spec, &few(), Limits::NONE).err().unwrap();
-    assert!(refused.to_string().contains("--micro-batch 2"), "{refused}");
-    assert!(refused.to_string().contains("--precision f32"), "{refused}");
+    let prepared = Prepared::new(&spec, &data, Limits::NONE).unwrap();
+    let fits = |memory| {
+        let cpu = Cpu::new().unwrap();
+        let small = Small {
+            cpu,
+            memory,
+            buffer: u64::MAX,
+        };
+        prepared.check_memory(&spec, &data, &small).is_ok()
+    };
+    // The gradient of the stem's pooling is 64 × 16 × 16 × 8, and made from a tensor as large and a small one.
+    let both = 2 * 4 * 64 * 16 * 16 * 8;
+    assert!(!fits(prepared.memory() + both));
+    assert!(fits(prepared.memory() + 2 * both));
+}
+
+#[test]
+fn a_run_that_does_not_fit_is_not_told_to_resume_with_other_settings() {
+    let refusal =
+        anyhow::anyhow!("batch size 8 needs 2 MiB, but there is 1: --batch-size 4 would fit");
+    let said = refused_to_resume(&refusal, Path::new("runs/001/weights.safetensors")).to_string();
+    for word in [
+        "batch size 8 needs 2 MiB",
+        "a resumed run keeps its settings",
+        "--device",
+        "resnet train --init runs/001/weights.safetensors",
+    ] {
+        assert!(said.contains(word), "{said}");
+    }
 }

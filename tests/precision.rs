@@ -1,6 +1,7 @@
 //! Products in bfloat16 on the CPU: PyTorch's values by every unit that this machine has, and units against each other.
 use resnet::backend::cpu::Cpu;
 use resnet::backend::cpu::precision::{Matmul, MatmulPrecision, Unit};
+use resnet::graph::DType;
 use resnet::verify::{Report, Set, run};
 use std::num::NonZeroUsize;
 
@@ -8,7 +9,13 @@ const UNITS: [Unit; 3] = [Unit::Scalar, Unit::Avx512, Unit::Amx];
 
 fn replay(matmul: Matmul) -> Report {
     let mut cpu = Cpu::open(NonZeroUsize::new(2), matmul).unwrap();
-    run(&Set::built_in().unwrap(), &mut cpu, true, |_| ())
+    run(
+        &Set::built_in().unwrap(),
+        &mut cpu,
+        true,
+        DType::F32,
+        |_| (),
+    )
 }
 
 /// The errors of the ops that multiply, and whether all of them are near enough.

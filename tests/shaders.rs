@@ -27,9 +27,12 @@ fn kernels_translate_and_are_portable() {
     let mut seen: HashSet<Kernel> = HashSet::new();
     for dispatch in steps().iter().flat_map(|plan| &plan.dispatches) {
         let (inputs, outputs) = (descs(&dispatch.inputs), descs(&dispatch.outputs));
-        let launch = dispatch.op.def().launch(&inputs, &outputs);
-        if seen.insert(launch.kernel) {
-            check(launch.kernel, inputs.len(), outputs.len());
+        let Kernel { shader, entry } = dispatch.op.def().launch(&inputs, &outputs).kernel;
+        for shader in shader.in_every_tile() {
+            let kernel = Kernel { shader, entry };
+            if seen.insert(kernel) {
+                check(kernel, inputs.len(), outputs.len());
+            }
         }
     }
     for case in cases::all().into_iter().chain(half::cases()) {
@@ -220,22 +223,24 @@ fn spirv_val(kernel: Kernel, spirv: &[u8]) {
 }
 
 /// Training and evaluation steps of the ResNet-18 that `resnet train` trains, large and small.
+/// A small one is done in two passes too.
 fn steps() -> Vec<Plan> {
     let data = data::load(Some("sample")).unwrap();
     let mut plans = Vec::new();
     let both = [DType::F32, DType::F16];
-    for (batch_size, image_size, fuse, stored) in both.into_iter().flat_map(|stored| {
+    for (batch_size, image_size, micro_batch, fuse, stored) in both.into_iter().flat_map(|stored| {
         [
-            (256, 96, false, stored),
-            (4, 28, false, stored),
-            (256, 96, true, stored),
-            (4, 28, true, stored),
+            (256, 96, None, false, stored),
+            (4, 28, None, false, stored),
+            (256, 96, None, true, stored),
+            (4, 28, None, true, stored),
+            (4, 28, Some(2), true, stored),
         ]
     }) {
         let spec = Spec {
             arch: Arch::resnet18_d2l(1, 10),
             batch_size,
-            micro_batch: None,
+            micro_batch,
             image_size,
             limit_batches: Some(1),
             optimizer: Some(Optimizer {
@@ -248,8 +253,9 @@ fn steps() -> Vec<Plan> {
             tilings: Tilings::default(),
         };
         let prepared = Prepared::new(&spec, &data, Limits::NONE).unwrap();
-        let both = [Part::Train, Part::Test].map(|part| prepared.plan(part).unwrap().clone());
-        plans.extend(both);
+        for part in [Part::Train, Part::Test] {
+            plans.extend(prepared.runs(part).into_iter().cloned());
+        }
     }
     plans
 }

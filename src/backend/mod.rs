@@ -54,6 +54,11 @@ pub trait Backend {
     /// When asking fails.
     fn memory(&self) -> Result<Option<u64>>;
 
+    /// Bytes that running a plan takes for a while, beside those of its buffers.
+    fn scratch(&self, _plan: &Plan) -> u64 {
+        0
+    }
+
     /// The most bytes that one buffer may have.
     fn max_buffer(&self) -> u64;
 

@@ -144,7 +144,8 @@ impl Settings {
         })
     }
 
-    /// The WGSL modules of both steps by name; nothing is executed.
+    /// The WGSL modules of both steps by name, those of convolutions in every tile that shapes may choose; nothing is
+    /// executed.
     ///
     /// # Errors
     /// When the images are too small for the network.
@@ -155,7 +156,8 @@ impl Settings {
             .map(|part| prepared.runs(part))
             .concat()
         {
-            modules.extend(shaders(plan).map(|shader| (shader.label(), shader.wgsl())));
+            let shaders = shaders(plan).flat_map(Shader::in_every_tile);
+            modules.extend(shaders.map(|shader| (shader.label(), shader.wgsl())));
         }
         Ok(modules)
     }

@@ -79,7 +79,8 @@ pub struct Args {
     /// Prints the plan of a training step, one line per dispatch, and stops.
     #[arg(long)]
     dump_graph: bool,
-    /// Writes every WGSL module of a training and an evaluation step into this folder, and stops.
+    /// Writes every WGSL module of a training and an evaluation step into this folder, convolutions in every tile, and
+    /// stops.
     #[arg(long, value_name = "DIR")]
     dump_wgsl: Option<PathBuf>,
 }

@@ -6,7 +6,9 @@ use crate::data::{self, Dataset};
 use crate::model::{Arch, initialise};
 use crate::report::{Console, Progress, mib};
 use crate::train::checkpoint::{self, WeightsInfo};
-use crate::train::{Optimizer, Outcome, Prepared, Run, Session, Spec, folder, micro_batch};
+use crate::train::{
+    Optimizer, Outcome, Prepared, Run, Session, Spec, folder, micro_batch, refused_to_resume,
+};
 use anyhow::{Context, Result};
 use std::path::{Path, PathBuf};
 use std::process::exit;
@@ -76,7 +78,13 @@ pub fn run(args: Args) -> Result<Status> {
             spec.batch_size
         );
     }
-    prepared.check_memory(&spec, &data, backend.as_ref())?;
+    if let Err(refusal) = prepared.check_memory(&spec, &data, backend.as_ref()) {
+        let Some(run) = &args.resume else {
+            return Err(refusal);
+        };
+        let weights = checkpoint::weights_in(&checkpoint::latest(run)?);
+        return Err(refused_to_resume(&refusal, &weights));
+    }
     // A run that goes on, or begins with the tilings of another, has its own.
     if args.resume.is_none() && !config.deterministic && config.tilings.is_empty() {
         let note = prepared.tune(&mut spec, &data, backend.as_mut())?;

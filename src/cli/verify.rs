@@ -11,6 +11,7 @@ use std::path::PathBuf;
 const EXAMPLES: &str = "Examples:
   resnet verify                        the cases inside this program
   resnet verify --device gpu           the same on the GPU, be it a software one
+  resnet verify --precision f16        and with images stored as f16 too, as `train` has it
   resnet verify --cases tests/golden   a folder of cases, all networks included";
 
 /// Arguments of `resnet verify`.
@@ -28,6 +29,9 @@ pub struct Args {
     /// How exactly the CPU multiplies matrices, as in PyTorch: in f32, about 16 bits of mantissa, or 8.
     #[arg(long, value_enum, default_value_t)]
     matmul_precision: MatmulPrecision,
+    /// With f16 every case that has images is replayed with these and their gradients stored as f16 too.
+    #[arg(long, value_enum, default_value = "f32")]
+    precision: Precision,
     /// Runs every node by itself, as the reference for the fused steps.
     #[arg(long)]
     no_fuse: bool,
@@ -47,13 +51,14 @@ pub fn run(args: Args) -> Result<()> {
     };
     let mut backend = args
         .hardware
-        .open(&args.device, args.matmul_precision, Precision::F32)?;
+        .open(&args.device, args.matmul_precision, args.precision)?;
     let mut out = stdout().lock();
     if !args.json {
         writeln!(out, "{}", backend.device())?;
     }
     let mut broken_pipe = Ok(());
-    let report = replay(&set, backend.as_mut(), !args.no_fuse, |case| {
+    let stored = args.precision.stored();
+    let report = replay(&set, backend.as_mut(), !args.no_fuse, stored, |case| {
         if !args.json && broken_pipe.is_ok() {
             broken_pipe = writeln!(out, "{}", line(case));
         }

@@ -1,8 +1,8 @@
 //! Softmax cross-entropy per example, from logits and class numbers, and its gradient.
 //! The mean over the batch is not here: it is the `1/n` in the seed of the backward pass.
-use super::{Batched, Launch, OpDef, Shader, View, ViewMut, arity};
+use super::{Batched, Launch, OpDef, SCALING, Shader, View, ViewMut, arity};
 use crate::graph::{Graph, Node, Shape, TensorDesc, TensorId};
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use rayon::prelude::*;
 
 const SHADER: Shader = Shader::Plain("cross_entropy");
@@ -10,7 +10,7 @@ const SHADER: Shader = Shader::Plain("cross_entropy");
 /// Examples per task on the CPU.
 const BLOCK: usize = 256;
 
-/// `[logits: N×1×1×C, labels: N×1×1×1] → [losses: N×1×1×1, correct: N×1×1×1, (dlogits)]`.
+/// `[logits: N×1×1×C, labels: N×1×1×1, (scaling)] → [losses: N×1×1×1, correct: N×1×1×1, (dlogits)]`.
 ///
 /// `loss = −Σ_c target_c · log softmax(logits)_c` with `target = (1 − a)·onehot(label) + a/C`, and
 /// `correct` is 1 where the first of the largest logits is the label's, else 0. Labels are less
@@ -20,7 +20,7 @@ pub struct CrossEntropy {
     /// The `a` above, the part of the target that is spread over all classes.
     pub label_smoothing: f32,
     /// The weight that every example's loss has in what is minimised; with it the gradient `dlogits`
-    /// of [`CrossEntropyGrad`] is made too.
+    /// of [`CrossEntropyGrad`] is made too, times the first of `scaling`, the state of [`super::Rescale`].
     pub grad: Option<f32>,
 }
 
@@ -57,7 +57,14 @@ impl OpDef for CrossEntropy {
     }
 
     fn infer(&self, inputs: &[TensorDesc]) -> Result<Vec<TensorDesc>> {
-        let [logits, labels] = arity(inputs)?;
+        let (logits, labels) = match (inputs, self.grad) {
+            (&[logits, labels], _) => (logits, labels),
+            (&[logits, labels, scaling], Some(_)) => {
+                ensure!(scaling == SCALING, "{scaling} is not {SCALING}");
+                (logits, labels)
+            }
+            _ => bail!("takes 2 inputs, or 3 with a gradient, not {}", inputs.len()),
+        };
         let examples = examples(logits, labels)?;
         let results = [TensorDesc::f32(examples), TensorDesc::u32(examples)];
         let dlogits = self.grad.map(|_| logits);
@@ -106,15 +113,17 @@ impl OpDef for CrossEntropy {
                 *correct = u32::from(largest == label);
             });
         if let (Some(weight), [dlogits]) = (self.grad, dlogits) {
-            let weight = |_| weight;
+            let scale = inputs.get(2).map_or(1.0, |scaling| scaling.f32()[0]);
+            let weight = |_| weight * scale;
             grad_logits(logits, labels, weight, self.label_smoothing, dlogits);
         }
     }
 
     fn launch(&self, inputs: &[TensorDesc], _: &[TensorDesc]) -> Launch {
-        let entry = match self.grad {
-            None => "forward",
-            Some(_) => "forward_grad",
+        let entry = match (self.grad, inputs.len()) {
+            (None, _) => "forward",
+            (Some(_), 2) => "forward_grad",
+            (Some(_), _) => "forward_grad_scaled",
         };
         let weight = self.grad.unwrap_or(0.0);
         per_example(entry, inputs[0].shape, self.label_smoothing, weight)
@@ -122,7 +131,12 @@ impl OpDef for CrossEntropy {
 
     fn batched(&self, inputs: &[TensorDesc], outputs: &[TensorDesc]) -> Option<Batched> {
         let rows = [1; 3];
-        Batched::images(inputs[0].shape.n(), &[1, 1], &rows[..outputs.len()])
+        let read = [1, 1, 0];
+        Batched::images(
+            inputs[0].shape.n(),
+            &read[..inputs.len()],
+            &rows[..outputs.len()],
+        )
     }
 }
 

@@ -8,12 +8,21 @@ use rayon::prelude::*;
 
 const SHADER: Shader = Shader::Plain("loss_scale");
 
-/// The scale of a training's first step.
-pub const FIRST_SCALE: f32 = 65_536.0;
 /// Steps without an overflow after which the scale is doubled.
 const PATIENCE: f32 = 2000.0;
 /// The scale stays within these bounds; its inverse is exact.
 const BOUNDS: [f32; 2] = [1.0, 16_777_216.0];
+
+/// The scale of a training's first step, on batches of so many examples: 64 times their number or, as it is a power of
+/// two, up to 128 times, so that the loss of each counts 64 to 128.
+///
+/// How far gradients go depends on that alone. In the first steps of the chapter's network, with batches of 4 to 256 at
+/// 28 and 96 pixels, they overflow where it is more than 512 to 4096, and down to a scale of 1 none is too small to
+/// bring the update nearer to f32's; a constant scale of 65,536 would have cost batches of 32 and less their first steps.
+pub fn first_scale(batch: usize) -> f32 {
+    let scale = 64.0 * batch.next_power_of_two() as f32;
+    scale.clamp(BOUNDS[0], BOUNDS[1])
+}
 
 /// The scale, and the steps since it changed last.
 pub const SCALING: TensorDesc = TensorDesc::f32(Shape::channels(2));

@@ -35,7 +35,7 @@ pub use cross_entropy::{CrossEntropy, CrossEntropyGrad};
 pub use fill::Fill;
 pub use gather::{GatherImages, GatherLabels, resize_taps};
 pub use global_avg_pool::{GlobalAvgPool, GlobalAvgPoolGrad};
-pub use loss_scale::{AnyFlag, FIRST_SCALE, GradientCheck, Rescale, SCALING};
+pub use loss_scale::{AnyFlag, GradientCheck, Rescale, SCALING, first_scale};
 pub use max_pool::{MaxPool, MaxPoolGrad};
 pub use record::{RECORD_CAPACITY, Record, RecordStates};
 pub use relu::{Relu, ReluGrad};

@@ -1,5 +1,5 @@
 //! A GPU dispatch as plain data. Nothing here knows wgpu.
-use super::{ConvKernel, StemKernel};
+use super::{ConvKernel, StemKernel, Tile};
 use crate::graph::DType;
 
 /// The most workgroups per dimension that WebGPU guarantees.
@@ -80,6 +80,17 @@ impl Shader {
         }
     }
 
+    /// The same kernels in every tile that the shapes or the tuner may choose.
+    pub fn in_every_tile(self) -> Vec<Shader> {
+        match self {
+            Shader::Conv2d(kernel) => {
+                let in_tile = |tile| Shader::Conv2d(ConvKernel { tile, ..kernel });
+                Tile::ALL.map(in_tile).to_vec()
+            }
+            _ => vec![self],
+        }
+    }
+
     /// What images and their gradients are stored as.
     pub fn stored(self) -> DType {
         match self {
@@ -95,7 +106,7 @@ impl Shader {
         let source = match self {
             Shader::Plain(name) => plain(name).to_string(),
             Shader::Stored(name, dtype) => {
-                format!("alias Stored = {dtype};\n\n{}", plain(name))
+                format!("{}\n{}", stored(dtype, false), plain(name))
             }
             Shader::Conv2d(kernel) => kernel.wgsl(),
             Shader::Stem(kernel) => kernel.wgsl(),
@@ -107,6 +118,38 @@ impl Shader {
         let common = include_str!("../../shaders/common.wgsl");
         format!("{enable}{common}\n{source}")
     }
+}
+
+/// WGSL of `Stored`, an element of images and their gradients in memory or four with `vec4`, and of `to_stored`, which
+/// makes it of f32.
+///
+/// A conversion to f16 may round in any direction in WGSL, and is rounded towards zero by Direct3D: what is too large
+/// might become the largest f16 and an overflow go unseen. So it is infinite before, from 65,520 on, where rounding to
+/// the nearest leaves the finite numbers.
+pub(super) fn stored(dtype: DType, vec4: bool) -> String {
+    let of = |element: &str| match vec4 {
+        true => format!("vec4<{element}>"),
+        false => element.to_string(),
+    };
+    let (stored, float, bits) = (of(&dtype.to_string()), of("f32"), of("u32"));
+    let finite = match dtype {
+        DType::F16 => format!(
+            "    let bits = bitcast<{bits}>(x);
+    let infinite = (bits & {bits}(0x80000000u)) | {bits}(0x7f800000u);
+    return Stored(bitcast<{float}>(select(bits, infinite, abs(x) >= {float}(65520.0))));"
+        ),
+        _ => "    return x;".to_string(),
+    };
+    format!(
+        "/// What images and their gradients are stored as.
+alias Stored = {stored};
+
+/// From what is computed; infinite where it is too large.
+fn to_stored(x: {float}) -> Stored {{
+{finite}
+}}
+"
+    )
 }
 
 fn plain(name: &str) -> &'static str {

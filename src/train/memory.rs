@@ -6,7 +6,8 @@ use crate::config::MicroBatch;
 use crate::data::Dataset;
 use crate::ops::RECORD_CAPACITY;
 use crate::report::mib;
-use anyhow::{Result, bail};
+use anyhow::{Error, Result, anyhow, bail};
+use std::path::Path;
 
 /// The examples per pass that `wanted` comes to on this device. `auto` is the whole batch where that fits,
 /// else the largest part of it that does, preferably one that divides it; what fits not at all stays whole,
@@ -42,13 +43,19 @@ pub fn micro_batch(
 }
 
 impl Prepared {
+    /// Bytes that the session takes on a device, with what its kernels take for a while.
+    fn needed(&self, backend: &dyn Backend) -> u64 {
+        let scratch = self.plans().map(|plan| backend.scratch(plan)).max();
+        self.memory() + scratch.unwrap_or(0)
+    }
+
     /// Refuses what the device's memory or its largest buffer cannot hold, naming what would fit.
     ///
     /// # Errors
     /// When the memory is too small or cannot be asked for.
     pub fn check_memory(&self, spec: &Spec, data: &Dataset, backend: &dyn Backend) -> Result<()> {
         let room = Room::of(backend)?;
-        let (needed, buffer) = (self.memory(), self.largest_buffer());
+        let (needed, buffer) = (self.needed(backend), self.largest_buffer());
         let size = spec.image_size;
         let batch = match spec.micro_batch {
             Some(micro) if micro < spec.batch_size => format!(
@@ -94,6 +101,15 @@ impl Prepared {
     }
 }
 
+/// The refusal of a run that is resumed, which keeps the settings that the refusal advises to change.
+pub fn refused_to_resume(refusal: &Error, weights: &Path) -> Error {
+    anyhow!(
+        "{refusal}\na resumed run keeps its settings: free memory of the device, resume on another one with --device, \
+         or start a new run with other settings from its weights:\n  resnet train --init {}",
+        weights.display()
+    )
+}
+
 /// What a device can hold, in bytes.
 struct Room {
     memory: u64,
@@ -110,7 +126,8 @@ impl Room {
 
     fn fits(&self, spec: &Spec, data: &Dataset, backend: &dyn Backend) -> Result<bool> {
         let prepared = Prepared::new(spec, data, backend.limits())?;
-        Ok(prepared.memory() <= self.memory && prepared.largest_buffer() <= self.buffer)
+        let needed = prepared.needed(backend);
+        Ok(needed <= self.memory && prepared.largest_buffer() <= self.buffer)
     }
 
     /// The largest part of the batch that fits.

@@ -9,7 +9,7 @@ mod run;
 mod session;
 mod tune;
 
-pub use memory::micro_batch;
+pub use memory::{micro_batch, refused_to_resume};
 pub use micro::passes;
 pub use pass::{
     Optimizer, Pass, Source, Update, accumulate, evaluate, learning_rate, train, update,

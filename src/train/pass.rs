@@ -113,26 +113,19 @@ pub fn train(
     optimizer: Optimizer,
 ) -> Result<Pass> {
     let mut pass = forward(g, arch, source, batch, Mode::Train)?;
-    if source.stored == DType::F16 {
-        pass.scaling = Some(g.state("loss_scale", SCALING));
-    }
     differentiate(g, &mut pass)?;
-    let mut lr = learning_rate(g);
-    if let Some(scaling) = pass.scaling {
-        lr = rescale(g, &pass, lr, scaling)?;
-        pass.momenta.push(("loss_scale".to_string(), scaling));
-    }
     let gradients = &pass.gradients;
     let gradient = |_: &mut Graph, p: &Param| gradients[&p.tensor];
-    let momenta = descend(g, &pass.network.params, gradient, lr, optimizer)?;
-    pass.momenta.extend(momenta);
+    let params = &pass.network.params;
+    pass.momenta = descend(g, params, gradient, pass.scaling, optimizer)?;
     pass.nodes.end = g.nodes().len();
     Ok(pass)
 }
 
 /// Appends the part of a training step on `of` examples that `batch` of them take: the gradient of the
-/// whole step's mean loss that comes from them, added to that of the micro-batches before. [`update`]
+/// whole step's mean loss that comes from them, added in f32 to that of the micro-batches before. [`update`]
 /// ends the step. BatchNorm takes the statistics of these examples and moves its running ones by them.
+/// Where gradients are stored as f16 the sums are scaled as they are: all passes of a step read one scale.
 ///
 /// # Errors
 /// When the images are too small for the network.
@@ -177,14 +170,16 @@ pub struct Update {
     pub momenta: Vec<(String, TensorId)>,
 }
 
-/// Appends the update by the sums that [`accumulate`] left, which begin at zero again.
+/// Appends the update by the sums that [`accumulate`] left in the passes of a step, `pass` being one of them;
+/// they begin at zero again. A scale is decided on here, once a step: an overflow in any pass left a sum that
+/// is not finite, as no number added to an infinity or to a NaN makes it finite again.
 ///
 /// # Errors
-/// Never for parameters that a network was built with.
-pub fn update(g: &mut Graph, params: &[Param], optimizer: Optimizer) -> Result<Update> {
+/// Never for a pass that was accumulated.
+pub fn update(g: &mut Graph, pass: &Pass, optimizer: Optimizer) -> Result<Update> {
     let start = g.nodes().len();
-    let lr = learning_rate(g);
-    let momenta = descend(g, params, accumulated, lr, optimizer)?;
+    let params = &pass.network.params;
+    let momenta = descend(g, params, accumulated, pass.scaling, optimizer)?;
     for p in params.iter().filter(|p| p.trainable()) {
         let sum = accumulated(g, p);
         let (value, shape) = (0.0, p.shape);
@@ -212,12 +207,13 @@ fn differentiate(g: &mut Graph, pass: &mut Pass) -> Result<()> {
     Ok(())
 }
 
-/// Appends the updates of all parameters; returns the optimiser's states.
+/// Appends the updates of all parameters by their gradients, which are `scaling` times too large where there
+/// is one; returns the optimiser's states.
 fn descend(
     g: &mut Graph,
     params: &[Param],
     gradient: impl Fn(&mut Graph, &Param) -> TensorId,
-    lr: TensorId,
+    scaling: Option<TensorId>,
     optimizer: Optimizer,
 ) -> Result<Vec<(String, TensorId)>> {
     let Optimizer {
@@ -230,8 +226,15 @@ fn descend(
         nesterov,
         weight_decay,
     };
+    let trainable = params.iter().filter(|p| p.trainable());
+    let with_gradient: Vec<(&Param, TensorId)> = trainable.map(|p| (p, gradient(g, p))).collect();
+    let mut lr = learning_rate(g);
     let mut momenta = Vec::new();
-    for p in params.iter().filter(|p| p.trainable()) {
+    if let Some(scaling) = scaling {
+        lr = rescale(g, &with_gradient, lr, scaling)?;
+        momenta.push(("loss_scale".to_string(), scaling));
+    }
+    for (p, gradient) in with_gradient {
         let mut states = vec![p.tensor];
         if momentum > 0.0 {
             let name = format!("momentum.{}", p.name);
@@ -239,16 +242,20 @@ fn descend(
             momenta.push((name, m));
             states.push(m);
         }
-        let gradient = gradient(g, p);
         g.push_update(sgd, &[gradient, lr], &states)?;
     }
     Ok(momenta)
 }
 
 /// Checks all gradients for overflows, and returns the learning rate with what they are to be multiplied by.
-fn rescale(g: &mut Graph, pass: &Pass, lr: TensorId, scaling: TensorId) -> Result<TensorId> {
+fn rescale(
+    g: &mut Graph,
+    with_gradient: &[(&Param, TensorId)],
+    lr: TensorId,
+    scaling: TensorId,
+) -> Result<TensorId> {
     let mut overflow = None;
-    for p in pass.network.params.iter().filter(|p| p.trainable()) {
+    for (p, gradient) in with_gradient {
         let whole = Segment {
             p: 0,
             len: p.shape.len(),
@@ -256,7 +263,7 @@ fn rescale(g: &mut Graph, pass: &Pass, lr: TensorId, scaling: TensorId) -> Resul
             partials: 1,
         };
         let segments = vec![whole];
-        let flags = g.push1(GradientCheck { segments }, &[pass.gradients[&p.tensor]])?;
+        let flags = g.push1(GradientCheck { segments }, &[*gradient])?;
         let flags: Vec<TensorId> = [flags].into_iter().chain(overflow).collect();
         overflow = Some(g.push1(AnyFlag, &flags)?);
     }
@@ -282,6 +289,8 @@ fn forward(g: &mut Graph, arch: &Arch, source: &Source, batch: usize, mode: Mode
     let network = build(g, arch, x, mode)?;
     let [losses, correct] = g.cross_entropy(network.logits, labels, 0.0)?;
     let record = g.record(losses, correct)?;
+    let scaled = mode == Mode::Train && stored == DType::F16;
+    let scaling = scaled.then(|| g.state("loss_scale", SCALING));
     Ok(Pass {
         nodes: start..g.nodes().len(),
         batch,
@@ -292,6 +301,6 @@ fn forward(g: &mut Graph, arch: &Arch, source: &Source, batch: usize, mode: Mode
         record,
         gradients: Gradients::new(),
         momenta: Vec::new(),
-        scaling: None,
+        scaling,
     })
 }

@@ -111,12 +111,6 @@ impl Prepared {
                     sizes[0],
                     sizes.len()
                 );
-                ensure!(
-                    sizes.len() == 1 || optimizer.is_none() || *stored == DType::F32,
-                    "--micro-batch {}: goes with --precision f32 only, as the scale of an f16 loss is decided \
-                     for whole batches",
-                    sizes[0]
-                );
                 for &batch in &sizes {
                     // An evaluation treats every example alone, whatever step it is for.
                     let of = optimizer.map(|_| of);
@@ -139,7 +133,7 @@ impl Prepared {
         let micro = passes.iter().find(|(_, pass)| pass.of > pass.batch);
         let mut update = match (micro, optimizer) {
             (Some((_, pass)), Some(optimizer)) => {
-                let update = update(&mut graph, &pass.network.params, *optimizer)?;
+                let update = update(&mut graph, pass, *optimizer)?;
                 momenta = update.momenta;
                 Some(update.nodes)
             }
@@ -183,7 +177,7 @@ impl Prepared {
         self.plans().filter_map(buffers).max().unwrap_or(0) as u64
     }
 
-    fn plans(&self) -> impl Iterator<Item = &Plan> {
+    pub(super) fn plans(&self) -> impl Iterator<Item = &Plan> {
         let passes = self.steps.iter().map(|step| &step.plan);
         passes.chain(&self.update)
     }

@@ -6,7 +6,7 @@ use crate::backend::{Backend, PlanId};
 use crate::data::Dataset;
 use crate::graph::{Graph, Shape, TensorId};
 use crate::model::Param;
-use crate::ops::{FIRST_SCALE, RECORD_CAPACITY, RecordStates, resize_taps};
+use crate::ops::{RECORD_CAPACITY, RecordStates, first_scale, resize_taps};
 use crate::report::{StepResult, Sums};
 use anyhow::{Context, Result};
 
@@ -69,8 +69,12 @@ impl Session {
             backend.write(source.labels, bytemuck::cast_slice(&images.labels))?;
             backend.write(source.taps, bytemuck::cast_slice(&taps))?;
         }
-        for scaling in ready.iter().filter_map(|step| step.pass.scaling) {
-            backend.write(scaling, bytemuck::cast_slice(&[FIRST_SCALE, 0.0]))?;
+        let scaled = ready.iter().filter(|step| step.pass.scaling.is_some());
+        if let Some(largest) = scaled.max_by_key(|step| step.pass.of)
+            && let Some(scaling) = largest.pass.scaling
+        {
+            let scale = [first_scale(largest.pass.of), 0.0];
+            backend.write(scaling, bytemuck::cast_slice(&scale))?;
         }
         let lr = graph.find("lr");
         Ok(Session {

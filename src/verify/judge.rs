@@ -1,6 +1,9 @@
 //! How near a result is to the wanted one, and whether that is near enough.
 use serde::Serialize;
 
+/// The unit roundoff of f32 and of f16: the relative error of a number rounded to the nearest.
+pub const ROUNDOFF: [f64; 2] = [1.0 / (1_u64 << 24) as f64, 1.0 / (1_u64 << 11) as f64];
+
 /// What decides whether a tensor passes.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub enum Rule {

@@ -13,7 +13,7 @@ pub use golden::Set;
 pub use judge::{Case, Check, Rule, worst};
 
 use crate::backend::Backend;
-use crate::graph::Graph;
+use crate::graph::{DType, Graph};
 use network::NetworkCase;
 use ops::OpCase;
 use resize::Resize;
@@ -42,32 +42,36 @@ enum Ready<'a> {
 
 /// Runs every case of the set on the device and hands each verdict to `told` as it comes.
 ///
-/// A backend serves one graph, so all cases are parts of one, fused if `fuse` says so. What cannot be
-/// replayed is a failed case.
+/// A backend serves one graph, so all cases are parts of one, fused if `fuse` says so. With f16 for `stored` the
+/// cases that have images are replayed with these stored so too, after they were in f32. What cannot be replayed is
+/// a failed case.
 pub fn run(
     set: &Set,
     backend: &mut dyn Backend,
     fuse: bool,
+    stored: DType,
     mut told: impl FnMut(&Case),
 ) -> Report {
     let mut g = Graph::default();
     let mut ready = Vec::new();
     for (number, entry) in set.manifest.ops.iter().enumerate() {
-        g.set_scope(format!("{number}.{}/", entry.case));
-        ready.push(match OpCase::build(&mut g, set, entry) {
+        let scope = format!("{number}.{}/", entry.case);
+        ready.push(match OpCase::build(&mut g, set, entry, &scope, stored) {
             Ok(case) => Ready::Op(case),
             Err(why) => Ready::Refused(Case::refused(&entry.case, &entry.op, &why)),
         });
     }
     for (number, entry) in set.manifest.networks.iter().enumerate() {
-        g.set_scope(format!("{number}.{}/", entry.name()));
-        ready.push(match NetworkCase::build(&mut g, set, entry) {
-            Ok(case) => Ready::Network(case),
-            Err(why) => Ready::Refused(Case::refused(entry.name(), "network", &why)),
-        });
+        let scope = format!("{number}.{}/", entry.name());
+        ready.push(
+            match NetworkCase::build(&mut g, set, entry, &scope, stored) {
+                Ok(case) => Ready::Network(case),
+                Err(why) => Ready::Refused(Case::refused(entry.name(), "network", &why)),
+            },
+        );
     }
     g.set_scope("resize/");
-    match resize::build(&mut g, set) {
+    match resize::build(&mut g, set, stored) {
         Ok(sizes) => ready.extend(sizes.into_iter().map(Ready::Resize)),
         Err(why) => ready.push(Ready::Refused(Case::refused("resize", "resize", &why))),
     }

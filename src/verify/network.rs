@@ -3,15 +3,15 @@ mod verdict;
 
 use super::{
     golden::{Set, Tensors},
-    judge::Case,
+    judge::{Case, Check},
     layout::Layout,
     manifest::NetworkEntry,
     replay::{self, Read, Run, Write, bytes},
 };
 use crate::backend::Backend;
-use crate::graph::{Graph, TensorId};
+use crate::graph::{DType, Graph, TensorId};
 use crate::model::{Arch, Block, Param, Role, Stage};
-use crate::ops::resize_taps;
+use crate::ops::{first_scale, resize_taps};
 use crate::train::{Optimizer, Pass, Source, evaluate, learning_rate, train};
 use anyhow::{Result, bail, ensure};
 
@@ -23,18 +23,44 @@ pub struct NetworkCase<'a> {
     entry: &'a NetworkEntry,
     tensors: Tensors<'a>,
     params: Vec<Param>,
+    /// What the gradients are multiplied by.
+    scale: f32,
     stages: Vec<replay::Stage>,
+    /// The same with images stored as f16.
+    half: Option<Box<NetworkCase<'a>>>,
 }
 
 impl<'a> NetworkCase<'a> {
-    /// Appends the network's training step, and its evaluation where the file has weights for it.
+    /// Appends the case to the graph, under names that begin with `scope`.
     ///
     /// # Errors
     /// When the network is not known here, or a tensor is missing or does not fit.
-    pub fn build(g: &mut Graph, set: &'a Set, entry: &'a NetworkEntry) -> Result<NetworkCase<'a>> {
+    pub fn build(
+        g: &mut Graph,
+        set: &'a Set,
+        entry: &'a NetworkEntry,
+        scope: &str,
+        stored: DType,
+    ) -> Result<NetworkCase<'a>> {
+        g.set_scope(scope);
+        let mut case = NetworkCase::steps(g, set, entry, DType::F32)?;
+        if stored == DType::F16 {
+            g.set_scope(format!("{scope}stored/"));
+            case.half = Some(Box::new(NetworkCase::steps(g, set, entry, stored)?));
+        }
+        Ok(case)
+    }
+
+    /// Appends the network's training step, and its evaluation where the file has weights for it.
+    fn steps(
+        g: &mut Graph,
+        set: &'a Set,
+        entry: &'a NetworkEntry,
+        stored: DType,
+    ) -> Result<NetworkCase<'a>> {
         let tensors = set.tensors(&entry.file)?;
         let arch = arch(entry)?;
-        let data = Images::new(g, entry, &tensors, "images_u8")?;
+        let data = Images::new(g, entry, &tensors, "images_u8", stored)?;
         let labels = tensors.u32("labels")?.data;
         ensure!(
             labels.len() == data.count && data.count >= entry.batch * entry.batches,
@@ -59,11 +85,17 @@ impl<'a> NetworkCase<'a> {
         let lr = learning_rate(g);
         let pass = train(g, &arch, &data.source, entry.batch, plain)?;
         let params = pass.network.params.clone();
+        let scale = match pass.scaling {
+            Some(_) => first_scale(entry.batch),
+            None => 1.0,
+        };
         let mut case = NetworkCase {
             entry,
             tensors,
             params,
+            scale,
             stages: Vec::new(),
+            half: None,
         };
 
         let mut first = case.step(&pass, "init", "after1", 0)?;
@@ -90,7 +122,7 @@ impl<'a> NetworkCase<'a> {
         case.stages.push(replay::Stage { nodes, runs });
 
         if case.has("after20") {
-            let stage = case.evaluation(g, &arch)?;
+            let stage = case.evaluation(g, &arch, stored)?;
             case.stages.push(stage);
         }
         Ok(case)
@@ -99,11 +131,20 @@ impl<'a> NetworkCase<'a> {
     /// Runs and judges the case.
     pub fn run(&self, g: &mut Graph, backend: &mut dyn Backend, fuse: bool) -> Case {
         let name = self.entry.name();
-        let checks = replay::play(g, backend, &self.stages, fuse).and_then(|got| self.judge(&got));
-        match checks {
+        let play = |case: &Self| case.judge(&replay::play(g, backend, &case.stages, fuse)?);
+        match self.checks(play) {
             Ok(checks) => Case::judged(name, "network", checks),
             Err(why) => Case::refused(name, "network", &why),
         }
+    }
+
+    fn checks(&self, mut play: impl FnMut(&Self) -> Result<Vec<Check>>) -> Result<Vec<Check>> {
+        let mut checks = play(self)?;
+        if let Some(half) = &self.half {
+            let half = play(half)?;
+            checks.extend(verdict::in_f16(&checks, half)?);
+        }
+        Ok(checks)
     }
 
     /// Step `step` from the weights called `from`, read as `to` once it is done.
@@ -117,6 +158,8 @@ impl<'a> NetworkCase<'a> {
         };
         run.writes.push((pass.indices, bytes(&indices)));
         run.writes.push((pass.record.cursor, bytes(&[0_u32])));
+        let scaling = pass.scaling.map(|t| (t, bytes(&[self.scale, 0.0])));
+        run.writes.extend(scaling);
         if self.tensors.has(LOSSES) {
             let name = format!("losses[{step}]");
             run.reads
@@ -129,9 +172,9 @@ impl<'a> NetworkCase<'a> {
     }
 
     /// The evaluation of the images that are not trained on.
-    fn evaluation(&self, g: &mut Graph, arch: &Arch) -> Result<replay::Stage> {
+    fn evaluation(&self, g: &mut Graph, arch: &Arch, stored: DType) -> Result<replay::Stage> {
         // Nobody asks for the loss of these images, so their labels stay zeros.
-        let data = Images::new(g, self.entry, &self.tensors, "eval_images_u8")?;
+        let data = Images::new(g, self.entry, &self.tensors, "eval_images_u8", stored)?;
         let pass = evaluate(g, arch, &data.source, data.count)?;
         let indices: Vec<u32> = (0..data.count as u32).collect();
         let mut run = Run {
@@ -195,7 +238,13 @@ struct Images {
 }
 
 impl Images {
-    fn new(g: &mut Graph, entry: &NetworkEntry, tensors: &Tensors, name: &str) -> Result<Images> {
+    fn new(
+        g: &mut Graph,
+        entry: &NetworkEntry,
+        tensors: &Tensors,
+        name: &str,
+        stored: DType,
+    ) -> Result<Images> {
         let NetworkEntry {
             size, in_channels, ..
         } = *entry;
@@ -210,7 +259,10 @@ impl Images {
             entry.file,
             images.shape
         );
-        let source = Source::new(g, name, count, size, in_channels, size);
+        let source = Source {
+            stored,
+            ..Source::new(g, name, count, size, in_channels, size)
+        };
         let (taps, _) = resize_taps(size, size);
         let images = Layout::Activation.to_ours(&images)?;
         let writes = vec![(source.images, images), (source.taps, bytes(&taps))];

@@ -1,33 +1,60 @@
 //! Cases of single ops: each becomes a small graph with its gradient rules and is run like any other.
 mod attrs;
 mod build;
+mod images;
 mod optim;
 
 use super::{
     golden::{Set, Tensors},
-    judge::{Case, Check, Rule},
-    manifest::OpEntry,
-    replay::{self, Outputs, Stage},
+    judge::{Case, Check, ROUNDOFF, Rule},
+    manifest::{OpEntry, Want},
+    replay::{self, Output, Outputs, Stage},
 };
 use crate::backend::Backend;
-use crate::graph::Graph;
+use crate::graph::{DType, Graph};
 use anyhow::{Context, Result, ensure};
+use images::{Images, has_images};
 
 /// A case of one op, ready to run.
 pub struct OpCase<'a> {
     entry: &'a OpEntry,
     tensors: Tensors<'a>,
     stages: Vec<Stage>,
+    half: Option<Half>,
+}
+
+/// The same on images of f16.
+struct Half {
+    /// Rounded to f16, but in f32.
+    rounded: Vec<Stage>,
+    stored: Vec<Stage>,
 }
 
 impl<'a> OpCase<'a> {
-    /// Appends the case to the graph.
+    /// Appends the case to the graph, under names that begin with `scope`.
     ///
     /// # Errors
     /// When the op or an attribute is not known, or a tensor is missing or does not fit.
-    pub fn build(g: &mut Graph, set: &'a Set, entry: &'a OpEntry) -> Result<OpCase<'a>> {
+    pub fn build(
+        g: &mut Graph,
+        set: &'a Set,
+        entry: &'a OpEntry,
+        scope: &str,
+        stored: DType,
+    ) -> Result<OpCase<'a>> {
         let tensors = set.tensors(&entry.file)?;
-        let stages = build::stages(g, entry, &tensors)?;
+        let mut stages = |part: &str, images| {
+            g.set_scope(format!("{scope}{part}"));
+            build::stages(g, entry, &tensors, images)
+        };
+        let half = match stored == DType::F16 && has_images(&entry.op) {
+            true => Some(Half {
+                rounded: stages("rounded/", Images::Rounded)?,
+                stored: stages("stored/", Images::Stored)?,
+            }),
+            false => None,
+        };
+        let stages = stages("", Images::Given)?;
         let reads = || stages.iter().flat_map(|s| &s.runs).flat_map(|r| &r.reads);
         for name in entry.wants.keys() {
             ensure!(
@@ -39,6 +66,7 @@ impl<'a> OpCase<'a> {
             entry,
             tensors,
             stages,
+            half,
         })
     }
 
@@ -49,12 +77,25 @@ impl<'a> OpCase<'a> {
             "conv2d" | "linear" => backend.factor_error(),
             _ => 0.0,
         };
-        let checks = replay::play(g, backend, &self.stages, fuse);
-        let checks = checks.and_then(|got| self.judge(&got, factors));
-        match checks {
+        let play = |stages: &[Stage]| replay::play(g, backend, stages, fuse);
+        match self.checks(factors, play) {
             Ok(checks) => Case::judged(case, op, checks),
             Err(why) => Case::refused(case, op, &why),
         }
+    }
+
+    fn checks(
+        &self,
+        factors: f64,
+        mut play: impl FnMut(&[Stage]) -> Result<Outputs>,
+    ) -> Result<Vec<Check>> {
+        let given = play(&self.stages)?;
+        let mut checks = self.judge(&given, factors)?;
+        if let Some(half) = &self.half {
+            let (rounded, stored) = (play(&half.rounded)?, play(&half.stored)?);
+            checks.extend(self.judge_half(&given, &rounded, &stored, factors)?);
+        }
+        Ok(checks)
     }
 
     /// An op passes when `max|got − want| ≤ 8·torch_max_abs + (1e-6 + 12·factors)·ref_max + 1e-7`, where each factor
@@ -65,31 +106,81 @@ impl<'a> OpCase<'a> {
         wants
             .map(|(name, bounds)| {
                 let output = &outputs[name];
-                let full = format!("{}/{name}.want", self.entry.case);
-                let (fits, want) = if output.is_u32() {
-                    let want = self.tensors.u32(&full)?;
-                    (output.fits(&want), super::widen(&want.data))
-                } else {
-                    let want = self.tensors.f32(&full)?;
-                    (output.fits(&want), super::widen(&want.data))
-                };
-                let got = output.to_torch();
-                ensure!(
-                    fits && got.len() == want.len(),
-                    "{full} does not have the dimensions of the result, {} in NHWC",
-                    output.shape
-                );
-                let largest = || want.iter().fold(0.0, |a: f64, w| a.max(w.abs()));
-                let bound = if bounds.exact || output.is_u32() {
-                    0.0
-                } else {
-                    8.0 * bounds.torch_max_abs
-                        + (1e-6 + 12.0 * factors) * bounds.ref_max.unwrap_or_else(largest)
-                        + 1e-7
+                let (got, want) = (output.to_torch(), self.want(name, output)?);
+                let bound = match bounds.exact || output.is_u32() {
+                    true => 0.0,
+                    false => bound(bounds, &want, factors),
                 };
                 Ok(Check::new(name, &got, &want, Rule::MaxAbs(bound)))
             })
-            .collect::<Result<Vec<Check>>>()
-            .with_context(|| format!("in {}", self.entry.file))
+            .collect()
     }
+
+    /// With images of f16 an op gives what it gives in f32 for the images rounded to f16, but for the rounding of
+    /// what it stores as f16: at most two unit roundoffs, as WGSL lets a conversion round either way. So it is as far
+    /// from the wanted values at most as that, what may be between f32 and them, and what the rounding of the
+    /// given images makes of the result, in f32, taken together.
+    ///
+    /// Indices must be those in f32. The wanted ones they need not be, as numbers may be equal once they are rounded.
+    fn judge_half(
+        &self,
+        given: &Outputs,
+        rounded: &Outputs,
+        stored: &Outputs,
+        factors: f64,
+    ) -> Result<Vec<Check>> {
+        let mut checks = Vec::new();
+        for (name, bounds) in &self.entry.wants {
+            let stored = &stored[name];
+            let [given, rounded, got] =
+                [&given[name], &rounded[name], stored].map(Output::to_torch);
+            let in_f32 = format!("{name} in f16 against f32");
+            if stored.is_u32() {
+                checks.push(Check::new(in_f32, &got, &rounded, Rule::MaxAbs(0.0)));
+                continue;
+            }
+            let want = self.want(name, stored)?;
+            let [_, half] = ROUNDOFF;
+            let rounding = match stored.is_f16() {
+                true => 2.0 * half * largest(&rounded),
+                false => 0.0,
+            };
+            let bound = bound(bounds, &want, factors) + rounding;
+            checks.push(Check::new(in_f32, &got, &rounded, Rule::MaxAbs(bound)));
+            let grown = Check::new(name, &rounded, &given, Rule::MaxAbs(0.0)).max_abs;
+            let rule = Rule::MaxAbs(bound + grown);
+            checks.push(Check::new(format!("{name} in f16"), &got, &want, rule));
+        }
+        Ok(checks)
+    }
+
+    /// What a result should be, in PyTorch's order.
+    fn want(&self, name: &str, output: &Output) -> Result<Vec<f64>> {
+        let full = format!("{}/{name}.want", self.entry.case);
+        let in_file = || format!("in {}", self.entry.file);
+        let (fits, want) = if output.is_u32() {
+            let want = self.tensors.u32(&full).with_context(in_file)?;
+            (output.fits(&want), super::widen(&want.data))
+        } else {
+            let want = self.tensors.f32(&full).with_context(in_file)?;
+            (output.fits(&want), super::widen(&want.data))
+        };
+        ensure!(
+            fits && output.shape.len() == want.len(),
+            "in {}: {full} does not have the dimensions of the result, {} in NHWC",
+            self.entry.file,
+            output.shape
+        );
+        Ok(want)
+    }
+}
+
+/// See [`OpCase::judge`].
+fn bound(bounds: &Want, want: &[f64], factors: f64) -> f64 {
+    let ref_max = bounds.ref_max.unwrap_or_else(|| largest(want));
+    8.0 * bounds.torch_max_abs + (1e-6 + 12.0 * factors) * ref_max + 1e-7
+}
+
+fn largest(values: &[f64]) -> f64 {
+    values.iter().fold(0.0, |a, v| a.max(v.abs()))
 }

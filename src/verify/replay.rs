@@ -74,6 +74,11 @@ impl Output {
         self.dtype == DType::U32
     }
 
+    /// Whether the elements are rounded to f16.
+    pub fn is_f16(&self) -> bool {
+        self.dtype == DType::F16
+    }
+
     /// The elements in PyTorch's order, exactly.
     pub fn to_torch(&self) -> Vec<f64> {
         let ours: Vec<f64> = match self.dtype {

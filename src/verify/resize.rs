@@ -17,11 +17,12 @@ pub struct Resize {
     want: Array<u8>,
 }
 
-/// Appends the gather of every size in the set's file to the graph; none where the set has no file.
+/// Appends the gather of every size in the set's file to the graph; none where the set has no file. Its results
+/// may be stored as f16: a grey level has 8 digits of the 11.
 ///
 /// # Errors
 /// When the file lacks the images, or an image is not square.
-pub fn build(g: &mut Graph, set: &Set) -> Result<Vec<Resize>> {
+pub fn build(g: &mut Graph, set: &Set, stored: DType) -> Result<Vec<Resize>> {
     let Some(file) = &set.manifest.resize.file else {
         return Ok(Vec::new());
     };
@@ -53,7 +54,7 @@ pub fn build(g: &mut Graph, set: &Set) -> Result<Vec<Resize>> {
                 &format!("{name}/taps"),
                 TensorDesc::u32(Shape([to, 1, 1, t])),
             );
-            let x = g.gather_images(images, indices, taps, to, DType::F32)?;
+            let x = g.gather_images(images, indices, taps, to, stored)?;
             let numbers: Vec<u32> = (0..n as u32).collect();
             let run = Run {
                 writes: vec![

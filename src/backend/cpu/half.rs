@@ -26,6 +26,14 @@ pub fn room(desc: TensorDesc) -> Option<Vec<f32>> {
     (desc.dtype == DType::F16).then(|| vec![0.0; desc.shape.len()])
 }
 
+/// Bytes of a tensor in f32, if it is stored as f16: what a kernel that reads or writes it takes.
+pub fn scratch(desc: TensorDesc) -> u64 {
+    match desc.dtype {
+        DType::F16 => TensorDesc::f32(desc.shape).bytes() as u64,
+        _ => 0,
+    }
+}
+
 /// Stores f32 results as f16, rounded to the nearest; too large ones become infinite.
 pub fn round(from: &[f32], bytes: &mut [u8]) {
     let to: &mut [f16] = bytemuck::cast_slice_mut::<u8, u16>(bytes).reinterpret_cast_mut();

@@ -111,6 +111,14 @@ impl Backend for Cpu {
         host::available_memory().map(Some)
     }
 
+    fn scratch(&self, plan: &Plan) -> u64 {
+        let of = |dispatch: &Dispatch| {
+            let bound = dispatch.inputs.iter().chain(&dispatch.outputs);
+            bound.map(|b| half::scratch(b.desc)).sum::<u64>()
+        };
+        plan.dispatches.iter().map(of).max().unwrap_or(0)
+    }
+
     fn max_buffer(&self) -> u64 {
         u64::MAX
     }

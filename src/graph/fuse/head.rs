@@ -1,15 +1,18 @@
 //! The loss: its gradient is made where the loss is.
 use super::Rewrite;
-use crate::graph::Node;
+use crate::graph::{Node, TensorId};
 use crate::ops::{CrossEntropy, CrossEntropyGrad, Fill, Op};
 use anyhow::Result;
 
-/// The cross-entropy also gives the gradient that a weight common to all examples makes of it.
+/// The cross-entropy also gives the gradient that a weight common to all examples makes of it, be it scaled or not.
 pub fn loss(r: &mut Rewrite) -> Result<()> {
-    while let Some((loss, grad, value)) = find(r) {
+    while let Some((loss, grad, value, scaling)) = find(r) {
         let Node {
-            inputs, outputs, ..
+            mut inputs,
+            outputs,
+            ..
         } = r.nodes[loss].clone();
+        inputs.extend(scaling);
         let Op::CrossEntropy(op) = r.nodes[loss].op.clone() else {
             unreachable!("found as such")
         };
@@ -24,8 +27,8 @@ pub fn loss(r: &mut Rewrite) -> Result<()> {
     Ok(())
 }
 
-/// A loss, its gradient, and the weight that all examples have in it.
-fn find(r: &Rewrite) -> Option<(usize, usize, f32)> {
+/// A loss, its gradient, the weight that all examples have in it, and the state of the scale if there is one.
+fn find(r: &Rewrite) -> Option<(usize, usize, f32, Option<TensorId>)> {
     (0..r.nodes.len()).find_map(|at| {
         let Op::CrossEntropyGrad(CrossEntropyGrad { label_smoothing }) = r.nodes[at].op else {
             return None;
@@ -33,7 +36,7 @@ fn find(r: &Rewrite) -> Option<(usize, usize, f32)> {
         let &[logits, labels, weights] = &r.nodes[at].inputs[..] else {
             unreachable!("three inputs")
         };
-        let Some((Op::Fill(Fill { value, .. }), [])) = r.made_by(weights) else {
+        let Some((Op::Fill(Fill { value, .. }), scaling)) = r.made_by(weights) else {
             return None;
         };
         let wanted = CrossEntropy {
@@ -43,6 +46,6 @@ fn find(r: &Rewrite) -> Option<(usize, usize, f32)> {
         let loss = r.nodes[..at]
             .iter()
             .position(|n| n.op == Op::CrossEntropy(wanted.clone()) && n.inputs == [logits, labels]);
-        Some((loss?, at, *value))
+        Some((loss?, at, *value, scaling.first().copied()))
     })
 }

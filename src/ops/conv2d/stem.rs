@@ -3,6 +3,7 @@
 use super::{Blocks, ConvPass};
 use crate::graph::{DType, Shape};
 use crate::ops::Window;
+use crate::ops::shader::stored;
 use minijinja::{Environment, context};
 use std::collections::BTreeMap;
 
@@ -103,7 +104,8 @@ impl StemKernel {
         let context = context! {
             pass => self.pass.entry(),
             at,
-            stored => self.stored.to_string(),
+            element => self.stored.to_string(),
+            stored => stored(self.stored, true),
             k,
             s,
             tile_h => TILE[0],

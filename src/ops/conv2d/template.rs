@@ -1,6 +1,7 @@
 //! `shaders/conv2d.wgsl` is a template; this names its variants and renders them.
 use super::{Mask, Tile};
 use crate::graph::DType;
+use crate::ops::shader::stored;
 use minijinja::{Environment, Value, context};
 use std::collections::BTreeMap;
 
@@ -173,7 +174,7 @@ impl ConvKernel {
             rows,
             row_groups => (0..groups).collect::<Vec<usize>>(),
             at,
-            stored => self.stored.to_string(),
+            stored => stored(self.stored, self.vec4),
             vec4 => self.vec4,
             lanes,
             four,

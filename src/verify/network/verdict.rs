@@ -2,7 +2,7 @@
 use super::{LOSSES, NetworkCase};
 use crate::model::Param;
 use crate::verify::{
-    judge::{Check, Rule},
+    judge::{Check, ROUNDOFF, Rule},
     replay::{Output, Outputs},
     widen,
 };
@@ -10,6 +10,9 @@ use anyhow::{Context, Result, ensure};
 
 /// Relative error that losses, running statistics and, at least, gradients and updates may have.
 const RELATIVE: f64 = 1e-4;
+
+/// A bound that is no nearer than this part of the wanted tensor's length says nothing.
+const VAGUE: f64 = 0.5;
 
 impl NetworkCase<'_> {
     /// Every result against what is wanted, as `tests/golden/README.md` says.
@@ -35,7 +38,10 @@ impl NetworkCase<'_> {
                 // Losses and the parameters of a step are judged below.
                 _ => continue,
             };
-            let (got, want) = (output.to_torch(), self.want(name, output)?);
+            let (mut got, want) = (output.to_torch(), self.want(name, output)?);
+            if group == "grad" {
+                got.iter_mut().for_each(|v| *v /= f64::from(self.scale));
+            }
             checks.push(Check::new(name, &got, &want, rule));
         }
         let update = &torch.update_rel_l2;
@@ -97,4 +103,34 @@ impl NetworkCase<'_> {
         let largest = weight.data.iter().fold(0.0_f32, |a, b| a.max(b.abs()));
         Ok(RELATIVE * f64::from(largest))
     }
+}
+
+/// Those of the results with images of f16 that can be judged, beside the same results in f32.
+///
+/// All that is rounded to f16 is rounded in f32 too, so f16's error is f32's times the ratio of their unit roundoffs
+/// at most, and 8 times that is granted, as to f32 beside PyTorch. It does not hold for gradients: where a ReLU sees
+/// another sign, which happens to 2⁻¹⁰ of its values, a whole gradient comes or goes, and in a network of few channels
+/// that is much of it. Theirs must be finite, and the cases of the ops judge how they are computed.
+///
+/// # Errors
+/// When a result is not finite.
+pub(super) fn in_f16(single: &[Check], half: Vec<Check>) -> Result<Vec<Check>> {
+    let [of_f32, of_f16] = ROUNDOFF;
+    let mut checks = Vec::new();
+    for (single, half) in single.iter().zip(half) {
+        let Check { tensor, .. } = &half;
+        ensure!(half.rel_l2.is_finite(), "{tensor} in f16 is not finite");
+        let bound = 8.0 * single.rel_l2.max(of_f32) * of_f16 / of_f32;
+        let of_gradients = ["grad/", "update "]
+            .iter()
+            .any(|word| tensor.starts_with(word));
+        if !of_gradients && bound < VAGUE {
+            checks.push(Check {
+                tensor: format!("{tensor} in f16"),
+                rule: Rule::RelL2(bound),
+                ..half
+            });
+        }
+    }
+    Ok(checks)
 }

@@ -1,7 +1,8 @@
 //! The graph of a case: its given tensors as inputs and states, the op, and its backward pass seeded
 //! with the case's `dy`.
 use super::attrs::Attrs;
-use crate::graph::{self, Gradients, Graph, TensorDesc, TensorId};
+use super::images::{Images, gives_images};
+use crate::graph::{self, Gradients, Graph, Shape, TensorDesc, TensorId};
 use crate::ops::{BatchNorm, Fill};
 use crate::verify::{
     golden::Tensors,
@@ -15,12 +16,18 @@ use anyhow::{Context, Result, bail, ensure};
 ///
 /// # Errors
 /// When the op or an attribute is not known, or a tensor is missing or does not fit.
-pub fn stages(g: &mut Graph, entry: &OpEntry, tensors: &Tensors) -> Result<Vec<Stage>> {
+pub fn stages(
+    g: &mut Graph,
+    entry: &OpEntry,
+    tensors: &Tensors,
+    images: Images,
+) -> Result<Vec<Stage>> {
     let start = g.nodes().len();
     let case = Build {
         g,
         entry,
         tensors,
+        images,
         start,
         run: Run::default(),
     };
@@ -45,6 +52,7 @@ pub(super) struct Build<'a> {
     pub(super) g: &'a mut Graph,
     entry: &'a OpEntry,
     pub(super) tensors: &'a Tensors<'a>,
+    images: Images,
     /// The case's first node.
     start: usize,
     /// The case's first run.
@@ -68,7 +76,10 @@ impl Build<'_> {
     }
 
     fn weighted(&mut self) -> Result<(TensorId, TensorId, Option<TensorId>)> {
-        let x = self.input("x", Layout::Activation)?;
+        let x = match self.entry.op.as_str() {
+            "conv2d" => self.image("x")?,
+            _ => self.input("x", Layout::Activation)?,
+        };
         let w = self.input("w", Layout::Weight)?;
         let b = match self.given("b") {
             true => Some(self.input("b", Layout::Activation)?),
@@ -96,14 +107,14 @@ impl Build<'_> {
 
     fn relu(mut self) -> Result<Vec<Run>> {
         self.attrs(&[])?;
-        let x = self.input("x", Layout::Activation)?;
+        let x = self.image("x")?;
         let y = self.g.relu(x)?;
         self.finish(x, y)
     }
 
     fn max_pool(mut self) -> Result<Vec<Run>> {
         let window = self.attrs(&["kernel", "stride", "pad"])?.window(None)?;
-        let x = self.input("x", Layout::Activation)?;
+        let x = self.image("x")?;
         let y = self.g.max_pool(x, window)?;
         let node = self.g.nodes().last().context("the pooling made a node")?;
         self.read("indices", node.outputs[1], Layout::Activation);
@@ -112,7 +123,7 @@ impl Build<'_> {
 
     fn global_avg_pool(mut self) -> Result<Vec<Run>> {
         self.attrs(&[])?;
-        let x = self.input("x", Layout::Activation)?;
+        let x = self.image("x")?;
         let y = self.g.global_avg_pool(x)?;
         self.finish(x, y)
     }
@@ -129,7 +140,7 @@ impl Build<'_> {
         let training = attrs.flag("training")?;
         let eps = attrs.number_or("eps", 1e-5)? as f32;
         let momentum = attrs.number_or("momentum", 0.1)? as f32;
-        let x = self.input("x", Layout::Activation)?;
+        let x = self.image("x")?;
         let bn = BatchNorm {
             gamma: self.state("gamma", Layout::Activation)?,
             beta: self.state("beta", Layout::Activation)?,
@@ -152,9 +163,9 @@ impl Build<'_> {
         self.read("running_var_1", bn.running_var, Layout::Activation);
         let mut second = self.tensors.f32(&self.full("x"))?;
         second.data.iter_mut().for_each(|x| *x = *x * 0.5 + 0.25);
-        let second = Layout::Activation.to_ours(&second)?;
+        let (_, second) = self.images.store(&Layout::Activation.to_ours(&second)?);
         let second = Run {
-            writes: vec![(x, bytes(&second))],
+            writes: vec![(x, second)],
             reads: vec![
                 Read::new("running_mean_2", bn.running_mean, Layout::Activation),
                 Read::new("running_var_2", bn.running_var, Layout::Activation),
@@ -207,25 +218,34 @@ impl Build<'_> {
 
     /// A given f32 tensor as an input of the graph.
     fn input(&mut self, name: &str, layout: Layout) -> Result<TensorId> {
-        let (desc, bytes) = self.load(name, layout)?;
-        let id = self.g.input(name, desc);
+        let (shape, values) = self.load(name, layout)?;
+        let id = self.g.input(name, TensorDesc::f32(shape));
+        self.run.writes.push((id, bytes(&values)));
+        Ok(id)
+    }
+
+    /// Given images, or a gradient of images, as an input of the graph.
+    fn image(&mut self, name: &str) -> Result<TensorId> {
+        let (shape, values) = self.load(name, Layout::Activation)?;
+        let (dtype, bytes) = self.images.store(&values);
+        let id = self.g.input(name, TensorDesc { shape, dtype });
         self.run.writes.push((id, bytes));
         Ok(id)
     }
 
     /// A given f32 tensor as a state of the graph.
     pub(super) fn state(&mut self, name: &str, layout: Layout) -> Result<TensorId> {
-        let (desc, bytes) = self.load(name, layout)?;
-        let id = self.g.state(name, desc);
-        self.run.writes.push((id, bytes));
+        let (shape, values) = self.load(name, layout)?;
+        let id = self.g.state(name, TensorDesc::f32(shape));
+        self.run.writes.push((id, bytes(&values)));
         Ok(id)
     }
 
-    fn load(&self, name: &str, layout: Layout) -> Result<(TensorDesc, Vec<u8>)> {
+    fn load(&self, name: &str, layout: Layout) -> Result<(Shape, Vec<f32>)> {
         let full = self.full(name);
         let values = self.tensors.f32(&full)?;
         let shape = layout.shape(&values.shape).context(full)?;
-        Ok((TensorDesc::f32(shape), bytes(&layout.to_ours(&values)?)))
+        Ok((shape, layout.to_ours(&values)?))
     }
 
     /// The gradients from the given `dy` of `y` on; none where the case has no `dy`.
@@ -233,7 +253,10 @@ impl Build<'_> {
         if !self.given("dy") {
             return Ok(Gradients::new());
         }
-        let dy = self.input("dy", Layout::Activation)?;
+        let dy = match gives_images(&self.entry.op) {
+            true => self.image("dy")?,
+            false => self.input("dy", Layout::Activation)?,
+        };
         let (got, want) = (self.g.desc(dy), self.g.desc(y));
         ensure!(got == want, "dy is {got}, but y is {want}");
         let nodes = self.start..self.g.nodes().len();

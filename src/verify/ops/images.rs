@@ -1,0 +1,43 @@
+//! Which ops work on images, and how given images are stored for them.
+use crate::graph::DType;
+use crate::verify::replay::bytes;
+use half::f16;
+
+/// What becomes of the given images and their gradients.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Images {
+    /// They stay as they are, in f32.
+    Given,
+    /// They are rounded to f16, and stay in f32.
+    Rounded,
+    /// They are stored as f16, as is what is made of them.
+    Stored,
+}
+
+impl Images {
+    /// The element type, and the bytes of some values.
+    pub fn store(self, values: &[f32]) -> (DType, Vec<u8>) {
+        let rounded = || values.iter().map(|&v| f16::from_f32(v));
+        match self {
+            Images::Given => (DType::F32, bytes(values)),
+            Images::Rounded => {
+                let values: Vec<f32> = rounded().map(f16::to_f32).collect();
+                (DType::F32, bytes(&values))
+            }
+            Images::Stored => {
+                let bits: Vec<u16> = rounded().map(f16::to_bits).collect();
+                (DType::F16, bytes(&bits))
+            }
+        }
+    }
+}
+
+/// Whether an op works on images: what follows the last of them in a network is f32 always.
+pub fn has_images(op: &str) -> bool {
+    gives_images(op) || op == "global_avg_pool"
+}
+
+/// Whether what an op makes of images are images.
+pub fn gives_images(op: &str) -> bool {
+    ["conv2d", "batch_norm", "relu", "max_pool"].contains(&op)
+}
