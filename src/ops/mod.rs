@@ -28,7 +28,8 @@ pub use batch_norm::{
     BatchNormPartials, Norm, Skip,
 };
 pub use conv2d::{
-    Conv2d, Conv2dGradBias, Conv2dGradInput, Conv2dGradWeight, ConvKernel, ConvPass, Mask, Tile,
+    Conv2d, Conv2dGradBias, Conv2dGradInput, Conv2dGradWeight, ConvKernel, ConvPass, Cooperative,
+    Mask, Tile,
 };
 pub use cross_entropy::{CrossEntropy, CrossEntropyGrad};
 pub use fill::Fill;

@@ -3,6 +3,7 @@
 mod adapter;
 mod cache;
 mod compiled;
+pub mod cooperative;
 mod device;
 mod pipelines;
 mod profile;
@@ -14,6 +15,7 @@ pub use device::{Fault, Options};
 use super::cpu::host;
 use super::{Assignment, Backend, PlanId};
 use crate::graph::TensorId;
+use crate::ops::Cooperative;
 use crate::plan::{Binding, Kept, Limits, Part, Place, Plan};
 use anyhow::{Context, Result, ensure};
 use cache::Cache;
@@ -39,6 +41,7 @@ pub struct Gpu {
     plans: Vec<Compiled>,
     queued: VecDeque<wgpu::SubmissionIndex>,
     max_binding: usize,
+    cooperative: Option<Cooperative>,
     fault: Option<Fault>,
 }
 
@@ -54,6 +57,7 @@ impl Gpu {
         let offered = usize::try_from(offered).context("the binding limit")?;
         Ok(Gpu {
             max_binding: options.max_binding.unwrap_or(offered).min(offered),
+            cooperative: options.cooperative,
             fault: options.fault,
             pipelines: Pipelines::new(options.checked, cache),
             device,
@@ -145,7 +149,12 @@ impl Backend for Gpu {
         Limits {
             max_binding: self.max_binding,
             offset_alignment: alignment as usize,
+            cooperative: self.cooperative,
         }
+    }
+
+    fn factor_error(&self) -> f64 {
+        self.cooperative.map_or(0.0, |_| Cooperative::FACTOR_ERROR)
     }
 
     fn stores_f16(&self) -> bool {

@@ -84,6 +84,7 @@ impl OpDef for Conv2dGradWeight {
             stored: inputs[0].dtype,
             tile: Tile::SQUARE,
             vec4: self.w.0[2].is_multiple_of(4) && self.w.c().is_multiple_of(4),
+            cooperative: None,
         };
         launch(kernel, shapes, self.window, self.images_per_split, groups)
     }

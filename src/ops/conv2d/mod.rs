@@ -3,12 +3,14 @@
 //! `grad_weight.rs` and `bias.rs`.
 mod bias;
 mod blocks;
+mod cooperative;
 mod grad_input;
 mod grad_weight;
 mod template;
 mod tile;
 
 pub use bias::Conv2dGradBias;
+pub use cooperative::Cooperative;
 pub use grad_input::{Conv2dGradInput, Mask};
 pub use grad_weight::Conv2dGradWeight;
 pub use template::{ConvKernel, ConvPass};
@@ -182,6 +184,7 @@ impl OpDef for Conv2d {
             stored: inputs[0].dtype,
             tile: self.tile,
             vec4: x.c().is_multiple_of(16) && y.c().is_multiple_of(4),
+            cooperative: None,
         };
         let images = blocks.images_per_unit;
         launch(kernel, [x, w, y], self.window, images, groups)
