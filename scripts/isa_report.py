@@ -11,6 +11,7 @@ import re
 import sys
 
 FMA = re.compile(r"v_(dual_|pk_)?(fma|fmac|mac|mad)(mk|ak|_mix\w*)?_f(16|32)")
+WMMA = re.compile(r"v_wmma_")
 STATS = ["VGPRs", "Spilled VGPRs", "LDS size", "Subgroups per SIMD", "Code size"]
 
 
@@ -52,7 +53,7 @@ def instructions(listing):
 
 
 def inner_loop(listing):
-    """FMAs and all instructions of the innermost loop with most FMAs, or None."""
+    """Matrix products, FMAs and all instructions of the innermost loop with most of them, or None."""
     code = list(instructions(listing))
     loops = set()
     for block, text in code:
@@ -63,7 +64,8 @@ def inner_loop(listing):
     counts = []
     for first, last in inner:
         body = [text for block, text in code if first <= block <= last]
-        counts.append((sum(bool(FMA.match(text)) for text in body), len(body)))
+        found = [sum(bool(kind.match(text)) for text in body) for kind in (WMMA, FMA)]
+        counts.append((*found, len(body)))
     return max(counts, default=None)
 
 
@@ -86,7 +88,11 @@ def main():
         elif trace:
             name = f"(evaluation) {entry}"
         loop = inner_loop(listing)
-        share = f"{100 * loop[0] / loop[1]:.0f} %" if loop and loop[0] else "-"
+        share = "-"
+        if loop and loop[0]:
+            share = f"{loop[0]} WMMA of {loop[2]}"
+        elif loop and loop[1]:
+            share = f"{100 * loop[1] / loop[2]:.0f} %"
         rows.append([name] + [str(stats.get(key, "?")) for key in STATS] + [share])
     head = ["kernel", "VGPRs", "spilled", "LDS", "waves/SIMD", "bytes", "FMA share"]
     widths = [max(len(row[i]) for row in rows + [head]) for i in range(len(head))]

@@ -275,6 +275,11 @@ fn spirv_val(kernel: Kernel, spirv: &[u8]) {
     child.stdin.take().unwrap().write_all(spirv).unwrap();
     let output = child.wait_with_output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
+    // CooperativeMatrixKHR, which validators from before the summer of 2023 do not know.
+    if kernel.shader.is_cooperative() && said.contains("Invalid capability operand: 6022") {
+        eprintln!("SKIPPED: spirv-val, which is too old for cooperative matrices");
+        return;
+    }
     assert!(output.status.success(), "{kernel:?}: spirv-val: {said}");
 }
 

@@ -226,3 +226,41 @@ fn judge(name: &str, desc: TensorDesc, got: &[u8], want: &[u8]) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wrong_element_is_found() {
+        let (g, results) = products().unwrap();
+        let want = run(&g, &results, &mut Cpu::new().unwrap()).unwrap();
+        for (&t, want) in results.iter().zip(want) {
+            let desc = g.desc(t);
+            let judged = |number: usize, value: &dyn Fn(f32) -> f32| {
+                let mut got = want.clone();
+                match desc.dtype {
+                    DType::F16 => {
+                        let bytes = &mut got[2 * number..][..2];
+                        let was = f16::from_le_bytes([bytes[0], bytes[1]]).to_f32();
+                        bytes.copy_from_slice(&f16::from_f32(value(was)).to_le_bytes());
+                    }
+                    _ => {
+                        let bytes = &mut got[4 * number..][..4];
+                        let was = f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
+                        bytes.copy_from_slice(&value(was).to_le_bytes());
+                    }
+                }
+                judge("it", desc, &got, &want).is_ok()
+            };
+            for number in [0, desc.shape.len() / 2, desc.shape.len() - 1] {
+                assert!(judged(number, &|v| v));
+                assert!(!judged(number, &|_| f32::NAN));
+                assert!(!judged(number, &|v| v + 0.125));
+                // What a sum in f16 loses of numbers like the largest.
+                let in_f16 = judged(number, &|v| v + 2.0_f32.powi(-8));
+                assert!(!in_f16 || desc.dtype == DType::F16);
+            }
+        }
+    }
+}
