@@ -14,7 +14,7 @@ var<workgroup> factors_b: array<f16, {{ size_b }}>;
 var<workgroup> sums: array<f32, {{ size_c }}>;
 {% if emulated %}
 // Every invocation reads the factors that it needs where they stand, and owns the elements of a square whose
-// numbers are its own modulo {{ subgroup }}.
+// numbers are its own modulo {{ subgroup }}: they lie in one column.
 
 alias SquareA = u32;
 alias SquareB = u32;
@@ -34,14 +34,11 @@ fn load_b(first: u32) -> SquareB {
 
 fn multiply_add(a: SquareA, b: SquareB, c: SquareC) -> SquareC {
     var sum = c;
-    for (var i = 0u; i < {{ share }}u * one; i++) {
-        let row = (lane + i * {{ subgroup }}u) / {{ size }}u;
-        let column = (lane + i * {{ subgroup }}u) % {{ size }}u;
-        for (var k = 0u; k < {{ size }}u * one; k++) {
-            let from_a = factors_a[a + row * LINE + k];
-            let from_b = factors_b[b + column * LINE + k];
-            sum[i] = fma(f32(from_a), f32(from_b), sum[i]);
-        }
+    for (var k = 0u; k < {{ size }}u * one; k++) {
+        let from_b = f32(factors_b[b + lane % {{ size }}u * LINE + k]);
+        {%- for i in elements %}
+        sum[{{ i }}] = fma(f32(factors_a[a + (lane + {{ i * subgroup }}u) / {{ size }}u * LINE + k]), from_b, sum[{{ i }}]);
+        {%- endfor %}
     }
     return sum;
 }

@@ -118,6 +118,7 @@ pub(super) fn context(tile: Tile, unit: Cooperative) -> Value {
         size_c => 2 * 4 * reduced,
         sums_b => format!(" + {}u", 4 * reduced),
         share => size * size / subgroup,
+        elements => (0..size * size / subgroup).collect::<Vec<usize>>(),
         subgroups,
         down,
         across,
