@@ -11,6 +11,7 @@ import re
 import sys
 
 FMA = re.compile(r"v_(dual_|pk_)?(fma|fmac|mac|mad)(mk|ak|_mix\w*)?_f(16|32)")
+WMMA = re.compile(r"v_wmma_")
 STATS = ["VGPRs", "Spilled VGPRs", "LDS size", "Subgroups per SIMD", "Code size"]
 
 
@@ -52,8 +53,8 @@ def instructions(listing):
 
 
 def count(body):
-    """FMAs and all instructions; waits, branches, barriers and hints are instructions too."""
-    return sum(bool(FMA.match(text)) for text in body), len(body)
+    """Matrix products, FMAs and all instructions; waits, branches, barriers and hints are instructions too."""
+    return *(sum(bool(kind.match(text)) for text in body) for kind in (WMMA, FMA)), len(body)
 
 
 def times(body):
@@ -68,10 +69,10 @@ def times(body):
 
 
 def loops_of(listing):
-    """FMAs and all instructions of one pass of the innermost loop with most FMAs, and of one pass of the block
-    of k: that loop as often as it runs and what is around it in the next loop out, with the loads, the
-    stores to workgroup memory and the barriers, both sides of every branch counted. An innermost loop that
-    loads from memory is a block of k itself; None for what is not there or not known."""
+    """Matrix products, FMAs and all instructions of one pass of the innermost loop with most of them, and of one
+    pass of the block of k: that loop as often as it runs and what is around it in the next loop out, with the
+    loads, the stores to workgroup memory and the barriers, both sides of every branch counted. An innermost
+    loop that loads from memory is a block of k itself; None for what is not there or not known."""
     code = list(instructions(listing))
     loops = set()
     for block, text in code:
@@ -84,14 +85,21 @@ def loops_of(listing):
     if not inner:
         return None, None
     best = max(inner, key=lambda a: count(body[a]))
-    fmas, all_ = count(body[best])
+    once = count(body[best])
     runs, outer = times(body[best]), min(around[best], key=lambda b: b[1] - b[0], default=None)
     if any(re.match(r"(buffer|global)_load_", text) for text in body[best]):
-        return (fmas, all_), (fmas, all_)
+        return once, once
     if runs is None or outer is None:
-        return (fmas, all_), None
-    outer_fmas, outer_all = count(body[outer])
-    return (fmas, all_), (outer_fmas + (runs - 1) * fmas, outer_all + (runs - 1) * all_)
+        return once, None
+    return once, tuple(o + (runs - 1) * n for o, n in zip(count(body[outer]), once))
+
+
+def share(counts):
+    """What part of a loop multiplies."""
+    if not counts or not any(counts[:2]):
+        return "-"
+    products, fmas, all_ = counts
+    return f"{products} WMMA of {all_}" if products else f"{100 * fmas / all_:.1f} %"
 
 
 def names(trace):
@@ -112,7 +120,7 @@ def main():
             continue  # wgpu's own
         elif trace:
             name = f"(evaluation) {entry}"
-        shares = [f"{100 * c[0] / c[1]:.1f} %" if c and c[0] else "-" for c in loops_of(listing)]
+        shares = [share(counts) for counts in loops_of(listing)]
         rows.append([name] + [str(stats.get(key, "?")) for key in STATS] + shares)
     head = ["kernel", "VGPRs", "spilled", "LDS", "waves/SIMD", "bytes", "FMA, inner loop", "FMA, block of k"]
     widths = [max(len(row[i]) for row in rows + [head]) for i in range(len(head))]

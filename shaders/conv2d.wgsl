@@ -31,9 +31,11 @@ alias Element = {{ "vec4<f32>" if vec4 else "f32" }};
 const LANES = {{ "4u" if vec4 else "1u" }};
 
 @group(0) @binding(0) var<uniform> params: Params;
+{%- if not coop %}
 
 var<workgroup> tile_a: array<vec4<f32>, {{ 4 * tile.rows }}>;  // [16 k, {{ tile.rows }} / 4 groups of rows]
 var<workgroup> tile_b: array<vec4<f32>, {{ 4 * tile.columns }}>;  // [16 k, {{ tile.columns }} / 4 groups of columns]
+{%- endif %}
 
 {%- if not vec4 or pass == "grad_weight" %}
 
@@ -97,11 +99,20 @@ fn rows_of(tile: u32, rows_per_image: u32, rows: u32) -> vec2<u32> {
     return vec2<u32>(begin + tile % tiles * {{ tile.rows }}u, min(begin + unit, rows));
 }
 
+{#- Place `at` of `sums_a` or `sums_b`, vectors that the workgroup reduces: the tiles once more. #}
+{% macro left(which, at) -%}
+    {% if coop %}four_sums(4u * ({{ at }}){{ coop.sums_b if which == "b" }}){% else %}tile_{{ which }}[{{ at }}]{% endif %}
+{%- endmacro %}
+
+{%- macro leave(which, at, value) %}
+        {% if coop %}set_four_sums(4u * ({{ at }}){{ coop.sums_b if which == "b" }}, {{ value }});{% else %}tile_{{ which }}[{{ at }}] = {{ value }};{% endif %}
+{%- endmacro %}
+
 /// Sums over the rows of invocations that the workgroup left in a tile, in order.
 fn sum_a(col: u32) -> vec4<f32> {
     var sum = vec4<f32>();
     for (var row = 0u; row < {{ down }}u; row++) {
-        sum += tile_a[row * {{ groups_b }}u + col];
+        sum += {{ left("a", "row * " ~ groups_b ~ "u + col") }};
     }
     return sum;
 }
@@ -109,7 +120,7 @@ fn sum_a(col: u32) -> vec4<f32> {
 fn sum_b(col: u32) -> vec4<f32> {
     var sum = vec4<f32>();
     for (var row = 0u; row < {{ down }}u; row++) {
-        sum += tile_b[row * {{ groups_b }}u + col];
+        sum += {{ left("b", "row * " ~ groups_b ~ "u + col") }};
     }
     return sum;
 }
@@ -125,12 +136,70 @@ fn sum_b(col: u32) -> vec4<f32> {
     var c{{ i.index }}_0 = vec4<f32>();
     var c{{ i.index }}_1 = vec4<f32>();
     {%- endfor %}
+    {%- if coop %}
+    {%- if coop.emulated %}
+    let subgroups = {{ coop.subgroups }}u;
+    let number_in_group = local / {{ coop.subgroup }}u;
+    lane = local % {{ coop.subgroup }}u;
+    one = min(params.n, 1u);
+    {%- endif %}
+    // The first of the squares that this subgroup owns, {{ coop.down * coop.size }} rows and {{ coop.across * coop.size }} columns apart.
+    let subgroup = min(number_in_group, {{ coop.subgroups - 1 }}u);
+    let square_row = subgroup / {{ coop.across }}u * {{ coop.size }}u;
+    let square_col = subgroup % {{ coop.across }}u * {{ coop.size }}u;
+    {%- for i in coop.rows %}
+    {%- for j in coop.columns %}
+    var square_{{ i }}_{{ j }}: SquareC;
+    {%- endfor %}
+    {%- endfor %}
+    {%- endif %}
+{%- endmacro %}
+
+{#- Where an invocation is in its workgroup beside `local`, for subgroups. #}
+{% macro subgroup_inputs() %}
+    {%- if coop and not coop.emulated %}
+    @builtin(subgroup_id) number_in_group: u32,
+    @builtin(num_subgroups) subgroups: u32,
+    {%- endif %}
+{%- endmacro %}
+
+{#- Hands the squares over to the invocations that own their elements, a part of C at a time. #}
+{% macro finish() %}
+    {%- if coop %}
+    // Subgroups of another size than the kernel was made for did not multiply everything.
+    let missed = bitcast<f32>(select(0u, 0x7fc00000u, subgroups != {{ coop.subgroups }}u));
+    {%- for part in coop.parts %}
+    {%- for square in part.squares %}
+    store_c(square_{{ square.row }}_{{ square.column }}, (square_row + {{ square.down }}u) * LINE_C + square_col + {{ square.right }}u);
+    {%- endfor %}
+    workgroupBarrier();
+    {%- for i in rows if i.group == part.group %}
+    c{{ i.index }}_{{ part.half }} = missed + four_sums((tile_row * 4u + {{ i.index % 4 }}u) * LINE_C + tile_col * 4u);
+    {%- endfor %}
+    workgroupBarrier();
+    {%- endfor %}
+    {%- endif %}
 {%- endmacro %}
 
 {#- Adds the product of the block of k that the body of the call loads into the tiles. #}
 {% macro multiply() %}
         {{- caller() }}
         workgroupBarrier();
+        {%- if coop %}
+        {%- for k in coop.steps %}
+        {
+            {%- for j in coop.columns %}
+            let b{{ j }} = load_b((square_col + {{ j * coop.across * coop.size }}u) * LINE + {{ k }}u);
+            {%- endfor %}
+            {%- for i in coop.rows %}
+            let a{{ i }} = load_a((square_row + {{ i * coop.down * coop.size }}u) * LINE + {{ k }}u);
+            {%- for j in coop.columns %}
+            square_{{ i }}_{{ j }} = multiply_add(a{{ i }}, b{{ j }}, square_{{ i }}_{{ j }});
+            {%- endfor %}
+            {%- endfor %}
+        }
+        {%- endfor %}
+        {%- else %}
         for (var q = 0u; q < 4u; q++) {
             let from_a = q * {{ 4 * groups_a }}u + (tile_row ^ (2u * q));
             let from_b = q * {{ 4 * groups_b }}u + (tile_col ^ (2u * q));
@@ -148,6 +217,7 @@ fn sum_b(col: u32) -> vec4<f32> {
             }
             {%- endfor %}
         }
+        {%- endif %}
         workgroupBarrier();
 {%- endmacro %}
 
@@ -175,11 +245,26 @@ fn sum_b(col: u32) -> vec4<f32> {
             tile_{{ which }}[keep_{{ which }} + {{ part * groups }}u] = {{ value }};
 {%- endmacro %}
 
-{#- Stores four vectors along k, `name`0 … `name`3, as four rows of k. #}
+{#- The components `p` of four vectors, `name`0 … `name`3. #}
+{% macro parts(name, p) -%}
+    {{ name }}0.{{ p }}, {{ name }}1.{{ p }}, {{ name }}2.{{ p }}, {{ name }}3.{{ p }}
+{%- endmacro %}
+
+{#- Stores four vectors along k, `name`0 … `name`3, as four rows of k; for cooperative matrices as they are. #}
 {% macro keep_turned(which, name) %}
             {%- for part in four %}
-            {%- set p = part.name %}
-            {{- keep(which, part.index, "vec4<f32>(" ~ name ~ "0." ~ p ~ ", " ~ name ~ "1." ~ p ~ ", " ~ name ~ "2." ~ p ~ ", " ~ name ~ "3." ~ p ~ ")") }}
+            {%- if coop %}
+            put_{{ which }}(group_{{ which }} * 4u + {{ part.index }}u, quad_{{ which }} * 4u, vec4<f16>({{ name }}{{ part.index }}));
+            {%- else %}
+            {{- keep(which, part.index, "vec4<f32>(" ~ parts(name, part.name) ~ ")") }}
+            {%- endif %}
+            {%- endfor %}
+{%- endmacro %}
+
+{#- Stores four rows of k, `name`0 … `name`3, for cooperative matrices along k. #}
+{% macro keep_along_k(which, name) %}
+            {%- for part in four %}
+            put_{{ which }}(group_{{ which }} * 4u + {{ part.index }}u, quad_{{ which }} * 4u, vec4<f16>(vec4({{ parts(name, part.name) }})));
             {%- endfor %}
 {%- endmacro %}
 
@@ -187,6 +272,13 @@ fn sum_b(col: u32) -> vec4<f32> {
     matter, or with `vec4` those from `b_at` on, of which rows behind element `last` repeat it. #}
 {% macro load_rows_of_b(buffer, k0, end, last="") %}
         {{- loading("b") }}
+            {%- if coop %}
+            {%- for part in four %}
+            {%- set at = "b_at + " ~ part.index ~ "u * width" %}
+            let b{{ part.index }} = {{ buffer }}[{{ "min(" ~ at ~ ", " ~ last ~ ")" if last else at }}];
+            {%- endfor %}
+            {{- keep_along_k("b", "b") }}
+            {%- else %}
             {%- for part in four %}
             {%- if vec4 %}
             {%- set at = "b_at + " ~ part.index ~ "u * width" %}
@@ -204,6 +296,7 @@ fn sum_b(col: u32) -> vec4<f32> {
             }
             {%- endif %}
             {%- endfor %}
+            {%- endif %}
         }
         {%- if vec4 %}
         b_at += 16u * width;
@@ -278,6 +371,7 @@ fn forward(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) local: u32,
+    {{- subgroup_inputs() }}
 ) {
     let rows = params.n * params.h_out * params.w_out;
     let tiles_n = (params.c_out + {{ tile.columns - 1 }}u) / {{ tile.columns }}u;
@@ -321,10 +415,10 @@ fn forward(
             let shift = norm[channels + c0 + quad_a];
             {%- endif %}
             {%- for part in four %}
-            let x{{ part.index }} = Element(x[x_at.{{ part.name }} + c0]);
+            let x{{ part.index }} = {{ loaded }}(x[x_at.{{ part.name }} + c0]);
             {%- endfor %}
             {%- for part in four %}
-            let a{{ part.index }} = select(vec4<f32>(), {{ "relu(x" ~ part.index ~ " * scale + shift)" if at.norm else "x" ~ part.index }}, inside.{{ part.name }});
+            let a{{ part.index }} = select({{ loaded }}(), {{ "relu(x" ~ part.index ~ " * scale + shift)" if at.norm else "x" ~ part.index }}, inside.{{ part.name }});
             {%- endfor %}
             {{- keep_turned("a", "a") }}
         }
@@ -363,6 +457,7 @@ fn forward(
         {%- endcall %}
     }
     {%- endif %}
+    {{- finish() }}
     {%- for i in rows %}
     let row_{{ i.index }} = row0 + tile_row * 4u + {{ i.at }}u;
     {%- endfor %}
@@ -389,7 +484,7 @@ fn forward(
     {%- for i in rows %}
     sum_{{ j }} += select(vec4<f32>(), c{{ i.index }}_{{ j }}, row_{{ i.index }} < row_end);
     {%- endfor %}
-    tile_b[tile_row * {{ groups_b }}u + tile_col + {{ j * across }}u] = sum_{{ j }};
+    {{- leave("b", "tile_row * " ~ groups_b ~ "u + tile_col + " ~ j * across ~ "u", "sum_" ~ j) }}
     {%- endfor %}
     workgroupBarrier();
     {%- for j in [0, 1] %}
@@ -408,8 +503,8 @@ fn forward(
             squares += d * d;
         }
         {%- endfor %}
-        tile_a[tile_row * {{ groups_b }}u + tile_col + {{ j * across }}u] = rest;
-        tile_b[tile_row * {{ groups_b }}u + tile_col + {{ j * across }}u] = squares;
+        {{- leave("a", "tile_row * " ~ groups_b ~ "u + tile_col + " ~ j * across ~ "u", "rest") }}
+        {{- leave("b", "tile_row * " ~ groups_b ~ "u + tile_col + " ~ j * across ~ "u", "squares") }}
     }
     {%- endfor %}
     workgroupBarrier();
@@ -465,6 +560,7 @@ fn grad_input(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) local: u32,
+    {{- subgroup_inputs() }}
 ) {
     let stride = params.stride;
     let class_h = (params.h + stride - 1u) / stride;
@@ -522,10 +618,10 @@ fn grad_input(
         {%- call multiply() %}
         {{- loading("a") }}
             {%- for part in four %}
-            let dy{{ part.index }} = Element(dy[dy_at.{{ part.name }} + c0]);
+            let dy{{ part.index }} = {{ loaded }}(dy[dy_at.{{ part.name }} + c0]);
             {%- endfor %}
             {%- for part in four %}
-            let a{{ part.index }} = select(vec4<f32>(), dy{{ part.index }}, inside.{{ part.name }});
+            let a{{ part.index }} = select({{ loaded }}(), dy{{ part.index }}, inside.{{ part.name }});
             {%- endfor %}
             {{- keep_turned("a", "a") }}
         }
@@ -571,6 +667,7 @@ fn grad_input(
         {%- endcall %}
     }
     {%- endif %}
+    {{- finish() }}
     {%- for i in rows %}
     let row_{{ i.index }} = row0 + tile_row * 4u + {{ i.at }}u;
     let iy_{{ i.index }} = row_{{ i.index }} / class_w % class_h * stride + class_y;
@@ -610,8 +707,8 @@ fn grad_input(
         }
         {%- endfor %}
         {%- if at.partials %}
-        tile_a[tile_row * {{ groups_b }}u + tile_col + {{ j * across }}u] = sum;
-        tile_b[tile_row * {{ groups_b }}u + tile_col + {{ j * across }}u] = products;
+        {{- leave("a", "tile_row * " ~ groups_b ~ "u + tile_col + " ~ j * across ~ "u", "sum") }}
+        {{- leave("b", "tile_row * " ~ groups_b ~ "u + tile_col + " ~ j * across ~ "u", "products") }}
         {%- endif %}
     }
     {%- endfor %}
@@ -651,6 +748,7 @@ fn grad_weight(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) local: u32,
+    {{- subgroup_inputs() }}
 ) {
     let rows = params.k_h * params.k_w * params.c_in;
     let tiles_m = (rows + {{ tile.rows - 1 }}u) / {{ tile.rows }}u;
@@ -704,10 +802,17 @@ fn grad_weight(
             {%- set l = lane.index %}
             // Pixels before the first wrap around to huge numbers.
             let inside{{ p }}{{ l }} = in_split{{ p }} & (first.y + down{{ l }} < params.h) & (first.x + across{{ l }} < params.w);
-            let x{{ p }}{{ l }} = Element(x[select(0u, first.z + offset{{ l }}, inside{{ p }}{{ l }}) / LANES]);
+            let x{{ p }}{{ l }} = {{ loaded }}(x[select(0u, first.z + offset{{ l }}, inside{{ p }}{{ l }}) / LANES]);
             {%- endfor %}
             first = add_windows(first, {{ "next_step" if loop.last else "next" }});
             {%- endfor %}
+            {%- if coop %}
+            {%- for part in four %}
+            {%- set p = part.index %}
+            let a{{ p }} = select({{ loaded }}(), {{ "relu(x" ~ p ~ "0 * scale + shift)" if at.norm else "x" ~ p ~ "0" }}, inside{{ p }}0);
+            {%- endfor %}
+            {{- keep_along_k("a", "a") }}
+            {%- else %}
             {%- for part in four %}
             {%- set p = part.index %}
             {
@@ -717,10 +822,12 @@ fn grad_weight(
                 {{- keep("a", p, "a") }}
             }
             {%- endfor %}
+            {%- endif %}
         }
         {{- load_rows_of_b("dy", "k0", "end", "b_last") }}
         {%- endcall %}
     }
+    {{- finish() }}
     {%- for i in rows %}
     {
         let row = row0 + tile_row * 4u + {{ i.at }}u;

@@ -174,8 +174,9 @@ pub struct Overrides {
     #[arg(long = "no-fuse", env = "RESNET_NO_FUSE", value_parser = negated(),
         num_args = 0, default_missing_value = "true")]
     pub fuse: Option<bool>,
-    /// How exactly matrices are multiplied, as in PyTorch: highest is f32, high about 16 bits of mantissa by AMX,
-    /// medium 8 bits by AMX or AVX-512; a device without these computes in f32 [default: highest].
+    /// How exactly matrices are multiplied, as in PyTorch: highest is f32; high about 16 bits of mantissa by AMX;
+    /// medium 8 bits by AMX or AVX-512, 11 bits by a GPU's cooperative matrices with --precision f16. A device
+    /// without these computes in f32 and says so [default: highest].
     #[arg(long, env = "RESNET_MATMUL_PRECISION", value_enum)]
     pub matmul_precision: Option<MatmulPrecision>,
     /// What activations and their gradients are stored as; f16 halves memory and traffic where the adapter

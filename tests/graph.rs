@@ -202,6 +202,7 @@ fn cut_plans_give_the_same_bits_on_the_cpu() {
     let limits = |max_binding| Limits {
         max_binding,
         offset_alignment: 4,
+        cooperative: None,
     };
     let mut cut = BTreeSet::new();
     for case in cases::all() {

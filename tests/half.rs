@@ -98,7 +98,7 @@ fn with_f16(op: &Op) -> (Op, Vec<usize>) {
 }
 
 /// Numbers of f32 rounded to f16.
-fn rounded(bytes: &[u8]) -> Vec<u8> {
+pub fn rounded(bytes: &[u8]) -> Vec<u8> {
     let bits = device::floats(bytes).into_iter();
     bits.flat_map(|v| f16::from_f32(v).to_le_bytes()).collect()
 }

@@ -5,6 +5,7 @@ mod bench;
 mod case;
 mod cases;
 mod cli;
+mod cooperative;
 mod device;
 mod executor;
 mod failure;

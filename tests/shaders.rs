@@ -1,7 +1,7 @@
 //! Every kernel that the cases and whole training steps launch, without any GPU: naga must read, validate
 //! and translate it for Vulkan, Metal and DX12, Khronos' validator must accept the SPIR-V, and it must
 //! stay within what WebGPU guarantees everywhere.
-use crate::{cases, half};
+use crate::{cases, cooperative, half};
 use naga::back::{hlsl, msl, spv};
 use naga::proc::{BoundsCheckPolicies, BoundsCheckPolicy, Layouter};
 use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
@@ -9,7 +9,7 @@ use naga::{AddressSpace, EntryPoint, Module, ShaderStage};
 use resnet::data;
 use resnet::graph::DType;
 use resnet::model::Arch;
-use resnet::ops::{Kernel, Shader, Tilings};
+use resnet::ops::{Cooperative, Kernel, Shader, Tilings};
 use resnet::plan::{Limits, Plan, descs};
 use resnet::train::{Optimizer, Part, Prepared, Spec};
 use std::collections::HashSet;
@@ -21,6 +21,9 @@ use std::process::{Command, Stdio};
 const STORAGE_BINDINGS: usize = 8;
 const INVOCATIONS: u32 = 256;
 const WORKGROUP_BYTES: u32 = 16_384;
+
+/// What Apple's GPUs have, the least of all that have cooperative matrices.
+const COOPERATIVE_WORKGROUP_BYTES: u32 = 32_768;
 
 #[test]
 fn kernels_translate_and_are_portable() {
@@ -48,7 +51,33 @@ fn kernels_translate_and_are_portable() {
     nothing_is_left_out(&seen);
 }
 
-/// Every file of `shaders/` but the common part, and every entry point, belongs to some case.
+/// The variants of training steps and cases whose products are those of cooperative matrices. They are not for
+/// every GPU: DX12 has none (naga's HLSL writer has no such matrices), and they take more workgroup memory.
+#[test]
+fn cooperative_kernels_translate_where_there_are_such_matrices() {
+    for unit in Cooperative::all() {
+        let mut seen: HashSet<Kernel> = HashSet::new();
+        for dispatch in steps().iter().flat_map(|plan| &plan.dispatches) {
+            let launch = dispatch.launch();
+            let multiplied = launch.clone().multiplied_by(Some(unit));
+            if multiplied != launch && seen.insert(multiplied.kernel) {
+                let (inputs, outputs) = (dispatch.inputs.len(), dispatch.outputs.len());
+                check(multiplied.kernel, inputs, outputs);
+            }
+        }
+        for case in cooperative::cases() {
+            for node in case.g.nodes() {
+                let kernel = cooperative::kernel(&case, node, unit).unwrap();
+                if seen.insert(kernel) {
+                    check(kernel, node.inputs.len(), node.outputs.len());
+                }
+            }
+        }
+        assert!(seen.len() > 20, "{} kernels of {unit:?}", seen.len());
+    }
+}
+
+/// Every file of `shaders/` but what is put before others, and every entry point, belongs to some case.
 fn nothing_is_left_out(seen: &HashSet<Kernel>) {
     for kernel in seen {
         let module = naga::front::wgsl::parse_str(&kernel.shader.wgsl()).expect("checked before");
@@ -79,7 +108,7 @@ fn nothing_is_left_out(seen: &HashSet<Kernel>) {
         let path = file.unwrap().path();
         let stem = path.file_stem().unwrap().to_str().unwrap();
         assert!(
-            stem == "common" || names.iter().any(|name| name == stem),
+            ["common", "cooperative"].contains(&stem) || names.iter().any(|name| name == stem),
             "no case uses {}",
             path.display()
         );
@@ -90,11 +119,14 @@ fn check(kernel: Kernel, inputs: usize, outputs: usize) {
     let source = kernel.shader.wgsl();
     let module = naga::front::wgsl::parse_str(&source)
         .unwrap_or_else(|e| panic!("{kernel:?}: {}", e.emit_to_string(&source)));
-    // No capability beyond WebGPU's core, but for its optional f16.
-    let capabilities = match kernel.shader.stored() {
+    // No capability beyond WebGPU's core, but for its optional f16 and what matrices need.
+    let mut capabilities = match kernel.shader.stored() {
         DType::F16 => Capabilities::SHADER_FLOAT16,
         _ => Capabilities::empty(),
     };
+    if kernel.shader.is_cooperative() {
+        capabilities |= Capabilities::COOPERATIVE_MATRIX | Capabilities::SUBGROUP;
+    }
     let info = Validator::new(ValidationFlags::all(), capabilities)
         .validate(&module)
         .unwrap_or_else(|e| panic!("{kernel:?}: {}", e.emit_to_string(&source)));
@@ -145,13 +177,21 @@ fn portable(kernel: Kernel, module: &Module, info: &ModuleInfo, index: usize, te
         invocations <= INVOCATIONS,
         "{kernel:?}: {invocations} invocations"
     );
+    let most = match kernel.shader {
+        Shader::Conv2d(conv) if conv.cooperative.is_some() => {
+            assert!(workgroup_bytes <= Cooperative::WORKGROUP_BYTES);
+            COOPERATIVE_WORKGROUP_BYTES
+        }
+        _ => WORKGROUP_BYTES,
+    };
     assert!(
-        workgroup_bytes <= WORKGROUP_BYTES,
+        workgroup_bytes <= most,
         "{kernel:?}: {workgroup_bytes} B of workgroup memory"
     );
 }
 
-/// Writes the kernel for the three APIs as wgpu does, for Vulkan with and without run-time checks.
+/// Writes the kernel for the three APIs as wgpu does, for Vulkan with and without run-time checks; for DX12 where
+/// it has what the kernel needs.
 fn translate(kernel: Kernel, module: &Module, info: &ModuleInfo) {
     let pipeline = spv::PipelineOptions {
         shader_stage: ShaderStage::Compute,
@@ -159,6 +199,7 @@ fn translate(kernel: Kernel, module: &Module, info: &ModuleInfo) {
     };
     for policy in [BoundsCheckPolicy::Unchecked, BoundsCheckPolicy::Restrict] {
         let options = spv::Options {
+            lang_version: spirv_version(kernel),
             bounds_check_policies: BoundsCheckPolicies {
                 index: policy,
                 buffer: policy,
@@ -173,7 +214,11 @@ fn translate(kernel: Kernel, module: &Module, info: &ModuleInfo) {
 
     let entry_point = Some((ShaderStage::Compute, kernel.entry.to_string()));
     let options = msl::Options {
-        lang_version: (2, 0),
+        // The first with matrices of a subgroup is 2.3.
+        lang_version: match kernel.shader.is_cooperative() {
+            true => (2, 3),
+            false => (2, 0),
+        },
         ..Default::default()
     };
     let pipeline = msl::PipelineOptions {
@@ -183,6 +228,9 @@ fn translate(kernel: Kernel, module: &Module, info: &ModuleInfo) {
     msl::write_string(module, info, &options, &pipeline)
         .unwrap_or_else(|e| panic!("{kernel:?}: MSL: {e}"));
 
+    if kernel.shader.is_cooperative() {
+        return;
+    }
     let mut text = String::new();
     let pipeline = hlsl::PipelineOptions { entry_point };
     let options = hlsl::Options {
@@ -198,11 +246,23 @@ fn translate(kernel: Kernel, module: &Module, info: &ModuleInfo) {
         .unwrap_or_else(|e| panic!("{kernel:?}: HLSL: {e}"));
 }
 
+/// Matrices come with Vulkan 1.3's drivers, for which wgpu writes another version.
+fn spirv_version(kernel: Kernel) -> (u8, u8) {
+    match kernel.shader.is_cooperative() {
+        true => (1, 6),
+        false => spv::Options::default().lang_version,
+    }
+}
+
 /// Asks Khronos' validator. Where it is not installed it is left out with a word on stderr, unless
 /// `RESNET_REQUIRE_GPU=1` says that this machine is to check everything.
 fn spirv_val(kernel: Kernel, spirv: &[u8]) {
+    let environment = match spirv_version(kernel) {
+        (1, 6) => "vulkan1.3",
+        _ => "vulkan1.1",
+    };
     let spawned = Command::new("spirv-val")
-        .args(["--target-env", "vulkan1.1", "-"])
+        .args(["--target-env", environment, "-"])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -219,6 +279,11 @@ fn spirv_val(kernel: Kernel, spirv: &[u8]) {
     child.stdin.take().unwrap().write_all(spirv).unwrap();
     let output = child.wait_with_output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
+    // CooperativeMatrixKHR, which validators from before the summer of 2023 do not know.
+    if kernel.shader.is_cooperative() && said.contains("Invalid capability operand: 6022") {
+        eprintln!("SKIPPED: spirv-val, which is too old for cooperative matrices");
+        return;
+    }
     assert!(output.status.success(), "{kernel:?}: spirv-val: {said}");
 }
 

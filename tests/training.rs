@@ -174,6 +174,7 @@ fn chunks_along_n_change_nothing() {
     let low = Limits {
         max_binding: 64 << 10,
         offset_alignment: 32,
+        cooperative: None,
     };
     for (name, open) in devices(DType::F32) {
         // Parameters, gradients and images must fit whole, so only activations are to be cut.

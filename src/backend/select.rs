@@ -2,7 +2,8 @@
 use super::Backend;
 use super::cpu::Cpu;
 use super::cpu::precision::{Matmul, MatmulPrecision};
-use super::gpu::{Gpu, Options, adapters};
+use super::gpu::{Gpu, Options, adapters, cooperative};
+use crate::graph::DType;
 use anyhow::{Result, bail};
 use std::convert::Infallible;
 use std::num::NonZeroUsize;
@@ -36,7 +37,8 @@ impl FromStr for Choice {
 
 /// Opens the device, and returns a line for the user where a choice needs a word.
 ///
-/// The options are for a GPU, the threads for the CPU, as is any precision but the highest. `WGPU_ADAPTER_NAME` stands in for a name where the choice is
+/// The options are for a GPU, the threads for the CPU. What images are `stored` as decides whether a GPU may
+/// multiply at less than the highest precision. `WGPU_ADAPTER_NAME` stands in for a name where the choice is
 /// `gpu` or `auto`.
 ///
 /// # Errors
@@ -46,6 +48,7 @@ pub fn open(
     options: Options,
     threads: Option<NonZeroUsize>,
     precision: MatmulPrecision,
+    stored: DType,
 ) -> Result<(Box<dyn Backend>, Option<String>)> {
     let open_cpu = |note: Option<String>| -> Result<(Box<dyn Backend>, Option<String>)> {
         let (matmul, fallback) = Matmul::choose(precision)?;
@@ -94,12 +97,11 @@ pub fn open(
         }
         (Choice::Cpu, _) => unreachable!("opened above"),
     };
-    let note = (precision != MatmulPrecision::Highest).then(|| {
-        format!(
-            "--matmul-precision: products on {} are f32, as with highest",
-            adapter.name
-        )
-    });
+    let (cooperative, note) = cooperative::choose(adapter, options, precision, stored)?;
+    let options = Options {
+        cooperative,
+        ..options
+    };
     Ok((Box::new(Gpu::open(adapter, options)?), note))
 }
 

@@ -9,7 +9,7 @@ use crate::data::{Dataset, Images};
 use crate::graph::DType;
 use crate::model::{Arch, initialise};
 use crate::ops::{Shader, Tilings};
-use crate::plan::{Dispatch, Limits, Plan, Roofline, descs};
+use crate::plan::{Dispatch, Limits, Plan, Roofline};
 use crate::train::{Optimizer, Part, Prepared, Session, Spec, micro_batch, passes};
 use anyhow::{Context, Result};
 use profile::Row;
@@ -212,10 +212,7 @@ impl Settings {
 }
 
 fn shaders(plan: &Plan) -> impl Iterator<Item = Shader> {
-    plan.dispatches.iter().map(|d| {
-        let (inputs, outputs) = (descs(&d.inputs), descs(&d.outputs));
-        d.op.def().launch(&inputs, &outputs).kernel.shader
-    })
+    plan.dispatches.iter().map(|d| d.launch().kernel.shader)
 }
 
 /// Runs the steps and takes their times. The first step of each kind warms up and is not counted.

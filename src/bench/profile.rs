@@ -1,6 +1,6 @@
 //! A step's dispatches by kernel, and as a trace over time.
 use crate::graph::Graph;
-use crate::plan::{Dispatch, Roofline, descs};
+use crate::plan::{Dispatch, Roofline};
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -77,6 +77,5 @@ pub fn trace(dispatches: &[Dispatch], graph: &Graph, seconds: &[f64]) -> Value {
 }
 
 fn kernel(dispatch: &Dispatch) -> String {
-    let (inputs, outputs) = (descs(&dispatch.inputs), descs(&dispatch.outputs));
-    dispatch.op.def().launch(&inputs, &outputs).kernel.label()
+    dispatch.launch().kernel.label()
 }

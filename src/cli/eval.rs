@@ -37,7 +37,8 @@ pub struct Args {
     limit_batches: Option<usize>,
     #[command(flatten)]
     hardware: Hardware,
-    /// How exactly the CPU multiplies matrices, as in PyTorch: in f32, about 16 bits of mantissa, or 8.
+    /// How exactly matrices are multiplied, as in PyTorch: in f32, about 16 bits of mantissa, or 8; medium on a GPU
+    /// means 11, by its cooperative matrices and with --precision f16.
     #[arg(long, value_enum, default_value_t)]
     matmul_precision: MatmulPrecision,
     /// Runs every node by itself, as the reference for the fused steps.

@@ -32,7 +32,8 @@ impl Hardware {
             checked: self.checked,
             ..Options::default()
         };
-        let (backend, note) = backend::open(choice, options, self.threads, matmul)?;
+        let stored = precision.stored();
+        let (backend, note) = backend::open(choice, options, self.threads, matmul, stored)?;
         if let Some(note) = note {
             eprintln!("{note}");
         }

@@ -29,7 +29,7 @@ pub use batch_norm::{
 };
 pub use conv2d::{
     Conv2d, Conv2dGradBias, Conv2dGradInput, Conv2dGradWeight, ConvKernel, ConvPass, Convolution,
-    Mask, StemKernel, Tile, Tiling, Tilings,
+    Cooperative, Mask, StemKernel, Tile, Tiling, Tilings,
 };
 pub use cross_entropy::{CrossEntropy, CrossEntropyGrad};
 pub use fill::Fill;

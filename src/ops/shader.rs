@@ -1,5 +1,5 @@
 //! A GPU dispatch as plain data. Nothing here knows wgpu.
-use super::{ConvKernel, StemKernel, Tile};
+use super::{ConvKernel, Cooperative, StemKernel, Tile};
 use crate::graph::DType;
 
 /// The most workgroups per dimension that WebGPU guarantees.
@@ -46,6 +46,14 @@ impl Kernel {
 }
 
 impl Launch {
+    /// The same dispatch with its products by cooperative matrices, where it has any and they may be.
+    pub fn multiplied_by(mut self, unit: Option<Cooperative>) -> Launch {
+        if let Shader::Conv2d(kernel) = self.kernel.shader {
+            self.kernel.shader = Shader::Conv2d(kernel.multiplied_by(unit));
+        }
+        self
+    }
+
     /// A dispatch of `groups` workgroups along one axis, folded into two where there are more than
     /// 65,535: the kernel recovers its number as `wg.y * num_workgroups.x + wg.x` and guards.
     pub fn new(shader: Shader, entry: &'static str, params: Vec<u32>, groups: usize) -> Launch {
@@ -111,12 +119,23 @@ impl Shader {
             Shader::Conv2d(kernel) => kernel.wgsl(),
             Shader::Stem(kernel) => kernel.wgsl(),
         };
-        let enable = match self.stored() {
-            DType::F16 => "enable f16;\n\n",
-            _ => "",
-        };
+        let mut enable = String::new();
+        if self.stored() == DType::F16 {
+            enable += "enable f16;\n\n";
+        }
+        if self.is_cooperative() {
+            enable += "enable wgpu_cooperative_matrix;\n\n";
+        }
         let common = include_str!("../../shaders/common.wgsl");
         format!("{enable}{common}\n{source}")
+    }
+
+    /// Whether it needs cooperative matrices of the device.
+    pub fn is_cooperative(self) -> bool {
+        match self {
+            Shader::Conv2d(kernel) => kernel.cooperative.is_some_and(|unit| !unit.emulated),
+            _ => false,
+        }
     }
 }
 

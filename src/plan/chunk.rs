@@ -76,6 +76,7 @@ pub(super) fn chunk(whole: Dispatch, limits: Limits) -> Result<Vec<Dispatch>> {
         op: whole.op.clone(),
         inputs: cut(&whole.inputs, &batched.inputs, first),
         outputs: cut(&whole.outputs, &batched.outputs, first),
+        cooperative: whole.cooperative,
     };
     Ok((0..batched.units).step_by(per_chunk).map(piece).collect())
 }

@@ -7,20 +7,22 @@ mod roofline;
 pub use roofline::Roofline;
 
 use crate::graph::{Graph, Kind, TensorDesc, TensorId};
-use crate::ops::Op;
+use crate::ops::{Cooperative, Launch, Op};
 use anyhow::{Context, Result};
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     ops::Range,
 };
 
-/// What a device allows a dispatch to bind.
+/// What a device allows a dispatch to bind, and what it multiplies with.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Limits {
     /// The largest part of a buffer that one binding may cover, in bytes.
     pub max_binding: usize,
     /// What the offset of a binding must be a multiple of, in bytes.
     pub offset_alignment: usize,
+    /// The unit for products of images of f16 that kernels may use.
+    pub cooperative: Option<Cooperative>,
 }
 
 impl Limits {
@@ -28,6 +30,7 @@ impl Limits {
     pub const NONE: Limits = Limits {
         max_binding: usize::MAX,
         offset_alignment: 1,
+        cooperative: None,
     };
 }
 
@@ -62,9 +65,18 @@ pub struct Dispatch {
     pub inputs: Vec<Binding>,
     /// What it writes.
     pub outputs: Vec<Binding>,
+    /// What its kernel may multiply with, where it is a convolution's.
+    pub cooperative: Option<Cooperative>,
 }
 
 impl Dispatch {
+    /// The dispatch on a GPU as plain data.
+    pub fn launch(&self) -> Launch {
+        let (inputs, outputs) = (descs(&self.inputs), descs(&self.outputs));
+        let launch = self.op.def().launch(&inputs, &outputs);
+        launch.multiplied_by(self.cooperative)
+    }
+
     /// Floating-point operations.
     pub fn flops(&self) -> u64 {
         self.op
@@ -208,6 +220,7 @@ pub fn plan(g: &Graph, range: Range<usize>, keep: &[TensorId], limits: Limits) -
             op: node.op.clone(),
             inputs: node.inputs.iter().map(whole).collect(),
             outputs: node.outputs.iter().map(whole).collect(),
+            cooperative: limits.cooperative,
         };
         assert!(
             dispatch

@@ -5,7 +5,7 @@ use super::pipelines::{Arity, Pipelines};
 use super::submits::Submits;
 use crate::graph::TensorId;
 use crate::ops::Launch;
-use crate::plan::{Binding, Dispatch, Kept, Plan, descs};
+use crate::plan::{Binding, Dispatch, Kept, Plan};
 use anyhow::Result;
 use std::collections::BTreeMap;
 
@@ -43,11 +43,7 @@ pub fn calls<'b>(
     pipelines: &mut Pipelines,
     behind: impl Fn(&Binding) -> &'b wgpu::Buffer,
 ) -> Result<Vec<Call>> {
-    let launches: Vec<Launch> = plan
-        .dispatches
-        .iter()
-        .map(|d| d.op.def().launch(&descs(&d.inputs), &descs(&d.outputs)))
-        .collect();
+    let launches: Vec<Launch> = plan.dispatches.iter().map(Dispatch::launch).collect();
     let arities = plan.dispatches.iter().map(|d| Arity {
         inputs: d.inputs.len(),
         outputs: d.outputs.len(),

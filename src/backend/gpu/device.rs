@@ -2,6 +2,7 @@
 use super::adapter::AdapterReport;
 use super::padded;
 use crate::backend::{DeviceError, Failure};
+use crate::ops::Cooperative;
 use anyhow::{Context, Result, bail};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,6 +23,8 @@ pub struct Options {
     pub max_binding: Option<usize>,
     /// Asks for WebGPU's default limits and no feature, as if the adapter had no more.
     pub portable: bool,
+    /// What kernels may multiply images of f16 with.
+    pub cooperative: Option<Cooperative>,
     /// Lets the device fail, to see what becomes of it.
     pub fault: Option<Fault>,
     /// Where convolutions are tuned.
@@ -64,11 +67,21 @@ impl Device {
         let adapter = &report.adapter;
         use wgpu::Features;
         let wanted = Features::TIMESTAMP_QUERY | Features::PIPELINE_CACHE | Features::SHADER_F16;
+        let (needed, experimental_features) = match options.cooperative {
+            Some(unit) if !unit.emulated => {
+                // SAFETY: wgpu may let mistakes of such kernels through. They are used only where the user
+                // asked for them, and after they computed what the CPU does.
+                let enabled = unsafe { wgpu::ExperimentalFeatures::enabled() };
+                (super::cooperative::FEATURES, enabled)
+            }
+            _ => (Features::empty(), wgpu::ExperimentalFeatures::disabled()),
+        };
         let descriptor = match options.portable {
             true => wgpu::DeviceDescriptor::default(),
             false => wgpu::DeviceDescriptor {
                 required_limits: adapter.limits(),
-                required_features: adapter.features() & wanted,
+                required_features: adapter.features() & wanted | needed,
+                experimental_features,
                 ..Default::default()
             },
         };
@@ -80,8 +93,13 @@ impl Device {
             keep(&on_error, failure(&e), e.to_string());
         }));
         wgpu.set_device_lost_callback(move |_, message| keep(&on_lost, Failure::Lost, message));
+        let multiplies = options.cooperative.map(|unit| unit.to_string());
+        let words: Vec<&str> = [report.backend.as_str()]
+            .into_iter()
+            .chain(multiplies.as_deref())
+            .collect();
         Ok(Device {
-            name: format!("{} ({})", report.name, report.backend),
+            name: format!("{} ({})", report.name, words.join(", ")),
             memory: report.memory,
             software: report.is_software(),
             wgpu,

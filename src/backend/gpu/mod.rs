@@ -3,6 +3,7 @@
 mod adapter;
 mod cache;
 mod compiled;
+pub mod cooperative;
 mod device;
 mod pipelines;
 mod profile;
@@ -15,7 +16,7 @@ pub use device::{Fault, Options, Tune};
 use super::cpu::host;
 use super::{Assignment, Backend, PlanId, Tuned};
 use crate::graph::TensorId;
-use crate::ops::Convolution;
+use crate::ops::{Convolution, Cooperative};
 use crate::plan::{Binding, Kept, Limits, Part, Place, Plan};
 use anyhow::{Context, Result, ensure};
 use cache::Cache;
@@ -41,6 +42,7 @@ pub struct Gpu {
     plans: Vec<Compiled>,
     queued: VecDeque<wgpu::SubmissionIndex>,
     max_binding: usize,
+    cooperative: Option<Cooperative>,
     fault: Option<Fault>,
     tune: Tune,
     identity: tune::Identity,
@@ -58,9 +60,10 @@ impl Gpu {
         let offered = usize::try_from(offered).context("the binding limit")?;
         Ok(Gpu {
             max_binding: options.max_binding.unwrap_or(offered).min(offered),
+            cooperative: options.cooperative,
             fault: options.fault,
             tune: options.tune,
-            identity: tune::Identity::of(adapter),
+            identity: tune::Identity::of(adapter, options.cooperative),
             pipelines: Pipelines::new(options.checked, cache),
             device,
             owned: HashMap::new(),
@@ -177,7 +180,12 @@ impl Backend for Gpu {
         Limits {
             max_binding: self.max_binding,
             offset_alignment: alignment as usize,
+            cooperative: self.cooperative,
         }
+    }
+
+    fn factor_error(&self) -> f64 {
+        self.cooperative.map_or(0.0, |_| Cooperative::FACTOR_ERROR)
     }
 
     fn stores_f16(&self) -> bool {

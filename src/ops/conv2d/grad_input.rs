@@ -161,6 +161,7 @@ impl OpDef for Conv2dGradInput {
             stored: inputs[0].dtype,
             tile: self.tile,
             vec4: x.c().is_multiple_of(4) && dy.c().is_multiple_of(16),
+            cooperative: None,
         };
         launch(
             Shader::Conv2d(kernel),

@@ -103,6 +103,7 @@ impl OpDef for Conv2dGradWeight {
                 stored,
                 tile: self.tile,
                 vec4: self.w.0[2].is_multiple_of(4) && self.w.c().is_multiple_of(4),
+                cooperative: None,
             })
         };
         launch(

@@ -3,6 +3,7 @@
 //! `grad_weight.rs` and `bias.rs`; images of few channels have kernels of their own, in `stem.rs`.
 mod bias;
 mod blocks;
+mod cooperative;
 mod grad_input;
 mod grad_weight;
 mod stem;
@@ -11,6 +12,7 @@ mod tile;
 mod tiling;
 
 pub use bias::Conv2dGradBias;
+pub use cooperative::Cooperative;
 pub use grad_input::{Conv2dGradInput, Mask};
 pub use grad_weight::Conv2dGradWeight;
 pub use stem::StemKernel;
@@ -202,6 +204,7 @@ impl OpDef for Conv2d {
                 stored,
                 tile: self.tile,
                 vec4: x.c().is_multiple_of(16) && y.c().is_multiple_of(4),
+                cooperative: None,
             };
             let groups = self.tile.groups(blocks.count(y.n()), y.c());
             (Shader::Conv2d(kernel), groups)

@@ -1,5 +1,5 @@
 //! `shaders/conv2d.wgsl` is a template; this names its variants and renders them.
-use super::{Mask, Tile};
+use super::{Cooperative, Mask, Tile, cooperative};
 use crate::graph::DType;
 use crate::ops::shader::stored;
 use minijinja::{Environment, Value, context};
@@ -43,6 +43,8 @@ pub struct ConvKernel {
     /// Whether four channels are loaded at once: all channel counts are multiples of 4, and those that
     /// are summed over, of 16.
     pub vec4: bool,
+    /// What multiplies instead of the invocations themselves. It needs `vec4` and images of f16.
+    pub cooperative: Option<Cooperative>,
 }
 
 impl ConvPass {
@@ -129,7 +131,18 @@ impl ConvKernel {
         if self.stored != DType::F32 {
             label = format!("{label}.{}", self.stored);
         }
+        if let Some(unit) = self.cooperative {
+            label = format!("{label}.{}", unit.label());
+        }
         label
+    }
+
+    /// Whether factors go through BatchNorm and ReLU on the way.
+    fn activates(self) -> bool {
+        match self.pass {
+            ConvPass::Forward { activate, .. } | ConvPass::GradWeight { activate } => activate,
+            ConvPass::GradInput { .. } => false,
+        }
     }
 
     /// The module's WGSL source.
@@ -147,6 +160,9 @@ impl ConvKernel {
         // Binding numbers by tensor; a tensor that is not bound has none, and so no declaration.
         let at: BTreeMap<&str, usize> = self.pass.tensors().into_iter().zip(1..).collect();
         let tile = self.tile;
+        let coop = self
+            .cooperative
+            .map(|unit| cooperative::context(tile, unit));
         let across = tile.columns / 8;
         // The rows of an invocation: of which group of four, which part of it, and where in the tile.
         let groups = tile.rows_each() / 4;
@@ -177,10 +193,24 @@ impl ConvKernel {
             stored => stored(self.stored, self.vec4),
             vec4 => self.vec4,
             lanes,
+            // What is neither activated nor multiplied in f32 stays as it is stored.
+            loaded => if coop.is_some() && !self.activates() { "Stored" } else { "Element" },
             four,
+            coop => coop.clone(),
         };
-        Environment::new()
-            .render_str(include_str!("../../../shaders/conv2d.wgsl"), context)
-            .expect("our own template renders")
+        let main = render(include_str!("../../../shaders/conv2d.wgsl"), context);
+        match coop {
+            Some(coop) => {
+                let before = include_str!("../../../shaders/cooperative.wgsl");
+                render(before, coop) + &main
+            }
+            None => main,
+        }
     }
+}
+
+fn render(template: &str, context: Value) -> String {
+    Environment::new()
+        .render_str(template, context)
+        .expect("our own template renders")
 }

@@ -3,7 +3,7 @@
 use crate::backend::gpu::adapter::AdapterReport;
 use crate::backend::gpu::cache;
 use crate::files;
-use crate::ops::Tilings;
+use crate::ops::{Cooperative, Tilings};
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -19,6 +19,8 @@ pub struct Identity {
     pub vendor: u32,
     pub device: u32,
     pub driver: String,
+    /// What multiplies: f32, or a unit's name.
+    pub products: String,
     /// The version of this program, and a digest of its kernels.
     pub program: String,
 }
@@ -37,9 +39,12 @@ struct Contents {
 }
 
 impl Identity {
-    pub fn of(adapter: &AdapterReport) -> Identity {
+    pub fn of(adapter: &AdapterReport, cooperative: Option<Cooperative>) -> Identity {
         let info = adapter.adapter.get_info();
-        let kernels = Sha256::digest(include_str!("../../../../shaders/conv2d.wgsl"));
+        let kernels = Sha256::digest(concat!(
+            include_str!("../../../../shaders/conv2d.wgsl"),
+            include_str!("../../../../shaders/cooperative.wgsl"),
+        ));
         let [a, b, c, d, ..] = kernels[..] else {
             unreachable!("a digest has 32 bytes")
         };
@@ -50,6 +55,7 @@ impl Identity {
             vendor: info.vendor,
             device: info.device,
             driver: adapter.driver.clone(),
+            products: cooperative.map_or("f32".to_string(), Cooperative::label),
             program: format!("{} {kernels:08x}", env!("CARGO_PKG_VERSION")),
         }
     }
@@ -72,9 +78,10 @@ impl Kept {
             vendor,
             device,
             driver,
+            products,
             ..
         } = &identity;
-        let name = format!("{vendor:04x} {device:04x} {adapter} {backend} {driver}");
+        let name = format!("{vendor:04x} {device:04x} {adapter} {backend} {driver} {products}");
         let name = name.replace(|c: char| !c.is_ascii_alphanumeric(), "_");
         Kept {
             path: folder.join(name + ".json"),

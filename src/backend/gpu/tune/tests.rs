@@ -148,6 +148,7 @@ fn no_dispatch_of_a_trial_reads_what_it_writes() {
     let limits = Limits {
         max_binding: 9 << 20,
         offset_alignment: 256,
+        cooperative: None,
     };
     for convolution in convolutions(1024, DType::F32) {
         let trial = Trial::new("cut".to_string(), &convolution, limits);
@@ -177,6 +178,7 @@ fn what_cannot_run_alone_keeps_the_shapes_own() {
     let limits = Limits {
         max_binding: 64 << 10,
         offset_alignment: 256,
+        cooperative: None,
     };
     for convolution in convolutions(2, DType::F32) {
         let trial = Trial::new("large".to_string(), &convolution, limits);
@@ -197,6 +199,7 @@ fn a_file_is_read_back_and_a_damaged_or_foreign_one_refused() {
         vendor: 0x1002,
         device: 0x744c,
         driver: "Mesa 25".to_string(),
+        products: "f32".to_string(),
         program: "0.1.0 01234567".to_string(),
     };
     let kept = Kept::within(&within, identity.clone());

@@ -222,6 +222,7 @@ fn fill(tensor: TensorId, slot: usize, bytes: usize, limits: Limits) -> Vec<Disp
                 offset,
                 desc: TensorDesc::f32(shape),
             }],
+            cooperative: None,
         }
     };
     (0..bytes).step_by(piece).map(dispatch).collect()
