@@ -42,7 +42,6 @@ real() {
     say verify --device "$device" --precision f16
     say bench --device "$device" --batch-size 256 --steps 20 --profile "$@"
     say bench --device "$device" --batch-size 256 --steps 20 --deterministic
-    say bench --device "$device" --batch-size 256 --steps 20 --precision f16
     say bench --device "$device" --batch-size 64 --steps 20
     say bench --device "$device" --batch-size 256 --steps 20 --checked
     say bench --device "$device" --batch-size 256 --steps 20 --precision f16
