@@ -1,6 +1,7 @@
 //! Convolution on the CPU without a patch matrix: for every target pixel, each tap of the kernel that lies inside
 //! the image is a dense product of 32 channels with a block of the weight. No padding is multiplied, a stride is
 //! only another list of taps, and the bits depend on neither the threads nor how the work is shared among them.
+//! Where they take fewer products, `winograd` makes tiles of targets instead.
 pub mod amx;
 mod avx512;
 mod axis;
@@ -22,8 +23,8 @@ use crate::ops::{Norm, Window};
 use correlate::Correlate;
 use std::cell::RefCell;
 
-/// Images that a task works on at once by the definition: enough rows for the micro-kernels at a border pixel, few enough that the
-/// image rows in work stay in the L2 cache.
+/// Images that a task works on at once by the definition: enough rows for the micro-kernels at a border pixel, few
+/// enough that the image rows in work stay in the L2 cache.
 const IMAGES: usize = 16;
 
 /// A convolution of images `x` by a weight `w` to images `y`.

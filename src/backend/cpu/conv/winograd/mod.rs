@@ -49,7 +49,8 @@ impl Tile {
     }
 
     /// The tile that takes the fewest products for images `[n, h, w, c]`, if they are clearly fewer than the
-    /// `definition`'s per image. Transforming a weight costs about as much as `WEIGHT` products with it.
+    /// `definition`'s per image. To write a number of the transformed weight is taken to cost `WEIGHT` products, an
+    /// estimate from the bandwidth of memory: batches that it decides are about as fast either way.
     pub fn choose(target: Shape, definition: usize) -> Option<Tile> {
         const WEIGHT: usize = 40;
         let [n, h, w, _] = target.0;
