@@ -4,12 +4,15 @@
 //   p = p - lr * (nesterov ? d + momentum * m : m);  without momentum p = p - lr * d
 
 struct Segment {
-    group: u32,     // first workgroup; it and those after it do 256 elements each
+    group: u32,     // first workgroup; it and those after it do BLOCK elements each
     p: u32,         // first element in p and m
     len: u32,
     g: u32,         // first element of the first partial gradient
     partials: u32,
 }
+
+/// Elements per workgroup, whose segment is found once for all of them.
+const BLOCK = 1024u;
 
 struct Params {
     count: u32, // segments
@@ -64,11 +67,13 @@ fn step(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) local: u32,
 ) {
-    let number = flat_group(group, groups);
-    let s = segment_of(number);
-    let i = (number - s.group) * 256u + local;
+    let s = segment_of(flat_group(group, groups));
+    let first = (flat_group(group, groups) - s.group) * BLOCK;
     let factor = unscale();
-    if (i < s.len && factor != 0.0) {
+    if (factor == 0.0) {
+        return;
+    }
+    for (var i = first + local; i < min(first + BLOCK, s.len); i += 256u) {
         let at = s.p + i;
         p[at] -= lr[0] * (gradient(s, i) * factor + params.weight_decay * p[at]);
     }
@@ -80,11 +85,13 @@ fn step_momentum(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) local: u32,
 ) {
-    let number = flat_group(group, groups);
-    let s = segment_of(number);
-    let i = (number - s.group) * 256u + local;
+    let s = segment_of(flat_group(group, groups));
+    let first = (flat_group(group, groups) - s.group) * BLOCK;
     let factor = unscale();
-    if (i < s.len && factor != 0.0) {
+    if (factor == 0.0) {
+        return;
+    }
+    for (var i = first + local; i < min(first + BLOCK, s.len); i += 256u) {
         let at = s.p + i;
         let d = gradient(s, i) * factor + params.weight_decay * p[at];
         let velocity = params.momentum * m[at] + d;
@@ -106,9 +113,9 @@ fn check(
 ) {
     let number = flat_group(group, groups);
     let s = segment_of(number);
-    let i = (number - s.group) * 256u + local;
+    let first = (number - s.group) * BLOCK;
     var own = 0u;
-    if (i < s.len) {
+    for (var i = first + local; i < min(first + BLOCK, s.len); i += 256u) {
         for (var part = 0u; part < s.partials; part++) {
             // From the bits, since compilers may assume that floats are finite.
             let bits = bitcast<u32>(g[s.g + part * s.len + i]);
@@ -118,7 +125,7 @@ fn check(
     seen[local] = own;
     workgroupBarrier();
     // A dispatch that was folded into two dimensions may have blocks to spare.
-    if (local == 0u && number - s.group < (s.len + 255u) / 256u) {
+    if (local == 0u && first < s.len) {
         for (var other = 1u; other < 256u; other++) {
             own |= seen[other];
         }

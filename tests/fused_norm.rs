@@ -232,24 +232,24 @@ fn heads() -> Vec<Case> {
     ]
 }
 
-/// A bucket of three parameters: one partial gradient, several that do not start at zero, and none.
+/// A bucket of three parameters: one partial gradient and several blocks, several partial ones, and none.
 fn buckets() -> Vec<Case> {
     let segments = vec![
         Segment {
             p: 0,
-            len: 700,
+            len: 2500,
             g: 256,
             partials: 1,
         },
         Segment {
-            p: 768,
+            p: 2560,
             len: 10,
-            g: 960,
+            g: 2760,
             partials: 5,
         },
         Segment {
-            p: 1024,
-            len: 300,
+            p: 2816,
+            len: 1300,
             g: 0,
             partials: 0,
         },
@@ -257,12 +257,12 @@ fn buckets() -> Vec<Case> {
     let bucket = |name, momentum: f32, nesterov: bool| {
         let segments = segments.clone();
         plain(name, move |c| {
-            let g = c.uniform("g", [1, 1, 1, 1024], -1.0, 1.0);
+            let g = c.uniform("g", [1, 1, 1, 2816], -1.0, 1.0);
             let lr = c.uniform("lr", [1, 1, 1, 1], 0.05, 0.1);
             let count = if momentum > 0.0 { 2 } else { 1 };
             let states: Vec<TensorId> = ["p", "m"][..count]
                 .iter()
-                .map(|name| c.state(name, [1, 1, 1, 1324], -1.0, 1.0))
+                .map(|name| c.state(name, [1, 1, 1, 4116], -1.0, 1.0))
                 .collect();
             let sgd = Sgd {
                 momentum,
@@ -272,7 +272,7 @@ fn buckets() -> Vec<Case> {
             let op = SgdBucket {
                 sgd,
                 segments,
-                len: 1324,
+                len: 4116,
             };
             c.g.push_update(op, &[g, lr], &states)?;
             Ok(())

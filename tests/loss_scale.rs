@@ -28,9 +28,9 @@ fn step(name: &str, clean: f32, overflow: Option<f32>) -> Case {
             shape: Shape([3, 1, 1, 1]),
         };
         c.g.push1(seed, &[scaling])?;
-        let g = c.uniform("g", [1, 1, 1, 1000], -1.0, 1.0);
+        let g = c.uniform("g", [1, 1, 1, 2400], -1.0, 1.0);
         if let (Some(value), Some((_, bytes))) = (overflow, c.data.last_mut()) {
-            bytes[4 * 450..4 * 451].copy_from_slice(&value.to_le_bytes());
+            bytes[4 * 2150..4 * 2151].copy_from_slice(&value.to_le_bytes());
         }
         let segment = |p, len, g, partials| Segment {
             p,
@@ -38,13 +38,13 @@ fn step(name: &str, clean: f32, overflow: Option<f32>) -> Case {
             g,
             partials,
         };
-        let segments = vec![segment(0, 300, 0, 2), segment(300, 40, 700, 1)];
+        let segments = vec![segment(0, 1100, 0, 2), segment(1100, 40, 2300, 1)];
         let check = GradientCheck {
             segments: segments.clone(),
         };
         let flags = c.g.push1(check, &[g])?;
         let any = c.g.push1(AnyFlag, &[flags])?;
-        let segments_of_none = vec![segment(0, 40, 700, 1)];
+        let segments_of_none = vec![segment(0, 40, 2300, 1)];
         let none = GradientCheck {
             segments: segments_of_none,
         };
@@ -66,11 +66,11 @@ fn step(name: &str, clean: f32, overflow: Option<f32>) -> Case {
             let bucket = SgdBucket {
                 sgd,
                 segments: segments.clone(),
-                len: 340,
+                len: 1140,
             };
-            let packed = states(c, "packed", 340);
+            let packed = states(c, "packed", 1140);
             c.g.push_update(bucket, &[g, step], &packed)?;
-            let alone = states(c, "alone", 1000);
+            let alone = states(c, "alone", 2400);
             c.g.push_update(sgd, &[g, step], &alone)?;
         }
         Ok(())

@@ -30,7 +30,7 @@ pub const SCALING: TensorDesc = TensorDesc::f32(Shape::channels(2));
 pub const STEP: TensorDesc = TensorDesc::f32(Shape::channels(2));
 const ONE: TensorDesc = TensorDesc::u32(Shape::channels(1));
 
-/// `[g] → [flags: u32 1×1×1×blocks]`: for every 256 elements of each segment 1 if one of their partial
+/// `[g] → [flags: u32 1×1×1×blocks]`: for every 1,024 elements of each segment 1 if one of their partial
 /// gradients is infinite or not a number, else 0. Partial gradients that are finite have a finite sum:
 /// products of f16 are below 2³², and a gradient sums fewer than 2⁹⁶ of them.
 #[derive(Clone, PartialEq, Debug)]

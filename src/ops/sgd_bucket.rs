@@ -10,7 +10,7 @@ use rayon::prelude::*;
 pub const MAX_SEGMENTS: usize = 511;
 
 /// Elements per workgroup of the kernel, and per task on the CPU.
-pub(super) const BLOCK: usize = 256;
+pub(super) const BLOCK: usize = 1024;
 
 /// `[g, lr: 1×1×1×1 or 1×1×1×2]`, states `[p]` or `[p, m]` as in [`Sgd`]: its step for every segment of `p`, with
 /// the sum of the segment's partial gradients in `g`.
