@@ -1,5 +1,5 @@
-// BatchNorm over N, H and W of every channel. A row is the C values of one pixel.
-// The reductions' first stage cuts the rows into blocks of whole images: a workgroup reduces one block
+// The reductions of BatchNorm over N, H and W of every channel. A row is the C values of one pixel.
+// Their first stage cuts the rows into blocks of whole images: a workgroup reduces one block
 // for 32 channels with 8 invocations each. `norm` has the rows scale, shift, mean and rstd.
 
 struct BlockParams {
@@ -99,34 +99,6 @@ fn moments_partials(
     }
 }
 
-// y = (x − mean)·rstd·gamma + beta.
-struct Params {
-    count: u32,   // elements
-    c: u32,
-    share: f32,   // 1 / (N·H·W) in training, else 0; read by grad_input only
-}
-
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(2) var<storage, read> norm: array<f32>;       // [4, C]
-@group(0) @binding(3) var<storage, read> gamma: array<f32>;      // [C]
-@group(0) @binding(4) var<storage, read> beta: array<f32>;       // [C]
-@group(0) @binding(5) var<storage, read_write> y: array<Stored>;  // [N, H, W, C]
-
-@compute @workgroup_size(256)
-fn forward(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let i = flat_element(group, groups, local);
-    if (i >= params.count) {
-        return;
-    }
-    let ch = i % params.c;
-    let scale = norm[3u * params.c + ch] * gamma[ch];
-    y[i] = to_stored((f32(x[i]) - norm[2u * params.c + ch]) * scale + beta[ch]);
-}
-
 // Σ dy and Σ dy·x̂ over the rows of a block, x̂ = (x − mean)·rstd.
 @group(0) @binding(2) var<storage, read> dy: array<Stored>;                 // [N, H, W, C]
 @group(0) @binding(3) var<storage, read> grad_norm: array<f32>;             // [4, C]
@@ -201,42 +173,4 @@ fn grad_sum(
     }
     dbeta_out[ch] = dbeta;
     dgamma_out[ch] = dgamma;
-}
-
-// dx = scale · (dy − dbeta·share − x̂·dgamma·share), plus the gradient `skip` of another reader of x.
-@group(0) @binding(4) var<storage, read> dbeta_in: array<f32>;       // [C]
-@group(0) @binding(5) var<storage, read> dgamma_in: array<f32>;      // [C]
-@group(0) @binding(6) var<storage, read_write> dx: array<Stored>;    // [N, H, W, C]
-@group(0) @binding(6) var<storage, read> skip: array<Stored>;        // [N, H, W, C]
-@group(0) @binding(7) var<storage, read_write> dx_sum: array<Stored>;  // [N, H, W, C]
-
-fn grad_element(i: u32) -> f32 {
-    let ch = i % params.c;
-    let xhat = (f32(x[i]) - grad_norm[2u * params.c + ch]) * grad_norm[3u * params.c + ch];
-    let batch = (dbeta_in[ch] + xhat * dgamma_in[ch]) * params.share;
-    return grad_norm[ch] * (f32(dy[i]) - batch);
-}
-
-@compute @workgroup_size(256)
-fn grad_input(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let i = flat_element(group, groups, local);
-    if (i < params.count) {
-        dx[i] = to_stored(grad_element(i));
-    }
-}
-
-@compute @workgroup_size(256)
-fn grad_input_add(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let i = flat_element(group, groups, local);
-    if (i < params.count) {
-        dx_sum[i] = to_stored(grad_element(i) + f32(skip[i]));
-    }
 }

@@ -1,9 +1,9 @@
 // Max-pooling of what BatchNorm and ReLU make of x, without making it: of each window the value of x
 // with the largest x·scale + shift, and the tap where it is. Padding never wins; of equal values the
-// first in row-major order does; a NaN beats all before it.
+// first in row-major order does; a NaN beats all before it. Channels are counted in Lanes.
 
 struct Params {
-    count: u32,   // elements of y (forward) or dx (grad_input)
+    count: u32,   // Lanes of y (forward) or dx (grad_input)
     h: u32,
     w: u32,
     c: u32,
@@ -18,17 +18,17 @@ struct Params {
 @group(0) @binding(0) var<uniform> params: Params;
 
 @group(0) @binding(1) var<storage, read> x: array<Stored>;           // [N, H, W, C]
-@group(0) @binding(2) var<storage, read> norm: array<f32>;           // [4, C]: scale, shift, mean, rstd
+@group(0) @binding(2) var<storage, read> norm: array<Lanes>;         // [4, C]: scale, shift, mean, rstd
 @group(0) @binding(3) var<storage, read_write> y: array<Stored>;     // [N, H_out, W_out, C]
 @group(0) @binding(4) var<storage, read_write> winner: array<u32>;   // [N, H_out, W_out, C], four u8 per word
 
 /// From the bits, since compilers may assume that no float is a NaN.
-fn is_nan(value: f32) -> bool {
-    return (bitcast<u32>(value) & 0x7fffffffu) > 0x7f800000u;
+fn is_nan(value: Lanes) -> Mask {
+    return (bitcast<Indices>(value) & Indices(0x7fffffffu)) > Indices(0x7f800000u);
 }
 
-/// Writes element o of y and returns the winning tap.
-fn pool(o: u32) -> u32 {
+/// Writes y[o] and returns the winning taps.
+fn pool(o: u32) -> Indices {
     let ch = o % params.c;
     let q = (o / params.c) % params.w_out;
     let p = (o / (params.c * params.w_out)) % params.h_out;
@@ -37,9 +37,9 @@ fn pool(o: u32) -> u32 {
     let shift = norm[params.c + ch];
 
     var found = false;
-    var best = 0.0;
-    var kept = 0.0;
-    var tap = 0u;
+    var best = Lanes(0.0);
+    var kept = Lanes(0.0);
+    var taps = Indices(0u);
     for (var k = 0u; k < params.kernel; k++) {
         // Left of the image the difference wraps around to a large number.
         let i = p * params.stride + k - params.pad;
@@ -51,18 +51,17 @@ fn pool(o: u32) -> u32 {
             if (j >= params.w) {
                 continue;
             }
-            let value = f32(x[((n * params.h + i) * params.w + j) * params.c + ch]);
+            let value = Lanes(x[((n * params.h + i) * params.w + j) * params.c + ch]);
             let z = value * scale + shift;
-            if (!found || z > best || is_nan(z)) {
-                best = z;
-                kept = value;
-                tap = k * params.kernel + l;
-                found = true;
-            }
+            let wins = Mask(!found) | (z > best) | is_nan(z);
+            best = select(best, z, wins);
+            kept = select(kept, value, wins);
+            taps = select(taps, Indices(k * params.kernel + l), wins);
+            found = true;
         }
     }
     y[o] = to_stored(kept);
-    return tap;
+    return taps;
 }
 
 @compute @workgroup_size(256)
@@ -72,13 +71,14 @@ fn forward(
     @builtin(local_invocation_index) local: u32,
 ) {
     let word = flat_element(group, groups, local);
-    if (4u * word >= params.count) {
+    let first = word * (4u / WIDTH);
+    if (first >= params.count) {
         return;
     }
     var taps = 0u;
-    for (var part = 0u; part < 4u; part++) {
-        if (4u * word + part < params.count) {
-            taps |= pool(4u * word + part) << (8u * part);
+    for (var part = 0u; part < 4u / WIDTH; part++) {
+        if (first + part < params.count) {
+            taps |= merged(pool(first + part) << (8u * (Indices(part) + LANES)));
         }
     }
     winner[word] = taps;
@@ -88,9 +88,9 @@ fn forward(
 @group(0) @binding(1) var<storage, read> dz: array<Stored>;          // [N, H_out, W_out, C]
 @group(0) @binding(2) var<storage, read> winners: array<u32>;        // [N, H_out, W_out, C], four u8 per word
 @group(0) @binding(3) var<storage, read> pre: array<Stored>;         // [N, H, W, C], the forward's x
-@group(0) @binding(4) var<storage, read> grad_norm: array<f32>;      // [4, C]
-@group(0) @binding(5) var<storage, read> dbeta: array<f32>;          // [C]
-@group(0) @binding(6) var<storage, read> dgamma: array<f32>;         // [C]
+@group(0) @binding(4) var<storage, read> grad_norm: array<Lanes>;    // [4, C]
+@group(0) @binding(5) var<storage, read> dbeta: array<Lanes>;        // [C]
+@group(0) @binding(6) var<storage, read> dgamma: array<Lanes>;       // [C]
 @group(0) @binding(7) var<storage, read_write> dx: array<Stored>;    // [N, H, W, C]
 
 /// The first window along an axis that contains position i.
@@ -116,19 +116,19 @@ fn grad_input(
 
     let p_end = min((i + params.pad) / params.stride + 1u, params.h_out);
     let q_end = min((j + params.pad) / params.stride + 1u, params.w_out);
-    var total = 0.0;
+    var total = Lanes(0.0);
     for (var p = first_window(i); p < p_end; p++) {
         for (var q = first_window(j); q < q_end; q++) {
             let k = i + params.pad - p * params.stride;
             let l = j + params.pad - q * params.stride;
             let o = ((n * params.h_out + p) * params.w_out + q) * params.c + ch;
-            let won = (winners[o / 4u] >> (8u * (o % 4u))) & 255u;
-            if (won == k * params.kernel + l) {
-                total += f32(dz[o]);
-            }
+            let first = o * WIDTH;
+            let taps = Indices(winners[first / 4u]) >> (8u * (Indices(first % 4u) + LANES));
+            let won = (taps & Indices(255u)) == Indices(k * params.kernel + l);
+            total += select(Lanes(0.0), Lanes(dz[o]), won);
         }
     }
-    let xhat = (f32(pre[e]) - grad_norm[2u * params.c + ch]) * grad_norm[3u * params.c + ch];
+    let xhat = (Lanes(pre[e]) - grad_norm[2u * params.c + ch]) * grad_norm[3u * params.c + ch];
     let batch = (dbeta[ch] + xhat * dgamma[ch]) * params.share;
     dx[e] = to_stored(grad_norm[ch] * (total - batch));
 }

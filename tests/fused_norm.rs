@@ -74,24 +74,26 @@ fn norms() -> Vec<Case> {
             Ok(())
         })
     };
-    let grad = plain("batch_norm_grad_input, with another gradient", |c| {
-        let shape = [3, 5, 3, 7];
-        let inputs = [
-            c.uniform("x", shape, -1.0, 1.0),
-            c.uniform("dy", shape, -1.0, 1.0),
-            norm(c, "norm", 7),
-            channels(c, "dbeta", 7),
-            channels(c, "dgamma", 7),
-            c.uniform("skip", shape, -1.0, 1.0),
-        ];
-        let op = BatchNormGradInput {
-            training: true,
-            count: 45,
-            add: true,
-        };
-        c.g.push(op, &inputs)?;
-        Ok(())
-    });
+    let grad = |name, count: usize| {
+        plain(name, move |c| {
+            let shape = [3, 5, 3, count];
+            let inputs = [
+                c.uniform("x", shape, -1.0, 1.0),
+                c.uniform("dy", shape, -1.0, 1.0),
+                norm(c, "norm", count),
+                channels(c, "dbeta", count),
+                channels(c, "dgamma", count),
+                c.uniform("skip", shape, -1.0, 1.0),
+            ];
+            let op = BatchNormGradInput {
+                training: true,
+                count: 45,
+                add: true,
+            };
+            c.g.push(op, &inputs)?;
+            Ok(())
+        })
+    };
     vec![
         finish("batch_norm_finish, one block", 1, 5, false),
         finish(
@@ -103,7 +105,8 @@ fn norms() -> Vec<Case> {
         finish("batch_norm_finish, with a bias", 40, 8, true),
         fold("batch_norm_fold", 300, false),
         fold("batch_norm_fold, with a bias", 7, true),
-        grad,
+        grad("batch_norm_grad_input, with another gradient", 12),
+        grad("batch_norm_grad_input, with another gradient, ragged", 7),
     ]
 }
 
@@ -121,17 +124,25 @@ fn activations() -> Vec<Case> {
             Ok(())
         })
     };
-    let nan = plain("activate of NaN", |c| {
-        let x = c.uniform("x", [2, 3, 3, 5], -1.0, 1.0);
-        let bytes = &mut c.data.last_mut().expect("just made").1;
-        bytes[..4].copy_from_slice(&f32::NAN.to_le_bytes());
-        let norm = norm(c, "norm", 5);
-        c.g.push(Activate { skip: Skip::None }, &[x, norm])?;
-        Ok(())
-    });
+    let nan = |name, count: usize| {
+        plain(name, move |c| {
+            let x = c.uniform("x", [2, 3, 3, count], -1.0, 1.0);
+            let bytes = &mut c.data.last_mut().expect("just made").1;
+            bytes[..4].copy_from_slice(&f32::NAN.to_le_bytes());
+            let norm = norm(c, "norm", count);
+            c.g.push(Activate { skip: Skip::None }, &[x, norm])?;
+            Ok(())
+        })
+    };
     vec![
+        activate("activate", [3, 5, 3, 8], Skip::None),
         activate("activate ragged", [3, 5, 3, 7], Skip::None),
         activate("activate with a shortcut", [2, 4, 4, 16], Skip::Plain),
+        activate(
+            "activate with a shortcut, ragged",
+            [2, 3, 5, 9],
+            Skip::Plain,
+        ),
         activate(
             "activate with a normalised shortcut",
             [2, 4, 4, 16],
@@ -142,13 +153,19 @@ fn activations() -> Vec<Case> {
             [2, 3, 5, 6],
             Skip::Activation,
         ),
-        nan,
+        activate(
+            "activate with an activated shortcut, four channels at once",
+            [2, 3, 5, 12],
+            Skip::Activation,
+        ),
+        nan("activate of NaN", 4),
+        nan("ragged activate of NaN", 5),
     ]
 }
 
 /// The stem's pooling and its gradient, on one window.
 fn pools() -> Vec<Case> {
-    let pool = |name, shape: [usize; 4], [kernel, stride, pad]: [usize; 3]| {
+    let pool = |name, shape: [usize; 4], [kernel, stride, pad]: [usize; 3], nan: bool| {
         plain(name, move |c| {
             let (window, count) = (
                 Window {
@@ -158,7 +175,14 @@ fn pools() -> Vec<Case> {
                 },
                 shape[3],
             );
-            let (x, norm) = (c.distinct("x", shape), norm(c, "norm", count));
+            let x = c.distinct("x", shape);
+            if nan {
+                // In its channel it wins all four windows that it is in.
+                let at = 4 * (shape[2] + 1) * shape[3];
+                let bytes = &mut c.data.last_mut().expect("just made").1;
+                bytes[at..at + 4].copy_from_slice(&f32::NAN.to_le_bytes());
+            }
+            let norm = norm(c, "norm", count);
             let pooled = c.g.push(BatchNormMaxPool { window }, &[x, norm])?;
             let dz = c.uniform("dz", c.g.shape(pooled[0]).0, -1.0, 1.0);
             let (dbeta, dgamma) = (channels(c, "dbeta", count), channels(c, "dgamma", count));
@@ -171,12 +195,25 @@ fn pools() -> Vec<Case> {
         })
     };
     vec![
-        pool("batch_norm_max_pool 3x3/2", [4, 8, 8, 16], [3, 2, 1]),
-        pool("batch_norm_max_pool 3x3/2 ragged", [2, 7, 9, 5], [3, 2, 1]),
+        pool("batch_norm_max_pool 3x3/2", [4, 8, 8, 16], [3, 2, 1], false),
+        pool(
+            "batch_norm_max_pool 3x3/2 ragged",
+            [2, 7, 9, 5],
+            [3, 2, 1],
+            false,
+        ),
         pool(
             "batch_norm_max_pool 2x2, overlapping",
             [1, 4, 4, 3],
             [2, 1, 0],
+            false,
+        ),
+        pool("batch_norm_max_pool of NaN", [1, 4, 4, 4], [2, 1, 0], true),
+        pool(
+            "ragged batch_norm_max_pool of NaN",
+            [1, 4, 4, 3],
+            [2, 1, 0],
+            true,
         ),
     ]
 }

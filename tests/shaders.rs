@@ -85,6 +85,7 @@ fn nothing_is_left_out(seen: &HashSet<Kernel>) {
             // What touches no image is launched from the f32 module alone.
             let same = |shader: Shader| match (shader, kernel.shader) {
                 (Shader::Stored(a, _), Shader::Stored(b, _)) => a == b,
+                (Shader::Lanes(a, _, x), Shader::Lanes(b, _, y)) => (a, x) == (b, y),
                 (a, b) => a == b,
             };
             let of_entry = |k: &Kernel| same(k.shader) && k.entry == entry.name;
@@ -99,7 +100,9 @@ fn nothing_is_left_out(seen: &HashSet<Kernel>) {
     let names: Vec<String> = seen
         .iter()
         .map(|kernel| match kernel.shader {
-            Shader::Plain(name) | Shader::Stored(name, _) => name.to_string(),
+            Shader::Plain(name) | Shader::Stored(name, _) | Shader::Lanes(name, ..) => {
+                name.to_string()
+            }
             Shader::Conv2d(_) => "conv2d".to_string(),
             Shader::Stem(_) => "conv2d_stem".to_string(),
         })
@@ -108,7 +111,8 @@ fn nothing_is_left_out(seen: &HashSet<Kernel>) {
         let path = file.unwrap().path();
         let stem = path.file_stem().unwrap().to_str().unwrap();
         assert!(
-            ["common", "cooperative"].contains(&stem) || names.iter().any(|name| name == stem),
+            ["common", "cooperative", "lanes", "lanes_vec4"].contains(&stem)
+                || names.iter().any(|name| name == stem),
             "no case uses {}",
             path.display()
         );

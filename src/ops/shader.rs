@@ -1,6 +1,6 @@
 //! A GPU dispatch as plain data. Nothing here knows wgpu.
 use super::{ConvKernel, Cooperative, StemKernel, Tile};
-use crate::graph::DType;
+use crate::graph::{DType, TensorDesc};
 
 /// The most workgroups per dimension that WebGPU guarantees.
 const MAX_GROUPS: u32 = 65_535;
@@ -12,6 +12,8 @@ pub enum Shader {
     Plain(&'static str),
     /// `shaders/<name>.wgsl` with `Stored` for the elements of images and their gradients.
     Stored(&'static str, DType),
+    /// The same with `shaders/lanes_vec4.wgsl` before it, where the last is true, or else `shaders/lanes.wgsl`.
+    Lanes(&'static str, DType, bool),
     /// `shaders/conv2d.wgsl`, rendered.
     Conv2d(ConvKernel),
     /// `shaders/conv2d_stem.wgsl`, rendered.
@@ -67,8 +69,8 @@ impl Launch {
         }
     }
 
-    /// The dispatch of an element-wise kernel with 256 invocations per workgroup, one element each.
-    /// The first parameter is the number of elements; `params` follow it.
+    /// The dispatch of an element-wise kernel with 256 invocations per workgroup, one element each, or so many
+    /// channels as [`Shader::lanes`] says. The first parameter is the number of elements or of such channels; `params` follow it.
     pub fn elements(shader: Shader, entry: &'static str, count: usize, params: &[u32]) -> Launch {
         let mut all = vec![u32::try_from(count).expect("fewer than 2^32 elements")];
         all.extend_from_slice(params);
@@ -77,12 +79,23 @@ impl Launch {
 }
 
 impl Shader {
+    /// The module of a kernel that does each channel of these images alike, four of them at once where their number
+    /// allows it, and how many it does at once.
+    pub fn lanes(name: &'static str, images: TensorDesc) -> (Shader, usize) {
+        let vec4 = images.shape.c() % 4 == 0;
+        let shader = Shader::Lanes(name, images.dtype, vec4);
+        (shader, if vec4 { 4 } else { 1 })
+    }
+
     /// A name for people and files: the file's, with the values of the template's switches.
     pub fn label(self) -> String {
         match self {
             Shader::Plain(name) => name.to_string(),
             Shader::Stored(name, DType::F32) => name.to_string(),
             Shader::Stored(name, dtype) => format!("{name}.{dtype}"),
+            Shader::Lanes(name, dtype, false) => Shader::Stored(name, dtype).label(),
+            Shader::Lanes(name, DType::F32, true) => format!("{name}.vec4"),
+            Shader::Lanes(name, dtype, true) => format!("{name}.vec4.{dtype}"),
             Shader::Conv2d(kernel) => kernel.label(),
             Shader::Stem(kernel) => kernel.label(),
         }
@@ -103,7 +116,7 @@ impl Shader {
     pub fn stored(self) -> DType {
         match self {
             Shader::Plain(_) => DType::F32,
-            Shader::Stored(_, dtype) => dtype,
+            Shader::Stored(_, dtype) | Shader::Lanes(_, dtype, _) => dtype,
             Shader::Conv2d(kernel) => kernel.stored,
             Shader::Stem(kernel) => kernel.stored,
         }
@@ -115,6 +128,13 @@ impl Shader {
             Shader::Plain(name) => plain(name).to_string(),
             Shader::Stored(name, dtype) => {
                 format!("{}\n{}", stored(dtype, false), plain(name))
+            }
+            Shader::Lanes(name, dtype, vec4) => {
+                let lanes = match vec4 {
+                    true => include_str!("../../shaders/lanes_vec4.wgsl"),
+                    false => include_str!("../../shaders/lanes.wgsl"),
+                };
+                format!("{}\n{lanes}\n{}", stored(dtype, vec4), plain(name))
             }
             Shader::Conv2d(kernel) => kernel.wgsl(),
             Shader::Stem(kernel) => kernel.wgsl(),
@@ -177,6 +197,7 @@ fn plain(name: &str) -> &'static str {
         "adamw" => include_str!("../../shaders/adamw.wgsl"),
         "add" => include_str!("../../shaders/add.wgsl"),
         "batch_norm" => include_str!("../../shaders/batch_norm.wgsl"),
+        "batch_norm_apply" => include_str!("../../shaders/batch_norm_apply.wgsl"),
         "batch_norm_pool" => include_str!("../../shaders/batch_norm_pool.wgsl"),
         "conv2d_bias" => include_str!("../../shaders/conv2d_bias.wgsl"),
         "fill" => include_str!("../../shaders/fill.wgsl"),

@@ -107,15 +107,16 @@ impl OpDef for Activate {
     }
 
     fn launch(&self, inputs: &[TensorDesc], _: &[TensorDesc]) -> Launch {
-        let TensorDesc { shape: x, dtype } = inputs[0];
+        let x = inputs[0].shape;
+        let (shader, width) = Shader::lanes("activate", inputs[0]);
         let entry = match self.skip {
             Skip::None => "activate",
             Skip::Plain => "activate_add",
             Skip::Norm | Skip::Activation => "activate_add_norm",
         };
         let rectified = u32::from(self.skip == Skip::Activation);
-        let params = [x.c() as u32, rectified];
-        Launch::elements(Shader::Stored("activate", dtype), entry, x.len(), &params)
+        let params = [(x.c() / width) as u32, rectified];
+        Launch::elements(shader, entry, x.len() / width, &params)
     }
 
     fn batched(&self, inputs: &[TensorDesc], _: &[TensorDesc]) -> Option<Batched> {

@@ -1,6 +1,6 @@
 //! The normalisation itself, the same for training and evaluation.
 use super::{
-    BatchNormGradInput, BatchNormGradPartials, BatchNormGradSum, MAX_BLOCKS, Norm, SHADER,
+    BatchNormGradInput, BatchNormGradPartials, BatchNormGradSum, MAX_BLOCKS, Norm, SHADER_APPLY,
     per_channel,
 };
 use crate::graph::{Graph, Node, TensorDesc, TensorId};
@@ -79,9 +79,10 @@ impl OpDef for BatchNormApply {
     }
 
     fn launch(&self, inputs: &[TensorDesc], _: &[TensorDesc]) -> Launch {
-        let TensorDesc { shape: x, dtype } = inputs[0];
-        let shader = Shader::Stored(SHADER, dtype);
-        Launch::elements(shader, "forward", x.len(), &[x.c() as u32, 0])
+        let x = inputs[0].shape;
+        let (shader, width) = Shader::lanes(SHADER_APPLY, inputs[0]);
+        let params = [(x.c() / width) as u32, 0];
+        Launch::elements(shader, "forward", x.len() / width, &params)
     }
 
     fn batched(&self, inputs: &[TensorDesc], _: &[TensorDesc]) -> Option<Batched> {

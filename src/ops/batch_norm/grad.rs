@@ -1,5 +1,5 @@
 //! The gradient of BatchNorm: two sums per channel in two stages, then one pass.
-use super::{FINISH_CHANNELS, Norm, SHADER, blocks, per_channel, reduction};
+use super::{FINISH_CHANNELS, Norm, SHADER, SHADER_APPLY, blocks, per_channel, reduction};
 use crate::graph::{DType, Shape, TensorDesc};
 use crate::ops::{BLOCK, Batched, Launch, OpDef, Shader, View, ViewMut, arity};
 use anyhow::{Result, bail, ensure};
@@ -220,15 +220,16 @@ impl OpDef for BatchNormGradInput {
     }
 
     fn launch(&self, inputs: &[TensorDesc], _: &[TensorDesc]) -> Launch {
-        let TensorDesc { shape: x, dtype } = inputs[0];
+        let x = inputs[0].shape;
+        let (shader, width) = Shader::lanes(SHADER_APPLY, inputs[0]);
         let share = BatchNormGradInput::share(self.training, self.count);
-        let params = [x.c() as u32, share.to_bits()];
+        let params = [(x.c() / width) as u32, share.to_bits()];
         let entry = if self.add {
             "grad_input_add"
         } else {
             "grad_input"
         };
-        Launch::elements(Shader::Stored(SHADER, dtype), entry, x.len(), &params)
+        Launch::elements(shader, entry, x.len() / width, &params)
     }
 
     fn batched(&self, inputs: &[TensorDesc], _: &[TensorDesc]) -> Option<Batched> {

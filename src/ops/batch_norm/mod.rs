@@ -18,7 +18,10 @@ pub use pool::{BatchNormMaxPool, BatchNormMaxPoolGrad};
 use crate::graph::{Graph, Shape, TensorDesc, TensorId};
 use anyhow::{Result, ensure};
 
+/// The reductions.
 const SHADER: &str = "batch_norm";
+/// What is done to every element.
+const SHADER_APPLY: &str = "batch_norm_apply";
 
 /// Channels that one workgroup of the reductions' first stage covers; it has 8 rows of as many invocations.
 const GROUP_CHANNELS: usize = 32;

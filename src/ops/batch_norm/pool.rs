@@ -82,10 +82,10 @@ impl OpDef for BatchNormMaxPool {
 
     fn launch(&self, inputs: &[TensorDesc], outputs: &[TensorDesc]) -> Launch {
         let y = outputs[0].shape;
-        let mut params = geometry(self.window, inputs[0].shape, y);
-        params.insert(0, y.len() as u32);
+        let (shader, width) = Shader::lanes(SHADER, inputs[0]);
+        let mut params = geometry(self.window, inputs[0].shape, y, width);
+        params.insert(0, (y.len() / width) as u32);
         // One invocation writes four elements, of which the winners share a word.
-        let shader = Shader::Stored(SHADER, inputs[0].dtype);
         Launch::new(shader, "forward", params, y.len().div_ceil(4 * 256))
     }
 
@@ -148,11 +148,11 @@ impl OpDef for BatchNormMaxPoolGrad {
 
     fn launch(&self, inputs: &[TensorDesc], outputs: &[TensorDesc]) -> Launch {
         let dx = outputs[0].shape;
-        let mut params = geometry(self.window, dx, inputs[0].shape);
+        let (shader, width) = Shader::lanes(SHADER, outputs[0]);
+        let mut params = geometry(self.window, dx, inputs[0].shape, width);
         let share = BatchNormGradInput::share(true, self.count);
         params.push(share.to_bits());
-        let shader = Shader::Stored(SHADER, outputs[0].dtype);
-        Launch::elements(shader, "grad_input", dx.len(), &params)
+        Launch::elements(shader, "grad_input", dx.len() / width, &params)
     }
 
     fn batched(&self, inputs: &[TensorDesc], _: &[TensorDesc]) -> Option<Batched> {
@@ -164,15 +164,15 @@ impl OpDef for BatchNormMaxPoolGrad {
     }
 }
 
-/// The kernels' parameters after the number of elements.
-fn geometry(window: Window, x: Shape, y: Shape) -> Vec<u32> {
+/// The kernels' parameters after the count, with so many channels as one.
+fn geometry(window: Window, x: Shape, y: Shape, width: usize) -> Vec<u32> {
     let (Shape([_, h, w, c]), Shape([_, h_out, w_out, _])) = (x, y);
     let Window {
         kernel,
         stride,
         pad,
     } = window;
-    [h, w, c, h_out, w_out, kernel, stride, pad]
+    [h, w, c / width, h_out, w_out, kernel, stride, pad]
         .map(|p| p as u32)
         .to_vec()
 }
