@@ -12,9 +12,9 @@ pub enum Shader {
     Plain(&'static str),
     /// `shaders/<name>.wgsl` with `Stored` for the elements of images and their gradients.
     Stored(&'static str, DType),
-    /// `shaders/conv2d.wgsl`, rendered.
+    /// Parts of `shaders/conv2d/`, rendered.
     Conv2d(ConvKernel),
-    /// `shaders/conv2d_stem.wgsl`, rendered.
+    /// `shaders/conv2d/stem.wgsl` and its neighbours, rendered.
     Stem(StemKernel),
 }
 
