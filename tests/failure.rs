@@ -2,7 +2,7 @@
 //! and whatever stopped it.
 use crate::cli;
 use crate::device;
-use crate::micro::{BATCH, SIZE, few, session, spec};
+use crate::small::{BATCH, SIZE, spec, train_in};
 use crate::training::devices;
 use anyhow::Result;
 use assert_cmd::Command;
@@ -11,12 +11,9 @@ use resnet::backend::gpu::{Fault, Options};
 use resnet::backend::{Backend, Failure};
 use resnet::config::{MicroBatch, TrainConfig};
 use resnet::graph::DType;
-use resnet::report::{Console, Progress};
-use resnet::train::checkpoint::{self, WeightsInfo};
-use resnet::train::{Run, Spec};
+use resnet::train::{Spec, checkpoint};
 use serde_json::Value;
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
 use tempfile::TempDir;
 
 /// Trains until `epochs` in `folder`, resuming what is there: 14 images in batches of 8, by threes.
@@ -30,17 +27,11 @@ fn run_stored(
     epochs: usize,
     stored: DType,
 ) -> Result<()> {
-    let data = few();
-    let mut spec = Spec {
+    let spec = Spec {
         stored,
+        // The test is not what is tested.
+        limit_batches: Some(2),
         ..spec(Some(3), true)
-    };
-    // The test is not what is tested.
-    spec.limit_batches = Some(2);
-    let mut session = session(&spec, &data, backend);
-    let mut progress = match folder.join("checkpoints").exists() {
-        true => checkpoint::load(&mut session, &checkpoint::latest(folder)?)?,
-        false => Progress::default(),
     };
     let config = TrainConfig {
         epochs,
@@ -51,22 +42,7 @@ fn run_stored(
         save_every: Some(3),
         ..TrainConfig::default()
     };
-    let info = WeightsInfo {
-        arch: spec.arch.clone(),
-        image_size: SIZE,
-        classes: data.classes.clone(),
-    };
-    let run = Run {
-        config: &config,
-        folder,
-        info: &info,
-        train_count: data.train.count,
-        test_count: data.test.count,
-        interrupted: &AtomicBool::new(false),
-    };
-    let mut console = Console::new(false, epochs);
-    run.train(&mut session, &mut progress, &mut console)?;
-    Ok(())
+    train_in(folder, &config, &spec, backend)
 }
 
 /// The files of the newest checkpoint.

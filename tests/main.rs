@@ -1,6 +1,7 @@
 //! All integration tests in one binary: a table of cases, and the questions put to every case.
 #![allow(clippy::unwrap_used)] // a test that cannot go on may panic
 
+mod altered;
 mod bench;
 mod case;
 mod cases;
@@ -18,11 +19,13 @@ mod half;
 mod loss_scale;
 mod micro;
 mod micro_half;
+mod micro_memory;
 mod parity;
 mod partials;
 mod precision;
 mod resize;
 mod shaders;
+mod small;
 mod training;
 mod tuning;
 mod values;

@@ -1,7 +1,8 @@
 //! Steps in micro-batches with gradients in f16: all passes of a step have one scale, their gradients are added
 //! in f32, and an overflow in any of them leaves the update out.
 use crate::loss_scale::{distance, params, scaling};
-use crate::micro::{BATCH, Outcome, batches, by_hand, few, outcome, session, spec};
+use crate::micro::{Outcome, batches, by_hand, outcome};
+use crate::small::{BATCH, few, session, spec};
 use crate::training::devices;
 use resnet::backend::cpu::Cpu;
 use resnet::graph::DType;

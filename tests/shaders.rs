@@ -9,7 +9,7 @@ use naga::{AddressSpace, EntryPoint, Module, ShaderStage};
 use resnet::data;
 use resnet::graph::DType;
 use resnet::model::Arch;
-use resnet::ops::{Cooperative, Kernel, Shader, Tilings};
+use resnet::ops::{ConvKernel, Cooperative, Kernel, Shader, Tilings};
 use resnet::plan::{Limits, Plan, descs};
 use resnet::train::{Optimizer, Part, Prepared, Spec};
 use std::collections::HashSet;
@@ -111,9 +111,19 @@ fn nothing_is_left_out(seen: &HashSet<Kernel>) {
         let path = file.unwrap().path();
         let stem = path.file_stem().unwrap().to_str().unwrap();
         assert!(
-            ["common", "cooperative", "lanes", "lanes_vec4"].contains(&stem)
+            ["common", "lanes", "lanes_vec4"].contains(&stem)
                 || names.iter().any(|name| name == stem),
             "no case uses {}",
+            path.display()
+        );
+    }
+    assert!(names.iter().any(|name| name == "conv2d_stem"));
+    for file in std::fs::read_dir("shaders/conv2d").unwrap() {
+        let path = file.unwrap().path();
+        let source = std::fs::read_to_string(&path).unwrap();
+        assert!(
+            ConvKernel::SOURCES.contains(&source.as_str()),
+            "no kernel has {}",
             path.display()
         );
     }

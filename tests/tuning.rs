@@ -1,7 +1,7 @@
 //! Tuned runs: any tiling gives the right numbers, and a run that goes on keeps its own, with the same bits.
 use crate::cli;
 use crate::device;
-use crate::micro::{BATCH, SIZE, few, session, spec};
+use crate::small::{BATCH, SIZE, few, session, spec, train_in};
 use crate::training::{devices, sample};
 use predicates::prelude::*;
 use resnet::backend::Backend;
@@ -13,12 +13,9 @@ use resnet::graph::DType;
 use resnet::model::Arch;
 use resnet::ops::Tilings;
 use resnet::plan::Limits;
-use resnet::report::{Console, Progress};
-use resnet::train::checkpoint::{self, WeightsInfo};
-use resnet::train::{Optimizer, Part, Prepared, Run, Spec, folder};
+use resnet::train::{Optimizer, Part, Prepared, Spec, checkpoint, folder};
 use std::fs;
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
 use tempfile::TempDir;
 
 /// For every convolution of a training step the candidate of this number, or its last.
@@ -108,27 +105,7 @@ fn run(into: &Path, tilings: &Tilings, mut backend: Box<dyn Backend>, epochs: us
     }
     drop(prepared);
     folder::write_config(into, &config).unwrap();
-    let mut session = session(&spec, &data, backend);
-    let mut progress = match resumed {
-        true => checkpoint::load(&mut session, &checkpoint::latest(into).unwrap()).unwrap(),
-        false => Progress::default(),
-    };
-    let info = WeightsInfo {
-        arch: spec.arch.clone(),
-        image_size: SIZE,
-        classes: data.classes.clone(),
-    };
-    let run = Run {
-        config: &config,
-        folder: into,
-        info: &info,
-        train_count: data.train.count,
-        test_count: data.test.count,
-        interrupted: &AtomicBool::new(false),
-    };
-    let mut console = Console::new(false, epochs);
-    run.train(&mut session, &mut progress, &mut console)
-        .unwrap();
+    train_in(into, &config, &spec, backend).unwrap();
     config.tilings
 }
 

@@ -1,15 +1,13 @@
 //! PyTorch's values: every golden case on both backends, and what happens to cases that are wrong.
+use crate::altered::Altered;
 use crate::device;
 use crate::training::devices;
-use anyhow::Result;
+use resnet::backend::Backend;
 use resnet::backend::cpu::Cpu;
 use resnet::backend::gpu::Options;
-use resnet::backend::{Backend, PlanId};
-use resnet::graph::{DType, TensorId};
-use resnet::plan::{Limits, Plan};
+use resnet::graph::DType;
 use resnet::verify::{Case, Report, Set, run};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
-use std::collections::HashSet;
 use std::fs;
 use std::path::Path;
 
@@ -41,67 +39,13 @@ fn golden_cases_pass_with_images_of_f16() {
     }
 }
 
-/// A CPU that keeps 8 of the 11 digits of the f16 that is read from it.
-struct Coarse {
-    cpu: Cpu,
-    half: HashSet<TensorId>,
-}
-
-impl Backend for Coarse {
-    fn device(&self) -> &str {
-        "a coarse device"
-    }
-    fn limits(&self) -> Limits {
-        self.cpu.limits()
-    }
-    fn stores_f16(&self) -> bool {
-        true
-    }
-    fn memory(&self) -> Result<Option<u64>> {
-        self.cpu.memory()
-    }
-    fn max_buffer(&self) -> u64 {
-        self.cpu.max_buffer()
-    }
-    fn memory_used(&self) -> Result<u64> {
-        self.cpu.memory_used()
-    }
-    fn compile(&mut self, plan: Plan) -> Result<PlanId> {
-        let made = plan.dispatches.iter().flat_map(|d| &d.outputs);
-        let half = made.filter(|b| b.desc.dtype == DType::F16);
-        self.half.extend(half.map(|b| b.tensor));
-        self.cpu.compile(plan)
-    }
-    fn run(&mut self, plan: PlanId) -> Result<()> {
-        self.cpu.run(plan)
-    }
-    fn profile(&mut self, plan: PlanId) -> Result<Vec<f64>> {
-        self.cpu.profile(plan)
-    }
-    fn write(&mut self, tensor: TensorId, bytes: &[u8]) -> Result<()> {
-        self.cpu.write(tensor, bytes)
-    }
-    fn read(&mut self, tensor: TensorId) -> Result<Vec<u8>> {
-        self.cpu.read(tensor)
-    }
-    fn read_value(&mut self, plan: PlanId, tensor: TensorId) -> Result<Vec<u8>> {
-        let mut bytes = self.cpu.read_value(plan, tensor)?;
-        if self.half.contains(&tensor) {
-            bytes.iter_mut().step_by(2).for_each(|low| *low &= 0xf8);
-        }
-        Ok(bytes)
-    }
-    fn wait(&mut self) -> Result<()> {
-        self.cpu.wait()
-    }
-}
-
 /// The bounds of f16 are those of its rounding, and not wide enough for a coarser one.
 #[test]
 fn what_is_coarser_than_f16_is_noticed() {
-    let mut coarse = Coarse {
-        cpu: Cpu::new().unwrap(),
-        half: HashSet::new(),
+    // It keeps 8 of the 11 digits.
+    let mut coarse = Altered {
+        kept_bits: 0xf8,
+        ..Altered::default()
     };
     let set = Set::built_in().unwrap();
     let cases = run(&set, &mut coarse, true, DType::F16, |_| ()).cases;

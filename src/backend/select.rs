@@ -52,9 +52,10 @@ pub fn open(
 ) -> Result<(Box<dyn Backend>, Option<String>)> {
     let open_cpu = |note: Option<String>| -> Result<(Box<dyn Backend>, Option<String>)> {
         let (matmul, fallback) = Matmul::choose(precision)?;
-        let notes: Vec<String> = note.into_iter().chain(fallback).collect();
-        let notes = (!notes.is_empty()).then(|| notes.join("\n"));
-        Ok((Box::new(Cpu::open(threads, matmul)?), notes))
+        Ok((
+            Box::new(Cpu::open(threads, matmul)?),
+            lines([note, fallback]),
+        ))
     };
     let named = std::env::var("WGPU_ADAPTER_NAME").unwrap_or_default();
     let (choice, asked_by) = match choice {
@@ -97,12 +98,29 @@ pub fn open(
         }
         (Choice::Cpu, _) => unreachable!("opened above"),
     };
-    let (cooperative, note) = cooperative::choose(adapter, options, precision, stored)?;
+    let unchecked = (options.checked && !adapter.checks()).then(|| {
+        format!(
+            "--checked changes nothing on {} ({}): wgpu has no run-time checks there",
+            adapter.name, adapter.backend
+        )
+    });
+    let (cooperative, fallback) = cooperative::choose(adapter, options, precision, stored)?;
     let options = Options {
         cooperative,
         ..options
     };
-    Ok((Box::new(Gpu::open(adapter, options)?), note))
+    Ok((
+        Box::new(Gpu::open(adapter, options)?),
+        lines([unchecked, fallback]),
+    ))
+}
+
+/// The notes that there are, one a line.
+fn lines(notes: [Option<String>; 2]) -> Option<String> {
+    notes
+        .into_iter()
+        .flatten()
+        .reduce(|all, note| all + "\n" + &note)
 }
 
 /// The number of the adapter that `wanted`, in lower case, means: its number itself or a part of

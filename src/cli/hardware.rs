@@ -12,7 +12,7 @@ pub struct Hardware {
     /// Threads of the CPU device; all cores by default. The results do not depend on it.
     #[arg(long)]
     threads: Option<NonZeroUsize>,
-    /// Keeps wgpu's run-time checks in the GPU kernels: slower, and safe with any driver or kernel.
+    /// Keeps wgpu's run-time checks in the GPU kernels: slower, and safe with any driver or kernel. OpenGL has none.
     #[arg(long)]
     checked: bool,
 }

@@ -14,9 +14,9 @@ pub enum Shader {
     Stored(&'static str, DType),
     /// The same with `shaders/lanes_vec4.wgsl` before it, where the last is true, or else `shaders/lanes.wgsl`.
     Lanes(&'static str, DType, bool),
-    /// `shaders/conv2d.wgsl`, rendered.
+    /// Parts of `shaders/conv2d/`, rendered.
     Conv2d(ConvKernel),
-    /// `shaders/conv2d_stem.wgsl`, rendered.
+    /// `shaders/conv2d/stem.wgsl` and its neighbours, rendered.
     Stem(StemKernel),
 }
 

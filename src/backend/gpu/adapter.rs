@@ -35,6 +35,16 @@ impl AdapterReport {
         self.adapter.get_info().device_type == wgpu::DeviceType::Cpu
     }
 
+    /// Whether wgpu can check kernels at run time here: bounds, loops, zeroed workgroup memory.
+    ///
+    /// On OpenGL it has only the last: naga writes no others into GLSL. And there one invocation assigns a literal of
+    /// all elements (gfx-rs/wgpu#4592), of which llvmpipe makes a store and a loop over lanes each, thousands of
+    /// blocks in a coroutine. LLVM 15 analyses these worse than quadratically (llvm/llvm-project#62348): a kernel
+    /// takes 6 to 120 times as long to compile, half a minute and more.
+    pub fn checks(&self) -> bool {
+        self.adapter.get_info().backend != wgpu::Backend::Gl
+    }
+
     /// For choosing the best: discrete, integrated, anything else, software.
     pub fn rank(&self) -> u8 {
         match self.adapter.get_info().device_type {

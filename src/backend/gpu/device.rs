@@ -17,7 +17,7 @@ const SETTLE: Duration = Duration::from_secs(10);
 /// How a device is opened. The default is what training uses; tests take the other paths.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Options {
-    /// Keeps wgpu's run-time checks in the kernels: bounds, loops, zeroed workgroup memory.
+    /// Keeps wgpu's run-time checks in the kernels: bounds, loops, zeroed workgroup memory. OpenGL has none.
     pub checked: bool,
     /// Pretends that no more bytes may be bound at once.
     pub max_binding: Option<usize>,

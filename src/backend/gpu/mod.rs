@@ -64,7 +64,7 @@ impl Gpu {
             fault: options.fault,
             tune: options.tune,
             identity: tune::Identity::of(adapter, options.cooperative),
-            pipelines: Pipelines::new(options.checked, cache),
+            pipelines: Pipelines::new(options.checked && adapter.checks(), cache),
             device,
             owned: HashMap::new(),
             parts: HashMap::new(),

@@ -72,7 +72,7 @@ impl ConvKernel {
     }
 }
 
-/// The numbers that `shaders/cooperative.wgsl` and the places for it in `conv2d.wgsl` are rendered with.
+/// The numbers that `shaders/conv2d/cooperative.wgsl` and the places for it beside it are rendered with.
 pub(super) fn context(tile: Tile, unit: Cooperative) -> Value {
     let Cooperative {
         size,

@@ -1,10 +1,11 @@
-//! `shaders/conv2d_stem.wgsl` is a template for convolutions of images of few channels; this says which
-//! those are, and names and renders its variants.
+//! `shaders/conv2d/stem.wgsl` and its neighbours are a template for convolutions of images of few channels; this
+//! says which those are, and names and renders its variants.
+use super::template::{MOMENTS, STEM, STEM_FORWARD, STEM_GRAD_WEIGHT, render};
 use super::{Blocks, ConvPass};
 use crate::graph::{DType, Shape};
 use crate::ops::Window;
 use crate::ops::shader::stored;
-use minijinja::{Environment, context};
+use minijinja::context;
 use std::collections::BTreeMap;
 
 /// Pixels of a result that a workgroup computes at a time: rows × columns.
@@ -90,20 +91,36 @@ impl StemKernel {
         let stage = (STAGE / k).clamp(1, k);
         let at: BTreeMap<&str, usize> = self.pass.tensors().into_iter().zip(1..).collect();
         let runs = TILE[0] * TILE[1] / RUN;
-        let (invocations, size_b, sums) = match self.pass {
+        let across = COLUMNS / 2;
+        let (part, invocations, rows_b, reduced) = match self.pass {
             // A run of 8 pixels × 8 channels each. The sums of the runs' moments take both arrays.
             ConvPass::Forward { moments, .. } => {
-                let sums = if moments { runs * COLUMNS } else { 0 };
-                (runs * (COLUMNS / 2), stage * k * COLUMNS, sums)
+                let reduced = if moments { runs * COLUMNS } else { 0 };
+                (STEM_FORWARD, runs * across, stage * k, reduced)
             }
             // k taps × 8 channels each, in 4 slices; a power of two, to load 32 pixels evenly.
-            _ => ((4 * k * (COLUMNS / 2)).next_power_of_two(), 32 * COLUMNS, 0),
+            _ => (
+                STEM_GRAD_WEIGHT,
+                (4 * k * across).next_power_of_two(),
+                32,
+                0,
+            ),
         };
         let vectors = ((RUN - 1) * s + k).div_ceil(4);
         let numbers = |n: usize| (0..n).collect::<Vec<usize>>();
+        let sums = context! {
+            a => "patch_x",
+            b => "shared_b",
+            row => "run",
+            col => "col",
+            rows => runs,
+            across,
+            line => COLUMNS,
+            values => numbers(RUN),
+        };
         let context = context! {
-            pass => self.pass.entry(),
             at,
+            sums => (reduced > 0).then_some(sums),
             element => self.stored.to_string(),
             stored => stored(self.stored, true),
             k,
@@ -111,8 +128,9 @@ impl StemKernel {
             tile_h => TILE[0],
             patch_h,
             pitch,
-            patch_size => (patch_h * pitch).max(sums),
-            size_b => size_b.max(sums),
+            patch_size => (patch_h * pitch).max(reduced),
+            rows_b,
+            size_b => (rows_b * COLUMNS).max(reduced),
             stage,
             taps => numbers(k),
             run => numbers(RUN),
@@ -124,9 +142,7 @@ impl StemKernel {
             four => numbers(4),
             parts => ["x", "y", "z", "w"],
         };
-        Environment::new()
-            .render_str(include_str!("../../../shaders/conv2d_stem.wgsl"), context)
-            .expect("our own template renders")
+        render(&[STEM, MOMENTS, part], context)
     }
 }
 

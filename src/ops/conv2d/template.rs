@@ -1,9 +1,25 @@
-//! `shaders/conv2d.wgsl` is a template; this names its variants and renders them.
+//! The files of `shaders/conv2d/` are the parts of templates; this names the variants of a convolution as a
+//! matrix product and renders them.
 use super::{Cooperative, Mask, Tile, cooperative};
 use crate::graph::DType;
 use crate::ops::shader::stored;
 use minijinja::{Environment, Value, context};
 use std::collections::BTreeMap;
+
+/// The parts of the kernels: what several share first, so that a macro stands before its use.
+const TILE: &str = include_str!("../../../shaders/conv2d/tile.wgsl");
+const LOAD: &str = include_str!("../../../shaders/conv2d/load.wgsl");
+const PRODUCT: &str = include_str!("../../../shaders/conv2d/product.wgsl");
+const COOPERATIVE: &str = include_str!("../../../shaders/conv2d/cooperative.wgsl");
+const STORE: &str = include_str!("../../../shaders/conv2d/store.wgsl");
+pub(super) const MOMENTS: &str = include_str!("../../../shaders/conv2d/moments.wgsl");
+const FORWARD: &str = include_str!("../../../shaders/conv2d/forward.wgsl");
+const GRAD_INPUT: &str = include_str!("../../../shaders/conv2d/grad_input.wgsl");
+const GRAD_WEIGHT: &str = include_str!("../../../shaders/conv2d/grad_weight.wgsl");
+pub(super) const STEM: &str = include_str!("../../../shaders/conv2d/stem.wgsl");
+pub(super) const STEM_FORWARD: &str = include_str!("../../../shaders/conv2d/stem_forward.wgsl");
+pub(super) const STEM_GRAD_WEIGHT: &str =
+    include_str!("../../../shaders/conv2d/stem_grad_weight.wgsl");
 
 /// A convolution's kernel with what is fused into it; the entry point is named after the pass.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -54,6 +70,24 @@ impl ConvPass {
             ConvPass::Forward { .. } => "forward",
             ConvPass::GradInput { .. } => "grad_input",
             ConvPass::GradWeight { .. } => "grad_weight",
+        }
+    }
+
+    /// The part of the template that only this kernel has.
+    fn part(self) -> &'static str {
+        match self {
+            ConvPass::Forward { .. } => FORWARD,
+            ConvPass::GradInput { .. } => GRAD_INPUT,
+            ConvPass::GradWeight { .. } => GRAD_WEIGHT,
+        }
+    }
+
+    /// Whether a workgroup reduces what it computed.
+    fn reduces(self) -> bool {
+        match self {
+            ConvPass::Forward { moments, .. } => moments,
+            ConvPass::GradInput { mask, .. } => mask != Mask::None,
+            ConvPass::GradWeight { .. } => false,
         }
     }
 
@@ -117,6 +151,22 @@ impl ConvPass {
 }
 
 impl ConvKernel {
+    /// Everything that the kernels of convolutions are rendered of, `shaders/conv2d/`.
+    pub const SOURCES: [&str; 12] = [
+        TILE,
+        LOAD,
+        PRODUCT,
+        COOPERATIVE,
+        STORE,
+        MOMENTS,
+        FORWARD,
+        GRAD_INPUT,
+        GRAD_WEIGHT,
+        STEM,
+        STEM_FORWARD,
+        STEM_GRAD_WEIGHT,
+    ];
+
     /// A name for people and files: the pass, what is fused into it, how it loads, and its tile.
     pub fn label(self) -> String {
         format!("{}.{}", self.name(), self.tile)
@@ -173,6 +223,17 @@ impl ConvKernel {
                 context! { index, group, at, part => four[index % 4].get_attr("name").expect("named above") }
             })
             .collect();
+        let down = tile.invocations() / across;
+        let sums = context! {
+            a => "tile_a",
+            b => "tile_b",
+            row => "tile_row",
+            col => "tile_col",
+            rows => down,
+            across,
+            line => tile.columns / 4,
+            values => (0..tile.rows_each()).collect::<Vec<usize>>(),
+        };
         let context = context! {
             pass => self.pass.entry(),
             tile => context! {
@@ -186,7 +247,7 @@ impl ConvKernel {
             groups_a => tile.rows / 4,
             groups_b => tile.columns / 4,
             across,
-            down => tile.invocations() / across,
+            sums => self.pass.reduces().then_some(sums),
             rows,
             row_groups => (0..groups).collect::<Vec<usize>>(),
             at,
@@ -198,19 +259,18 @@ impl ConvKernel {
             four,
             coop => coop.clone(),
         };
-        let main = render(include_str!("../../../shaders/conv2d.wgsl"), context);
+        let parts = [TILE, LOAD, PRODUCT, STORE, MOMENTS, self.pass.part()];
+        let main = render(&parts, context);
         match coop {
-            Some(coop) => {
-                let before = include_str!("../../../shaders/cooperative.wgsl");
-                render(before, coop) + &main
-            }
+            Some(coop) => render(&[COOPERATIVE], coop) + &main,
             None => main,
         }
     }
 }
 
-fn render(template: &str, context: Value) -> String {
+/// One template of these parts, rendered.
+pub(super) fn render(parts: &[&str], context: Value) -> String {
     Environment::new()
-        .render_str(template, context)
+        .render_str(&parts.join("\n"), context)
         .expect("our own template renders")
 }

@@ -3,7 +3,7 @@
 use crate::backend::gpu::adapter::AdapterReport;
 use crate::backend::gpu::cache;
 use crate::files;
-use crate::ops::{Cooperative, Tilings};
+use crate::ops::{ConvKernel, Cooperative, Tilings};
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -41,10 +41,7 @@ struct Contents {
 impl Identity {
     pub fn of(adapter: &AdapterReport, cooperative: Option<Cooperative>) -> Identity {
         let info = adapter.adapter.get_info();
-        let kernels = Sha256::digest(concat!(
-            include_str!("../../../../shaders/conv2d.wgsl"),
-            include_str!("../../../../shaders/cooperative.wgsl"),
-        ));
+        let kernels = Sha256::digest(ConvKernel::SOURCES.concat());
         let [a, b, c, d, ..] = kernels[..] else {
             unreachable!("a digest has 32 bytes")
         };
