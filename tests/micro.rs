@@ -320,8 +320,8 @@ impl Backend for Small {
     fn memory(&self) -> Result<Option<u64>> {
         Ok(Some(self.memory))
     }
-    fn scratch(&self, plan: &Plan) -> u64 {
-        self.cpu.scratch(plan)
+    fn scratch(&self, plans: &[&Plan]) -> u64 {
+        self.cpu.scratch(plans)
     }
     fn max_buffer(&self) -> u64 {
         self.buffer
