@@ -49,8 +49,8 @@ impl Backend for Altered {
             memory => Ok(memory),
         }
     }
-    fn scratch(&self, plan: &Plan) -> u64 {
-        self.cpu.scratch(plan)
+    fn scratch(&self, plans: &[&Plan]) -> u64 {
+        self.cpu.scratch(plans)
     }
     fn max_buffer(&self) -> u64 {
         self.max_buffer.unwrap_or(self.cpu.max_buffer())

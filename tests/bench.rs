@@ -74,6 +74,20 @@ fn a_step_in_micro_batches_is_measured_whole() {
 }
 
 #[test]
+fn inference_alone_is_measured_at_any_batch() {
+    let mut command = Command::cargo_bin("resnet").unwrap();
+    let args = "bench --inference --device cpu --image-size 28 --batch-size 1 --steps 1 --profile";
+    let report = json(command.args(args.split(' ')));
+    assert!(report["train"].is_null());
+    assert!(report["infer"]["examples_per_second"].as_f64().unwrap() > 0.0);
+    let rows = report["profile"].as_array().unwrap();
+    let backward = |row: &&Value| row["op"].as_str().unwrap().contains("grad");
+    assert_eq!(rows.iter().filter(backward).count(), 0);
+    let calls: u64 = rows.iter().map(|row| row["calls"].as_u64().unwrap()).sum();
+    assert_eq!(report["plan"]["dispatches"], calls);
+}
+
+#[test]
 fn a_prediction_needs_peaks_and_no_device() {
     let [slow, fast] = ["1", "10"].map(|peak| {
         let predicted = json(&mut bench(&format!(

@@ -262,6 +262,7 @@ fn a_step_costs_what_it_should() {
             fuse,
             stored,
             deterministic: false,
+            inference: false,
         };
         let dump = settings.dump(Limits::NONE).unwrap();
         dump.lines().last().unwrap().to_string()

@@ -16,6 +16,7 @@ mod fusion;
 mod gradients;
 mod graph;
 mod half;
+mod kept;
 mod loss_scale;
 mod micro;
 mod micro_half;

@@ -54,8 +54,9 @@ pub trait Backend {
     /// When asking fails.
     fn memory(&self) -> Result<Option<u64>>;
 
-    /// Bytes that running a plan takes for a while, beside those of its buffers.
-    fn scratch(&self, _plan: &Plan) -> u64 {
+    /// Bytes that running these plans takes beside those of their buffers: what it needs for a while and what it
+    /// keeps.
+    fn scratch(&self, _plans: &[&Plan]) -> u64 {
         0
     }
 

@@ -35,6 +35,8 @@ pub struct Settings {
     pub stored: DType,
     /// Whether convolutions are cut by their shapes alone, and not tuned first.
     pub deterministic: bool,
+    /// Whether there is no training, only evaluation steps as `resnet predict` has them.
+    pub inference: bool,
 }
 
 /// What was measured.
@@ -42,19 +44,19 @@ pub struct Settings {
 pub struct Report {
     /// The device's name.
     pub device: String,
-    /// Seconds from the start of the command to the end of the first training step.
+    /// Seconds from the start of the command to the end of the first step.
     pub first_step_seconds: f64,
-    /// Training steps.
-    pub train: Rate,
+    /// Training steps, unless only inference is measured.
+    pub train: Option<Rate>,
     /// Evaluation steps.
     pub infer: Rate,
     /// The most memory that was in use: the process's on the CPU, the device's buffers on a GPU.
     pub peak_memory_bytes: u64,
     /// What was tuned, where the device is one to tune.
     pub tuning: Option<String>,
-    /// The plan of a training step.
+    /// The plan of a training step, or of an evaluation step where only inference is measured.
     pub plan: Totals,
-    /// The kernels of a training step, where they were to be timed.
+    /// The kernels of that step, where they were to be timed.
     pub profile: Option<Vec<Row>>,
     /// The same dispatch by dispatch, in Chrome's trace format.
     #[serde(skip)]
@@ -107,14 +109,14 @@ impl Settings {
         })
     }
 
-    /// The plan of a training step as text, of a step of several passes each different one.
+    /// The plan of the measured step as text, of a step of several passes each different one.
     ///
     /// # Errors
     /// When the images are too small for the network.
     pub fn dump(&self, limits: Limits) -> Result<String> {
         let prepared = Prepared::new(&self.spec(), &self.data(), limits)?;
         let mut texts: Vec<(String, usize)> = Vec::new();
-        for plan in prepared.runs(Part::Train) {
+        for plan in prepared.runs(self.part()) {
             let text = plan.dump(prepared.graph());
             match texts.last_mut() {
                 Some((last, times)) if *last == text => *times += 1,
@@ -169,7 +171,7 @@ impl Settings {
             micro_batch: self.micro_examples(),
             image_size: self.image_size,
             limit_batches: None,
-            optimizer: Some(Optimizer {
+            optimizer: (!self.inference).then_some(Optimizer {
                 momentum: 0.0,
                 nesterov: false,
                 weight_decay: 0.0,
@@ -177,6 +179,14 @@ impl Settings {
             fuse: self.fuse,
             stored: self.stored,
             tilings: Tilings::default(),
+        }
+    }
+
+    /// The steps whose plan and kernels are told of.
+    fn part(&self) -> Part {
+        match self.inference {
+            true => Part::Test,
+            false => Part::Train,
         }
     }
 
@@ -216,8 +226,7 @@ fn shaders(plan: &Plan) -> impl Iterator<Item = Shader> {
 }
 
 /// Runs the steps and takes their times. The first step of each kind warms up and is not counted.
-/// `started` is when the command began. With `timed` every kernel of a training step is timed too,
-/// and held against the card's peaks where they are given.
+/// `started` is when the command began. With `timed` every kernel of a step is timed too, and held against the card's peaks where they are given.
 ///
 /// # Errors
 /// When the memory is too small, the device fails, or it has no clock for its kernels.
@@ -232,38 +241,43 @@ pub fn measure(
     let (mut spec, data) = (settings.spec(), settings.data());
     let mut prepared = Prepared::new(&spec, &data, backend.limits())?;
     prepared.check_memory(&spec, &data, backend.as_ref())?;
-    let tuning = match settings.deterministic {
+    // What is tuned are the convolutions of a training step.
+    let tuning = match settings.deterministic || settings.inference {
         true => None,
         false => prepared.tune(&mut spec, &data, backend.as_mut())?,
     };
-    let runs = prepared.runs(Part::Train);
-    let training: Vec<Dispatch> = runs.iter().flat_map(|run| run.dispatches.clone()).collect();
+    let runs = prepared.runs(settings.part());
+    let kernels: Vec<Dispatch> = runs.iter().flat_map(|run| run.dispatches.clone()).collect();
     let memory = runs.iter().map(|run| run.memory_bytes()).max();
     let plan = Totals {
-        dispatches: training.len(),
-        flops: training.iter().map(Dispatch::flops).sum(),
-        bytes: training.iter().map(Dispatch::bytes).sum(),
-        memory_bytes: memory.context("a training step is planned")?,
+        dispatches: kernels.len(),
+        flops: kernels.iter().map(Dispatch::flops).sum(),
+        bytes: kernels.iter().map(Dispatch::bytes).sum(),
+        memory_bytes: memory.context("a step is planned")?,
     };
     let mut session = Session::open(prepared, &data, backend)?;
     for (tensor, values) in initialise(session.params(), 0) {
         session.write(tensor, &values)?;
     }
-    session.set_learning_rate(0.01)?;
+    if !settings.inference {
+        session.set_learning_rate(0.01)?;
+    }
     let mut peak = 0;
-    let indices = settings.indices();
-    session.step(Part::Train, &indices)?;
-    session.wait()?;
+    step(&mut session, settings.part(), settings)?;
     let first_step_seconds = started.elapsed().as_secs_f64();
-    let train = time(&mut session, Part::Train, settings, &mut peak)?;
+    session.results()?;
+    let train = match settings.inference {
+        true => None,
+        false => Some(time(&mut session, Part::Train, settings, &mut peak)?),
+    };
     let infer = time(&mut session, Part::Test, settings, &mut peak)?;
     let seconds = match timed {
         true => Some(mean_seconds(&mut session, settings)?),
         false => None,
     };
     let profile = seconds.as_ref();
-    let profile = profile.map(|seconds| profile::rows(&training, seconds, roofline));
-    let trace = seconds.map(|seconds| profile::trace(&training, session.graph(), &seconds));
+    let profile = profile.map(|seconds| profile::rows(&kernels, seconds, roofline));
+    let trace = seconds.map(|seconds| profile::trace(&kernels, session.graph(), &seconds));
     let device = session.backend().device().to_string();
     Ok(Report {
         device,
@@ -278,11 +292,11 @@ pub fn measure(
     })
 }
 
-/// The seconds of each dispatch of a training step, their mean over the measured steps.
+/// The seconds of each dispatch of the told step, their mean over the measured steps.
 fn mean_seconds(session: &mut Session, settings: &Settings) -> Result<Vec<f64>> {
     let mut mean = Vec::new();
     for _ in 0..settings.steps {
-        let seconds = session.profile(Part::Train, &settings.indices())?;
+        let seconds = session.profile(settings.part(), &settings.indices())?;
         mean.resize(seconds.len(), 0.0);
         for (mean, seconds) in mean.iter_mut().zip(seconds) {
             *mean += seconds / settings.steps as f64;
@@ -292,22 +306,27 @@ fn mean_seconds(session: &mut Session, settings: &Settings) -> Result<Vec<f64>> 
     Ok(mean)
 }
 
-fn time(session: &mut Session, part: Part, settings: &Settings, peak: &mut u64) -> Result<Rate> {
+/// Runs a step to its end.
+fn step(session: &mut Session, part: Part, settings: &Settings) -> Result<()> {
     let indices = settings.indices();
     // The session cuts a training step by itself.
     let passes = match part {
         Part::Train => vec![&indices[..]],
         Part::Test => passes(&indices, settings.micro_examples()),
     };
+    for pass in &passes {
+        session.step(part, pass)?;
+    }
+    session.wait()
+}
+
+fn time(session: &mut Session, part: Part, settings: &Settings, peak: &mut u64) -> Result<Rate> {
     let mut rates = Vec::with_capacity(settings.steps);
-    for step in 0..=settings.steps {
+    for i in 0..=settings.steps {
         let start = Instant::now();
-        for pass in &passes {
-            session.step(part, pass)?;
-        }
-        session.wait()?;
+        step(session, part, settings)?;
         let rate = settings.batch_size as f64 / start.elapsed().as_secs_f64();
-        if step > 0 {
+        if i > 0 {
             rates.push(rate);
         }
         session.results()?;

@@ -17,6 +17,7 @@ use std::time::Instant;
 const EXAMPLES: &str = "Examples:
   resnet bench                             the default device at 96×96, batch 256
   resnet bench --device cpu --image-size 28
+  resnet bench --inference --batch-size 1  how long one image takes, as in `resnet predict`
   resnet bench --profile --card \"RX 7900 XTX\"   every kernel, held against the card's peaks
   resnet bench --trace step.json           the same for ui.perfetto.dev
   resnet bench --predict --peak 6.8 --bandwidth 200   what a card would reach; needs no device
@@ -56,7 +57,10 @@ pub struct Args {
     /// Takes the kernels that the shapes alone decide instead of timing them on a GPU first.
     #[arg(long)]
     deterministic: bool,
-    /// Times every kernel of a training step too.
+    /// Measures inference alone, at any batch size, in a session that holds nothing for training.
+    #[arg(long, conflicts_with_all = ["predict", "card", "peak", "dump_wgsl"])]
+    inference: bool,
+    /// Times every kernel of a training step too, or of an evaluation step with --inference.
     #[arg(long)]
     profile: bool,
     /// Writes the times of a step's kernels as a trace that ui.perfetto.dev opens.
@@ -77,7 +81,7 @@ pub struct Args {
     /// One JSON object instead of text.
     #[arg(long)]
     json: bool,
-    /// Prints the plan of a training step, one line per dispatch, and stops.
+    /// Prints the plan of a training step, or of an evaluation step with --inference, one line per dispatch, and stops.
     #[arg(long)]
     dump_graph: bool,
     /// Writes every WGSL module of a training and an evaluation step into this folder, convolutions in every tile, and
@@ -143,9 +147,11 @@ pub fn run(args: Args) -> Result<()> {
 
 fn settings(args: &Args) -> Result<Settings> {
     ensure!(args.steps > 0, "--steps must be at least 1");
+    ensure!(args.batch_size > 0, "--batch-size must be at least 1");
     ensure!(
-        args.batch_size > 1,
-        "--batch-size must be at least 2: BatchNorm needs more than one example"
+        args.inference || args.batch_size > 1,
+        "--batch-size must be at least 2: BatchNorm needs more than one example to train on; take --inference to \
+         measure inference alone"
     );
     let micro = args.micro_batch.and_then(MicroBatch::examples);
     ensure!(
@@ -161,6 +167,7 @@ fn settings(args: &Args) -> Result<Settings> {
         fuse: !args.no_fuse,
         stored: args.precision.stored(),
         deterministic: args.deterministic,
+        inference: args.inference,
     })
 }
 
@@ -201,7 +208,12 @@ fn print(out: &mut impl Write, report: &Report, steps: usize) -> Result<()> {
         "first step {:.2} s after the start",
         report.first_step_seconds
     )?;
-    for (name, rate) in [("training", report.train), ("inference", report.infer)] {
+    let rates = [
+        ("training", report.train),
+        ("inference", Some(report.infer)),
+    ];
+    for (name, rate) in rates {
+        let Some(rate) = rate else { continue };
         writeln!(
             out,
             "{name:10} {:.1} examples/s (from {:.1} to {:.1} over {steps} steps)",
@@ -209,10 +221,15 @@ fn print(out: &mut impl Write, report: &Report, steps: usize) -> Result<()> {
         )?;
     }
     let (peak, plan) = (report.peak_memory_bytes, report.plan);
+    let step = if report.train.is_some() {
+        "training"
+    } else {
+        "evaluation"
+    };
     writeln!(out, "memory     {} at the peak", mib(peak))?;
     writeln!(
         out,
-        "plan       {} dispatches, {:.1} GFLOP, {:.2} GB moved, {} per training step",
+        "plan       {} dispatches, {:.1} GFLOP, {:.2} GB moved, {} per {step} step",
         plan.dispatches,
         plan.flops as f64 / 1e9,
         plan.bytes as f64 / 1e9,

@@ -4,8 +4,10 @@ mod devices;
 mod eval;
 mod fetch;
 mod hardware;
+mod predict;
 mod shapes;
 mod train;
+mod trained;
 mod verify;
 
 use clap::{Parser, Subcommand};
@@ -28,6 +30,8 @@ enum Command {
     Train(Box<train::Args>),
     /// Evaluates a run or a file of weights on the test images.
     Eval(eval::Args),
+    /// Says what pictures show.
+    Predict(predict::Args),
     /// Prints the output size of every layer; nothing is executed.
     Shapes(shapes::Args),
     /// Lists the devices that can train.
@@ -53,6 +57,7 @@ pub fn run(cli: Cli) -> ExitCode {
     let result = match cli.command {
         Command::Train(args) => train::run(*args),
         Command::Eval(args) => eval::run(args).map(done),
+        Command::Predict(args) => predict::run(args).map(done),
         Command::Shapes(args) => shapes::run(args).map(done),
         Command::Devices(args) => devices::run(args).map(done),
         Command::Bench(args) => bench::run(args).map(done),

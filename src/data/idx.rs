@@ -12,7 +12,7 @@ const IMAGES: u32 = 0x0000_0803;
 const LABELS: u32 = 0x0000_0801;
 
 /// The side of MNIST's images.
-const SIZE: usize = 28;
+pub const SIZE: usize = 28;
 
 /// The decompressed bytes of a file, which is gzip where its name says so.
 pub fn read(path: &Path) -> Result<Vec<u8>> {

@@ -1,11 +1,14 @@
-//! Fashion-MNIST: where it is looked for, how its files are checked, and the order of its examples.
+//! Fashion-MNIST: where it is looked for, how its files are checked, and the order of its examples; and pictures
+//! of other people's.
 mod fetch;
 mod idx;
+mod picture;
 mod sampler;
 #[cfg(test)]
 mod tests;
 
 pub use fetch::{MIRROR, fetch};
+pub use picture::{Ground, Picture};
 pub use sampler::Sampler;
 
 use anyhow::{Context, Result, bail, ensure};

@@ -8,6 +8,8 @@ pub struct View<'a> {
     pub desc: TensorDesc,
     /// Its bytes, aligned to 64.
     pub bytes: &'a [u8],
+    /// The weight of a forward pass as its kernel reads it, where the backend has kept it so.
+    pub prepared: Option<&'a [f32]>,
 }
 
 /// A tensor to write.

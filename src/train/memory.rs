@@ -5,6 +5,7 @@ use crate::backend::Backend;
 use crate::config::MicroBatch;
 use crate::data::Dataset;
 use crate::ops::RECORD_CAPACITY;
+use crate::plan::Plan;
 use crate::report::mib;
 use anyhow::{Error, Result, anyhow, bail};
 use std::path::Path;
@@ -43,10 +44,10 @@ pub fn micro_batch(
 }
 
 impl Prepared {
-    /// Bytes that the session takes on a device, with what its kernels take for a while.
+    /// Bytes that the session takes on a device, with what its kernels take beside its buffers.
     fn needed(&self, backend: &dyn Backend) -> u64 {
-        let scratch = self.plans().map(|plan| backend.scratch(plan)).max();
-        self.memory() + scratch.unwrap_or(0)
+        let plans: Vec<&Plan> = self.plans().collect();
+        self.memory() + backend.scratch(&plans)
     }
 
     /// Refuses what the device's memory or its largest buffer cannot hold, naming what would fit.

@@ -3,6 +3,7 @@ mod buffer;
 pub mod conv;
 mod half;
 pub mod host;
+mod kept;
 pub mod precision;
 pub mod simd;
 
@@ -12,6 +13,7 @@ use crate::ops::{View, ViewMut};
 use crate::plan::{Binding, Dispatch, Limits, Part, Place, Plan};
 use anyhow::{Context, Result, ensure};
 use buffer::Buffer;
+use kept::{Kept, WEIGHT};
 use precision::Matmul;
 use std::collections::{BTreeMap, HashMap, hash_map::Entry};
 use std::num::NonZeroUsize;
@@ -27,6 +29,7 @@ pub struct Cpu {
     /// Inputs and states in the buffers of others.
     parts: HashMap<TensorId, Part>,
     pool: Vec<Buffer>,
+    kept: Kept,
     plans: Vec<Compiled>,
 }
 
@@ -73,6 +76,7 @@ impl Cpu {
             owned: HashMap::new(),
             parts: HashMap::new(),
             pool: Vec::new(),
+            kept: Kept::default(),
             plans: Vec::new(),
         })
     }
@@ -111,12 +115,14 @@ impl Backend for Cpu {
         host::available_memory().map(Some)
     }
 
-    fn scratch(&self, plan: &Plan) -> u64 {
+    fn scratch(&self, plans: &[&Plan]) -> u64 {
         let of = |dispatch: &Dispatch| {
             let bound = dispatch.inputs.iter().chain(&dispatch.outputs);
             bound.map(|b| half::scratch(b.desc)).sum::<u64>()
         };
-        plan.dispatches.iter().map(of).max().unwrap_or(0)
+        let dispatches = plans.iter().flat_map(|plan| &plan.dispatches);
+        let wide = dispatches.map(of).max().unwrap_or(0);
+        wide + self.threads.install(|| kept::bytes(plans))
     }
 
     fn max_buffer(&self) -> u64 {
@@ -134,6 +140,7 @@ impl Backend for Cpu {
             }
         }
         self.parts.extend(&plan.parts);
+        self.kept.compile(&plan);
         let sizes: Vec<usize> = self.pool.iter().map(|b| b.bytes().len()).collect();
         let Assignment { slots, new } = super::assign(&plan.slots, &sizes);
         for bytes in new {
@@ -152,16 +159,18 @@ impl Backend for Cpu {
             threads,
             owned,
             pool,
+            kept,
             plans,
             ..
         } = self;
         let Compiled { plan, slots } = &plans[id.0];
         let mut timed = |dispatch: &Dispatch| {
             let start = Instant::now();
-            run_dispatch(dispatch, slots, owned, pool);
-            start.elapsed().as_secs_f64()
+            let prepared = kept.weight(dispatch, owned)?;
+            run_dispatch(dispatch, prepared, slots, owned, pool);
+            Ok(start.elapsed().as_secs_f64())
         };
-        Ok(threads.install(|| plan.dispatches.iter().map(&mut timed).collect()))
+        threads.install(|| plan.dispatches.iter().map(&mut timed).collect())
     }
 
     fn write(&mut self, tensor: TensorId, bytes: &[u8]) -> Result<()> {
@@ -172,6 +181,7 @@ impl Backend for Cpu {
             bytes.len(),
             range.len()
         );
+        self.kept.forget(buffer);
         let buffer = self.owned.get_mut(&buffer).expect("allocated by compile");
         buffer.bytes_mut()[range].copy_from_slice(bytes);
         Ok(())
@@ -197,9 +207,11 @@ impl Backend for Cpu {
     }
 }
 
-/// Takes the written buffers out of their places, so that the kernel borrows the read ones beside them.
+/// Takes the written buffers out of their places, so that the kernel borrows the read ones beside them. A weight may be
+/// `prepared`.
 fn run_dispatch(
     dispatch: &Dispatch,
+    prepared: Option<&[f32]>,
     slots: &[usize],
     owned: &mut HashMap<TensorId, Buffer>,
     pool: &mut [Buffer],
@@ -215,7 +227,8 @@ fn run_dispatch(
     let inputs: Vec<View> = dispatch
         .inputs
         .iter()
-        .map(|b| {
+        .enumerate()
+        .map(|(i, b)| {
             let buffer = match b.place {
                 Place::Own(t) => &owned[&t],
                 Place::Slot(slot) => &pool[slots[slot]],
@@ -223,6 +236,7 @@ fn run_dispatch(
             View {
                 desc: b.desc,
                 bytes: &buffer.bytes()[part(b)],
+                prepared: prepared.filter(|_| i == WEIGHT),
             }
         })
         .collect();
@@ -243,6 +257,7 @@ fn run_in_f32(dispatch: &Dispatch, inputs: &[View], outputs: &mut [ViewMut]) {
         Some(wide) => View {
             desc: TensorDesc::f32(view.shape()),
             bytes: bytemuck::cast_slice(wide),
+            prepared: None,
         },
         None => *view,
     });

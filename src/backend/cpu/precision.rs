@@ -24,7 +24,7 @@ pub enum MatmulPrecision {
 }
 
 /// A unit that multiplies bfloat16 numbers and adds in f32.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Unit {
     /// Intel's tiles, 1024 multiply-adds per instruction and cycle.
     Amx,
@@ -35,7 +35,7 @@ pub enum Unit {
 }
 
 /// How a matrix is multiplied.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub enum Matmul {
     /// In f32.
     #[default]

@@ -79,6 +79,16 @@ impl Conv2d {
         2 + usize::from(self.bias) + usize::from(self.activate)
     }
 
+    /// The convolution of these images by this weight, for the CPU's kernels.
+    pub fn geometry(&self, x: Shape, w: Shape, y: Shape) -> Geometry {
+        Geometry {
+            x,
+            w,
+            y,
+            window: self.window,
+        }
+    }
+
     /// The cut of the pixels of `y`, made with a weight `w`.
     fn blocks(&self, w: Shape, y: Shape) -> Blocks {
         if StemKernel::serves(self.window, w) {
@@ -149,12 +159,7 @@ impl OpDef for Conv2d {
 
     fn run_cpu(&self, inputs: &[View], outputs: &mut [ViewMut]) {
         let [x, w] = [inputs[0], inputs[1]];
-        let geometry = Geometry {
-            x: x.shape(),
-            w: w.shape(),
-            y: outputs[0].shape(),
-            window: self.window,
-        };
+        let geometry = self.geometry(x.shape(), w.shape(), outputs[0].shape());
         let norm = self.activate.then(|| Norm::of(inputs[self.arity() - 1]));
         let epilogue = Epilogue {
             bias: self.bias.then(|| inputs[2].f32()),
@@ -167,15 +172,11 @@ impl OpDef for Conv2d {
             images_per_unit: blocks.images_per_unit,
             blocks_per_unit: blocks.per_unit(),
         });
-        conv::forward(
-            &geometry,
-            x.f32(),
-            norm,
-            w.f32(),
-            &epilogue,
-            partials,
-            y.f32(),
-        );
+        let (forward, w): (conv::Forward, _) = match w.prepared {
+            Some(prepared) => (conv::forward_prepared, prepared),
+            None => (conv::forward, w.f32()),
+        };
+        forward(&geometry, x.f32(), norm, w, &epilogue, partials, y.f32());
     }
 
     fn launch(&self, inputs: &[TensorDesc], outputs: &[TensorDesc]) -> Launch {

@@ -4,7 +4,7 @@ use super::axis::Axis;
 use super::epilogue::{Epilogue, Partials};
 use super::pack::{self, Direction, Rows};
 use super::tile::{BLOCK, SQUARE};
-use super::work::Work;
+use super::work::{Part, Work};
 use super::{Geometry, IMAGES, SHARED, lend, winograd};
 use crate::backend::cpu::precision::{Matmul, Unit};
 use crate::backend::cpu::simd::level;
@@ -183,7 +183,54 @@ impl Correlate {
         partials: Option<Partials>,
         target: &mut [f32],
     ) {
+        lend(&SHARED, self.prepared_len(), |prepared| {
+            self.prepare(w, prepared);
+            self.run_prepared(source, norm, prepared, epilogue, partials, target);
+        });
+    }
+
+    /// f32 numbers that a prepared weight takes.
+    pub fn prepared_len(&self) -> usize {
         let [sources, targets] = self.blocks();
+        self.floats(self.points() * sources * targets * SQUARE)
+    }
+
+    /// Whether preparing the weight is a noticeable part of a run.
+    pub fn is_soon_done(&self) -> bool {
+        let products = match self.winograd {
+            Some(tile) => {
+                let [_, h, w, _] = self.target.0;
+                tile.points() * tile.across(h) * tile.across(w)
+            }
+            None => self.rows.products() * self.columns.products(),
+        };
+        self.target.n() * products < 4 * winograd::WEIGHT * self.points()
+    }
+
+    /// Prepares a weight as [`Correlate::run_prepared`] reads it.
+    pub fn prepare(&self, w: &[f32], prepared: &mut [f32]) {
+        match (self.matmul, self.winograd) {
+            (Matmul::Bf16 { terms, .. }, _) => {
+                let prepared = bytemuck::cast_slice_mut(prepared);
+                pack::weight_bf16(w, self.weight, self.direction, terms, prepared);
+            }
+            (Matmul::F32, Some(tile)) => {
+                winograd::weight(tile, w, self.weight, self.direction, prepared);
+            }
+            (Matmul::F32, None) => pack::weight(w, self.weight, self.direction, prepared),
+        }
+    }
+
+    /// [`Correlate::run`] with the weight as [`Correlate::prepare`] made it.
+    pub fn run_prepared(
+        &self,
+        source: &[f32],
+        norm: Option<Norm>,
+        prepared: &[f32],
+        epilogue: &Epilogue,
+        partials: Option<Partials>,
+        target: &mut [f32],
+    ) {
         let image = self.target.with_n(1).len();
         // A task has whole units of the partials. How many images lie side by side decides the order in which a
         // unit is summed up, and so must not depend on the threads: either they are whole units, or a unit is cut
@@ -206,45 +253,48 @@ impl Correlate {
                 blocks_per_unit,
             })
         });
-        let tasks = target.chunks_mut(images * image);
-        let tasks: Vec<_> = tasks
-            .enumerate()
-            .map(|(i, target)| (i * images, target, units.as_mut().and_then(Iterator::next)))
-            .collect();
-        let len = self.floats(self.points() * sources * targets * SQUARE);
-        lend(&SHARED, len, |packed| {
-            match (self.matmul, self.winograd) {
-                (Matmul::Bf16 { terms, .. }, _) => {
-                    let packed = bytemuck::cast_slice_mut(packed);
-                    pack::weight_bf16(w, self.weight, self.direction, terms, packed);
-                }
-                (Matmul::F32, Some(tile)) => {
-                    winograd::weight(tile, w, self.weight, self.direction, packed);
-                    let work = winograd::Work {
-                        tile,
-                        source: self.tile_source(source, norm),
-                        target: self.target,
-                        u: packed,
-                        epilogue,
-                        images: at_once,
-                    };
-                    tasks
-                        .into_par_iter()
-                        .for_each(|(first, target, mut partials)| {
-                            dispatch!(level(), s => work.run(s, first, target, &mut partials));
-                        });
-                    return;
-                }
-                (Matmul::F32, None) => pack::weight(w, self.weight, self.direction, packed),
+        // Images fewer than the threads are shared by them: each takes some rows, which it computes as it would in the
+        // whole image.
+        let threads = rayon::current_num_threads();
+        let parts = match units {
+            None if self.target.n() < threads => threads.div_ceil(self.target.n()),
+            _ => 1,
+        };
+        let height = self.target.0[1];
+        let step = self.winograd.map_or(1, winograd::Tile::size);
+        let rows = height.div_ceil(parts).next_multiple_of(step);
+        let mut tasks = Vec::new();
+        for (i, target) in target.chunks_mut(images * image).enumerate() {
+            let partials = units.as_mut().and_then(Iterator::next);
+            if parts == 1 {
+                tasks.push((Part::new(i * images, 0..height, target), partials));
+                continue;
             }
-            let rows = self.source_rows(source, norm, at_once);
-            let work = Work::new(self, &rows, packed, epilogue);
-            tasks
-                .into_par_iter()
-                .for_each(|(first, target, mut partials)| {
-                    let partials = &mut partials;
-                    dispatch!(level(), s => work.run(s, first, target, partials));
-                });
+            let bands = target.chunks_mut(rows * image / height).enumerate();
+            tasks.extend(bands.map(|(band, target)| {
+                let y = band * rows;
+                (Part::new(i, y..height.min(y + rows), target), None)
+            }));
+        }
+        if let Some(tile) = self.winograd {
+            let work = winograd::Work {
+                tile,
+                source: self.tile_source(source, norm),
+                target: self.target,
+                u: prepared,
+                epilogue,
+                images: at_once,
+            };
+            tasks.into_par_iter().for_each(|(mut part, mut partials)| {
+                dispatch!(level(), s => work.run(s, &mut part, &mut partials));
+            });
+            return;
+        }
+        let rows = self.source_rows(source, norm, at_once);
+        let work = Work::new(self, &rows, prepared, epilogue);
+        tasks.into_par_iter().for_each(|(mut part, mut partials)| {
+            let partials = &mut partials;
+            dispatch!(level(), s => work.run(s, &mut part, partials));
         });
     }
 }

@@ -18,6 +18,7 @@ mod work;
 pub use epilogue::{Epilogue, Mask, Partials};
 pub use grad_weight::grad_weight;
 
+use crate::backend::cpu::precision::Matmul;
 use crate::graph::Shape;
 use crate::ops::{Norm, Window};
 use correlate::Correlate;
@@ -40,6 +41,10 @@ pub struct Geometry {
     pub window: Window,
 }
 
+/// The type of [`forward`].
+pub type Forward =
+    fn(&Geometry, &[f32], Option<Norm>, &[f32], &Epilogue, Option<Partials>, &mut [f32]);
+
 /// `y = conv(x, w)`, and what the epilogue makes of it; with a norm x is `max(x·scale + shift, 0)`.
 pub fn forward(
     g: &Geometry,
@@ -51,6 +56,42 @@ pub fn forward(
     y: &mut [f32],
 ) {
     Correlate::forward(g).run(x, norm, w, epilogue, partials, y);
+}
+
+/// [`forward`] with what [`prepare`] made of the weight.
+pub fn forward_prepared(
+    g: &Geometry,
+    x: &[f32],
+    norm: Option<Norm>,
+    prepared: &[f32],
+    epilogue: &Epilogue,
+    partials: Option<Partials>,
+    y: &mut [f32],
+) {
+    Correlate::forward(g).run_prepared(x, norm, prepared, epilogue, partials, y);
+}
+
+/// How a forward pass reads its weight: passes of one form can share what is prepared.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Form {
+    winograd: Option<winograd::Tile>,
+    matmul: Matmul,
+}
+
+/// The form of a forward pass's weight, and how many f32 numbers it takes. `None` where the batch is so large that
+/// preparing it anew takes a few percent of the pass at most.
+pub fn form(g: &Geometry) -> Option<(Form, usize)> {
+    let conv = Correlate::forward(g);
+    let form = Form {
+        winograd: conv.winograd,
+        matmul: conv.matmul,
+    };
+    conv.is_soon_done().then(|| (form, conv.prepared_len()))
+}
+
+/// Prepares the weight of a forward pass, in the room that [`form`] tells.
+pub fn prepare(g: &Geometry, w: &[f32], prepared: &mut [f32]) {
+    Correlate::forward(g).prepare(w, prepared);
 }
 
 /// `dx` from `dy` and `w`, and what the epilogue makes of it.

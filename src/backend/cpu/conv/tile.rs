@@ -23,6 +23,8 @@ pub fn multiply<S: Simd>(s: S, pairs: &Pairs, rows: usize, c: &mut [f32], accumu
             8.. if S::f32s::LEN == 16 => rows_times::<S, 8>(s, pairs, m, c, accumulate),
             6.. => rows_times::<S, 6>(s, pairs, m, c, accumulate),
             4.. => rows_times::<S, 4>(s, pairs, m, c, accumulate),
+            // The last map of ResNet-18 has three columns: a single image has no more rows.
+            3 => rows_times::<S, 3>(s, pairs, m, c, accumulate),
             2.. => rows_times::<S, 2>(s, pairs, m, c, accumulate),
             _ => rows_times::<S, 1>(s, pairs, m, c, accumulate),
         };

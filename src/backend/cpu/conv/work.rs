@@ -14,6 +14,31 @@ use std::ops::Range;
 /// Blocks of source channels that are summed at once: with nine taps their weights take 147 KB of the L2 cache.
 const DEPTH: usize = 4;
 
+/// The targets of a task: whole images, or some rows of one.
+pub struct Part<'a> {
+    /// The first image.
+    pub first: usize,
+    /// Rows of every image.
+    pub rows: Range<usize>,
+    /// `[images, rows, w, c]`.
+    pub target: &'a mut [f32],
+}
+
+impl<'a> Part<'a> {
+    pub fn new(first: usize, rows: Range<usize>, target: &'a mut [f32]) -> Part<'a> {
+        Part {
+            first,
+            rows,
+            target,
+        }
+    }
+
+    /// Where row `y` of the task's image `n` begins, which has `len` numbers.
+    pub fn at(&self, n: usize, y: usize, len: usize) -> usize {
+        (n * self.rows.len() + y - self.rows.start) * len
+    }
+}
+
 /// What all tasks of one call share.
 pub struct Work<'a> {
     pub conv: &'a Correlate,
@@ -72,16 +97,11 @@ impl<'a> Work<'a> {
         self.conv.blocks()[1] * self.conv.columns.target * self.rows.column_len()
     }
 
-    /// Computes the images from `first` on that `target` has room for.
-    pub fn run<S: Simd>(
-        &self,
-        s: S,
-        first: usize,
-        target: &mut [f32],
-        partials: &mut Option<Partials>,
-    ) {
-        let height = self.conv.rows.target;
-        let all = target.len() / self.conv.target.with_n(1).len();
+    /// Computes the targets of a task.
+    pub fn run<S: Simd>(&self, s: S, part: &mut Part, partials: &mut Option<Partials>) {
+        let (first, rows) = (part.first, part.rows.clone());
+        let [_, _, w, c] = self.conv.target.0;
+        let all = part.target.len() / (rows.len() * w * c);
         let (row_len, out_len) = (self.rows.row_len(), self.out_len());
         let packed_len = self.conv.floats((self.ring + 1) * row_len);
         // A row is packed in f32 before it is rounded.
@@ -98,8 +118,10 @@ impl<'a> Work<'a> {
             for start in (0..all).step_by(self.rows.images) {
                 let images = self.rows.images.min(all - start);
                 let mut done = 0;
-                for y in (0..height).step_by(self.group) {
-                    let group = y..height.min(y + self.group);
+                // Groups are those of the whole image, as the ring has room for, cut where the task begins and ends.
+                let groups = rows.start / self.group..rows.end.div_ceil(self.group);
+                for y in groups.map(|group| group * self.group) {
+                    let group = rows.start.max(y)..rows.end.min(y + self.group);
                     let needed = self.conv.rows.sources(group.clone());
                     s.vectorize(
                         #[inline(always)]
@@ -142,7 +164,7 @@ impl<'a> Work<'a> {
                             #[inline(always)]
                             || {
                                 let images = [start, start + images];
-                                self.finish(y, out, first, images, target, partials.as_mut());
+                                self.finish(y, out, images, part, partials.as_mut());
                             },
                         );
                     }
@@ -229,23 +251,22 @@ impl<'a> Work<'a> {
         }
     }
 
-    /// Writes row `y` of images `from..to` of the task, whose first image is `first`.
+    /// Writes row `y` of images `from..to` of the task.
     #[inline(always)]
     fn finish(
         &self,
         y: usize,
         out: &[f32],
-        first: usize,
         [from, to]: [usize; 2],
-        target: &mut [f32],
+        part: &mut Part,
         mut partials: Option<&mut Partials>,
     ) {
         let [_, h, w, c] = self.conv.target.0;
         for n in from..to {
-            let at = (n * h + y) * w * c;
-            let row = &mut target[at..at + w * c];
+            let at = part.at(n, y, w * c);
+            let row = &mut part.target[at..at + w * c];
             self.unpack(n - from, out, row);
-            let at = first * h * w * c + at;
+            let at = ((part.first + n) * h + y) * w * c;
             self.epilogue.apply(row, at, c);
             if let Some(partials) = &mut partials {
                 partials.add(row, at, c, n, y == 0, self.epilogue.mask);

@@ -22,8 +22,12 @@ use rayon::prelude::*;
 /// Rows of tiles for which it pays to read a block of the weight.
 pub const ROWS: usize = 64;
 
+/// What writing a number of a transformed weight is taken to cost, in products: an estimate from the bandwidth of
+/// memory.
+pub const WEIGHT: usize = 40;
+
 /// The size of a tile.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Tile {
     Two,
     Three,
@@ -49,10 +53,9 @@ impl Tile {
     }
 
     /// The tile that takes the fewest products for images `[n, h, w, c]`, if they are clearly fewer than the
-    /// `definition`'s per image. To write a number of the transformed weight is taken to cost `WEIGHT` products, an
-    /// estimate from the bandwidth of memory: batches that it decides are about as fast either way.
+    /// `definition`'s per image. A number of the transformed weight costs [`WEIGHT`]: batches that it decides are about
+    /// as fast either way.
     pub fn choose(target: Shape, definition: usize) -> Option<Tile> {
-        const WEIGHT: usize = 40;
         let [n, h, w, _] = target.0;
         let cost = |tile: &Tile| tile.points() * (n * tile.across(h) * tile.across(w) + WEIGHT);
         let best = [Tile::Two, Tile::Three].into_iter().min_by_key(cost)?;

@@ -121,6 +121,29 @@ fn tiles_agree_with_the_definition() {
 }
 
 #[test]
+fn threads_that_share_an_image_change_no_bit() {
+    for (x_shape, c_out, pad) in CASES {
+        let g = geometry(x_shape, c_out, pad);
+        let (x, w) = (random(g.x.len(), 1), random(g.w.len(), 2));
+        for tile in [None, Some(Tile::Two), Some(Tile::Three)] {
+            let on = |threads| -> Vec<u32> {
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
+                let mut y = vec![f32::NAN; g.y.len()];
+                let mut forward = Correlate::forward(&g);
+                forward.winograd = tile;
+                let run = || forward.run(&x, None, &w, &Epilogue::default(), None, &mut y);
+                pool.build().unwrap().install(run);
+                y.into_iter().map(f32::to_bits).collect()
+            };
+            let one = on(1);
+            for threads in [2, 7] {
+                assert!(on(threads) == one, "{threads} threads, {tile:?}, {g:?}");
+            }
+        }
+    }
+}
+
+#[test]
 fn a_nan_goes_through_the_activation() {
     let g = geometry([1, 6, 6, 32], 16, 1);
     let (mut x, w) = (vec![0.5; g.x.len()], vec![0.5; g.w.len()]);

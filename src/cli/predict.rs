@@ -1,0 +1,201 @@
+//! `resnet predict`: the most probable classes of pictures, from files or out of the test set.
+use super::trained::{Checkpoint, Trained};
+use crate::data::{self, Dataset, Ground, Images, Picture};
+use crate::train::test;
+use anyhow::{Result, ensure};
+use serde::Serialize;
+use std::io::{Write, stdout};
+use std::path::PathBuf;
+
+const EXAMPLES: &str = "Examples:
+  resnet predict runs/001 boot.jpg             the three most probable classes
+  resnet predict runs/001 --test-image 0,7     images of the test set, with their true classes
+  resnet predict runs/001 *.png --top 1 --json the same as data";
+
+/// Arguments of `resnet predict`.
+#[derive(clap::Args)]
+#[command(before_help = EXAMPLES)]
+pub struct Args {
+    #[command(flatten)]
+    trained: Trained,
+    /// PNG or JPEG files of any size, one garment in each.
+    #[arg(value_name = "IMAGE", required_unless_present = "test_image")]
+    images: Vec<PathBuf>,
+    /// Takes images of the test set too, by their numbers from 0 on.
+    #[arg(long, value_name = "NUMBER", value_delimiter = ',')]
+    test_image: Vec<usize>,
+    /// Classes to name for each image.
+    #[arg(long, default_value_t = 3)]
+    top: usize,
+    /// What is around the garment in the files: what is dark on a light ground is inverted, as the network has
+    /// learnt from garments on black.
+    #[arg(long, value_enum, default_value_t)]
+    ground: Ground,
+    /// One JSON object instead of text.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Report<'a> {
+    checkpoint: String,
+    device: &'a str,
+    images: Vec<Answer>,
+}
+
+#[derive(Serialize)]
+struct Answer {
+    image: String,
+    /// Whether it was made light on dark first.
+    inverted: bool,
+    /// The true class of an image of the test set.
+    label: Option<String>,
+    /// The most probable classes, best first.
+    classes: Vec<Class>,
+}
+
+#[derive(Serialize)]
+struct Class {
+    class: String,
+    probability: f64,
+}
+
+/// Predicts and prints.
+///
+/// # Errors
+/// When the checkpoint, a picture or the data cannot be read, a flag is out of range, or the device fails.
+pub fn run(args: Args) -> Result<()> {
+    let mut checkpoint = args.trained.read()?;
+    let classes = &checkpoint.info.classes;
+    ensure!(
+        (1..=classes.len()).contains(&args.top),
+        "--top {}: must be from 1 to {}, the number of classes",
+        args.top,
+        classes.len()
+    );
+    // A run on a few batches is no reason to look at a few pictures only.
+    checkpoint.config.limit_batches = None;
+    let (mut answers, data) = read(&args, &checkpoint)?;
+    let mut session = args.trained.open(&checkpoint, &data)?;
+    let count = data.test.count;
+    test(&mut session, count, &checkpoint.config, |session, batch| {
+        let logits = session.logits(batch.len())?;
+        for (logits, &i) in logits.chunks_exact(classes.len()).zip(batch) {
+            let answer = &mut answers[i as usize];
+            ensure!(
+                logits.iter().all(|logit| logit.is_finite()),
+                "{}: the network of {} answers with numbers that are infinite or none at all, so its training had \
+                 diverged: take another checkpoint",
+                answer.image,
+                checkpoint.weights.display()
+            );
+            answer.classes = best(logits, classes, args.top);
+        }
+        Ok(())
+    })?;
+    let mut out = stdout().lock();
+    if args.json {
+        let report = Report {
+            checkpoint: args.trained.checkpoint.display().to_string(),
+            device: session.backend().device(),
+            images: answers,
+        };
+        writeln!(out, "{}", serde_json::to_string(&report)?)?;
+        return Ok(());
+    }
+    print(&mut out, &answers)
+}
+
+/// The images as a test set, files first, and an answer to be filled in for each.
+fn read(args: &Args, checkpoint: &Checkpoint) -> Result<(Vec<Answer>, Dataset)> {
+    let mut answers = Vec::new();
+    let mut pixels = Vec::new();
+    for path in &args.images {
+        let picture = Picture::read(path, args.ground)?;
+        pixels.extend(picture.pixels);
+        answers.push(Answer {
+            image: path.display().to_string(),
+            inverted: picture.inverted,
+            label: None,
+            classes: Vec::new(),
+        });
+    }
+    if !args.test_image.is_empty() {
+        let data = data::load(checkpoint.config.data.as_deref())?;
+        for note in &data.notes {
+            eprintln!("{note}");
+        }
+        let test = &data.test;
+        for &i in &args.test_image {
+            ensure!(
+                i < test.count,
+                "--test-image {i}: {} has the test images 0 to {}",
+                data.name,
+                test.count - 1
+            );
+            let len = test.size * test.size * test.channels;
+            pixels.extend(&test.pixels[i * len..(i + 1) * len]);
+            answers.push(Answer {
+                image: format!("test image {i}"),
+                inverted: false,
+                label: Some(data.classes[test.labels[i] as usize].clone()),
+                classes: Vec::new(),
+            });
+        }
+    }
+    let images = |pixels: Vec<u8>| {
+        let count = pixels.len() / Picture::LEN;
+        Images {
+            count,
+            size: Picture::SIZE,
+            channels: 1,
+            pixels,
+            // The loss by them is worked out and not looked at.
+            labels: vec![0; count],
+        }
+    };
+    let data = Dataset {
+        name: "a picture".to_string(),
+        train: images(Vec::new()),
+        test: images(pixels),
+        classes: checkpoint.info.classes.clone(),
+        notes: Vec::new(),
+    };
+    Ok((answers, data))
+}
+
+/// The `top` most probable classes by softmax; of equal ones the first.
+fn best(logits: &[f32], classes: &[String], top: usize) -> Vec<Class> {
+    let most = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let powers: Vec<f64> = logits.iter().map(|l| f64::from(l - most).exp()).collect();
+    let sum: f64 = powers.iter().sum();
+    let named = |(class, power): (&String, f64)| Class {
+        class: class.clone(),
+        probability: power / sum,
+    };
+    let mut all: Vec<Class> = classes.iter().zip(powers).map(named).collect();
+    all.sort_by(|a, b| b.probability.total_cmp(&a.probability));
+    all.truncate(top);
+    all
+}
+
+fn print(out: &mut impl Write, answers: &[Answer]) -> Result<()> {
+    let title = |answer: &Answer| match (&answer.label, answer.inverted) {
+        (Some(label), _) => format!("{} ({label})", answer.image),
+        (None, true) => format!("{} (inverted)", answer.image),
+        (None, false) => answer.image.clone(),
+    };
+    let titles: Vec<String> = answers.iter().map(title).collect();
+    let wide = |text: &str| text.chars().count();
+    let width = titles.iter().map(|title| wide(title)).max().unwrap_or(0);
+    let named = answers.iter().flat_map(|answer| &answer.classes);
+    let class_width = named.map(|c| wide(&c.class)).max().unwrap_or(0);
+    for (title, answer) in titles.iter().zip(answers) {
+        write!(out, "{title:width$}")?;
+        for Class { class, probability } in &answer.classes {
+            write!(out, "  {class:class_width$} {probability:.3}")?;
+        }
+        writeln!(out)?;
+    }
+    Ok(())
+}
