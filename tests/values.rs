@@ -41,6 +41,13 @@ fn golden_cases_pass_with_images_of_f16() {
     }
 }
 
+#[test]
+fn golden_cases_pass_with_images_of_bf16() {
+    for fuse in [false, true] {
+        all_pass(&mut Cpu::new().unwrap(), fuse, DType::Bf16);
+    }
+}
+
 /// A CPU that keeps 8 of the 11 digits of the f16 that is read from it.
 struct Coarse {
     cpu: Cpu,

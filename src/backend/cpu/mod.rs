@@ -1,4 +1,5 @@
 //! The native backend: runs a plan's dispatches one after another, each on all threads.
+pub mod bf16;
 mod buffer;
 pub mod conv;
 mod half;
@@ -104,6 +105,10 @@ impl Backend for Cpu {
     }
 
     fn stores_f16(&self) -> bool {
+        true
+    }
+
+    fn stores_bf16(&self) -> bool {
         true
     }
 
@@ -236,7 +241,7 @@ fn run_dispatch(
     }
 }
 
-/// Runs a kernel, which sees f32 in the place of f16.
+/// Runs a kernel, which sees f32 in the place of f16 and bfloat16.
 fn run_in_f32(dispatch: &Dispatch, inputs: &[View], outputs: &mut [ViewMut]) {
     let wide: Vec<_> = inputs.iter().map(half::widened).collect();
     let inputs = inputs.iter().zip(&wide).map(|(view, wide)| match wide {
@@ -264,7 +269,7 @@ fn run_in_f32(dispatch: &Dispatch, inputs: &[View], outputs: &mut [ViewMut]) {
     dispatch.op.def().run_cpu(&inputs, &mut results);
     for (view, room) in outputs.iter_mut().zip(&rooms) {
         if let Some(room) = room {
-            half::round(room, view.bytes);
+            half::round(room, view.desc.dtype, view.bytes);
         }
     }
 }

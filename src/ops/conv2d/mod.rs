@@ -230,7 +230,7 @@ impl OpDef for Conv2d {
 fn result(x: TensorDesc, w: TensorDesc, window: Window) -> Result<TensorDesc> {
     ensure!(
         x.dtype.is_float() && w.dtype == DType::F32,
-        "image {x} must be f32 or f16 and weight {w} f32"
+        "image {x} must be f32, f16 or bf16 and weight {w} f32"
     );
     let [n, height, width, c] = x.shape.0;
     let [k_h, k_w, c_in, c_out] = w.shape.0;
