@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)] // a test that cannot go on may panic
 
 mod bench;
+mod bf16;
 mod case;
 mod cases;
 mod cli;

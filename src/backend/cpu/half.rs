@@ -1,23 +1,29 @@
-//! Tensors of f16 or bfloat16 on the CPU, whose kernels know only f32: inputs are widened before a kernel and results
-//! rounded to the nearest after it. It makes the reference that GPUs are held against, not a fast path.
+//! Tensors of f16 on the CPU, whose kernels do not know it, and of bfloat16 where a kernel does not: inputs are widened
+//! to f32 before it and results rounded to the nearest after it. It makes the reference that GPUs are held against, not
+//! a fast path. Of a fused step in bfloat16 only the batch's images and the pooling of the last ones take this way, which
+//! are small; unfused also BatchNorm's sums, a bias's gradient and the pooling of the first.
 use super::bf16;
 use super::simd::vectorized;
 use crate::graph::{DType, TensorDesc};
-use crate::ops::View;
+use crate::ops::{OpDef, View};
 use half::{f16, slice::HalfBitsSliceExt, slice::HalfFloatSliceExt};
 use rayon::prelude::*;
 
 /// Elements per task.
 const BLOCK: usize = 16_384;
 
-/// Whether the elements of a tensor have 16 bits.
-fn is_half(desc: TensorDesc) -> bool {
-    matches!(desc.dtype, DType::F16 | DType::Bf16)
+/// Whether an op must see a tensor in f32 whose elements have 16 bits.
+fn is_widened(op: &dyn OpDef, desc: TensorDesc) -> bool {
+    match desc.dtype {
+        DType::F16 => true,
+        DType::Bf16 => !op.takes_bf16(),
+        _ => false,
+    }
 }
 
-/// The same tensor in f32, if its elements have 16 bits.
-pub fn widened(view: &View) -> Option<Vec<f32>> {
-    if !is_half(view.desc) {
+/// The same tensor in f32, if the op must see it so.
+pub fn widened(op: &dyn OpDef, view: &View) -> Option<Vec<f32>> {
+    if !is_widened(op, view.desc) {
         return None;
     }
     let from: &[u16] = bytemuck::cast_slice(view.bytes);
@@ -34,14 +40,14 @@ pub fn widened(view: &View) -> Option<Vec<f32>> {
     Some(to)
 }
 
-/// Room for the f32 results of a tensor, if its elements have 16 bits.
-pub fn room(desc: TensorDesc) -> Option<Vec<f32>> {
-    is_half(desc).then(|| vec![0.0; desc.shape.len()])
+/// Room for the f32 results of a tensor, if the op must see it so.
+pub fn room(op: &dyn OpDef, desc: TensorDesc) -> Option<Vec<f32>> {
+    is_widened(op, desc).then(|| vec![0.0; desc.shape.len()])
 }
 
-/// Bytes of a tensor in f32, if its elements have 16 bits: what a kernel that reads or writes it takes.
-pub fn scratch(desc: TensorDesc) -> u64 {
-    match is_half(desc) {
+/// Bytes of a tensor in f32, if the op must see it so: what its kernel takes beside the tensor.
+pub fn scratch(op: &dyn OpDef, desc: TensorDesc) -> u64 {
+    match is_widened(op, desc) {
         true => TensorDesc::f32(desc.shape).bytes() as u64,
         false => 0,
     }

@@ -2,6 +2,7 @@
 pub mod bf16;
 mod buffer;
 pub mod conv;
+pub mod floats;
 mod half;
 pub mod host;
 pub mod precision;
@@ -118,8 +119,9 @@ impl Backend for Cpu {
 
     fn scratch(&self, plan: &Plan) -> u64 {
         let of = |dispatch: &Dispatch| {
-            let bound = dispatch.inputs.iter().chain(&dispatch.outputs);
-            bound.map(|b| half::scratch(b.desc)).sum::<u64>()
+            let (op, bound) = (dispatch.op.def(), dispatch.inputs.iter());
+            let bound = bound.chain(&dispatch.outputs);
+            bound.map(|b| half::scratch(op, b.desc)).sum::<u64>()
         };
         plan.dispatches.iter().map(of).max().unwrap_or(0)
     }
@@ -241,9 +243,10 @@ fn run_dispatch(
     }
 }
 
-/// Runs a kernel, which sees f32 in the place of f16 and bfloat16.
+/// Runs a kernel, which sees f32 in the place of f16, and of bfloat16 where it does not take that.
 fn run_in_f32(dispatch: &Dispatch, inputs: &[View], outputs: &mut [ViewMut]) {
-    let wide: Vec<_> = inputs.iter().map(half::widened).collect();
+    let op = dispatch.op.def();
+    let wide: Vec<_> = inputs.iter().map(|view| half::widened(op, view)).collect();
     let inputs = inputs.iter().zip(&wide).map(|(view, wide)| match wide {
         Some(wide) => View {
             desc: TensorDesc::f32(view.shape()),
@@ -251,7 +254,8 @@ fn run_in_f32(dispatch: &Dispatch, inputs: &[View], outputs: &mut [ViewMut]) {
         },
         None => *view,
     });
-    let mut rooms: Vec<_> = outputs.iter().map(|view| half::room(view.desc)).collect();
+    let rooms = outputs.iter().map(|view| half::room(op, view.desc));
+    let mut rooms: Vec<_> = rooms.collect();
     let results = outputs.iter_mut().zip(&mut rooms);
     let mut results: Vec<ViewMut> = results
         .map(|(view, room)| match room {
@@ -266,7 +270,7 @@ fn run_in_f32(dispatch: &Dispatch, inputs: &[View], outputs: &mut [ViewMut]) {
         })
         .collect();
     let inputs: Vec<View> = inputs.collect();
-    dispatch.op.def().run_cpu(&inputs, &mut results);
+    op.run_cpu(&inputs, &mut results);
     for (view, room) in outputs.iter_mut().zip(&rooms) {
         if let Some(room) = room {
             half::round(room, view.desc.dtype, view.bytes);

@@ -147,6 +147,10 @@ impl OpDef for Conv2d {
         Ok(grads)
     }
 
+    fn takes_bf16(&self) -> bool {
+        true
+    }
+
     fn run_cpu(&self, inputs: &[View], outputs: &mut [ViewMut]) {
         let [x, w] = [inputs[0], inputs[1]];
         let geometry = Geometry {
@@ -169,12 +173,12 @@ impl OpDef for Conv2d {
         });
         conv::forward(
             &geometry,
-            x.f32(),
+            x.floats(),
             norm,
             w.f32(),
             &epilogue,
             partials,
-            y.f32(),
+            y.floats(),
         );
     }
 

@@ -6,6 +6,7 @@ use super::pack::{self, Direction, Rows};
 use super::tile::{BLOCK, SQUARE};
 use super::work::Work;
 use super::{Geometry, IMAGES, SHARED, lend, winograd};
+use crate::backend::cpu::floats::{Floats, FloatsMut};
 use crate::backend::cpu::precision::{Matmul, Unit};
 use crate::backend::cpu::simd::level;
 use crate::graph::Shape;
@@ -147,7 +148,12 @@ impl Correlate {
     }
 
     /// How source rows are packed, `images` side by side.
-    pub fn source_rows<'a>(&self, x: &'a [f32], norm: Option<Norm<'a>>, images: usize) -> Rows<'a> {
+    pub fn source_rows<'a>(
+        &self,
+        x: Floats<'a>,
+        norm: Option<Norm<'a>>,
+        images: usize,
+    ) -> Rows<'a> {
         let [left, right] = self.columns.padding();
         Rows {
             x,
@@ -163,7 +169,7 @@ impl Correlate {
     }
 
     /// The images as Winograd's algorithm reads them.
-    pub fn tile_source<'a>(&self, x: &'a [f32], norm: Option<Norm<'a>>) -> winograd::Source<'a> {
+    pub fn tile_source<'a>(&self, x: Floats<'a>, norm: Option<Norm<'a>>) -> winograd::Source<'a> {
         winograd::Source {
             x,
             shape: self.source,
@@ -176,12 +182,12 @@ impl Correlate {
     /// Computes all of `target`, and the sums over it.
     pub fn run(
         &self,
-        source: &[f32],
+        source: Floats,
         norm: Option<Norm>,
         w: &[f32],
         epilogue: &Epilogue,
         partials: Option<Partials>,
-        target: &mut [f32],
+        target: FloatsMut,
     ) {
         let [sources, targets] = self.blocks();
         let image = self.target.with_n(1).len();
@@ -206,7 +212,7 @@ impl Correlate {
                 blocks_per_unit,
             })
         });
-        let tasks = target.chunks_mut(images * image);
+        let tasks = target.chunks(images * image).into_iter();
         let tasks: Vec<_> = tasks
             .enumerate()
             .map(|(i, target)| (i * images, target, units.as_mut().and_then(Iterator::next)))

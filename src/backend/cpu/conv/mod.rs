@@ -18,6 +18,7 @@ mod work;
 pub use epilogue::{Epilogue, Mask, Partials};
 pub use grad_weight::grad_weight;
 
+use crate::backend::cpu::floats::{Floats, FloatsMut};
 use crate::graph::Shape;
 use crate::ops::{Norm, Window};
 use correlate::Correlate;
@@ -43,12 +44,12 @@ pub struct Geometry {
 /// `y = conv(x, w)`, and what the epilogue makes of it; with a norm x is `max(x·scale + shift, 0)`.
 pub fn forward(
     g: &Geometry,
-    x: &[f32],
+    x: Floats,
     norm: Option<Norm>,
     w: &[f32],
     epilogue: &Epilogue,
     partials: Option<Partials>,
-    y: &mut [f32],
+    y: FloatsMut,
 ) {
     Correlate::forward(g).run(x, norm, w, epilogue, partials, y);
 }
@@ -56,11 +57,11 @@ pub fn forward(
 /// `dx` from `dy` and `w`, and what the epilogue makes of it.
 pub fn grad_input(
     g: &Geometry,
-    dy: &[f32],
+    dy: Floats,
     w: &[f32],
     epilogue: &Epilogue,
     partials: Option<Partials>,
-    dx: &mut [f32],
+    dx: FloatsMut,
 ) {
     Correlate::grad_input(g).run(dy, None, w, epilogue, partials, dx);
 }

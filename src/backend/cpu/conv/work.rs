@@ -3,10 +3,11 @@
 use super::axis::Run;
 use super::correlate::{CACHED, Correlate};
 use super::dot::{self, split};
-use super::epilogue::{Epilogue, Partials};
+use super::epilogue::{Epilogue, Partials, Place, ROOMS};
 use super::pack::Rows;
 use super::tile::{BLOCK, SQUARE, multiply};
 use super::{SCRATCH, lend};
+use crate::backend::cpu::floats::FloatsMut;
 use crate::backend::cpu::precision::Matmul;
 use fearless_simd::prelude::*;
 use std::ops::Range;
@@ -77,7 +78,7 @@ impl<'a> Work<'a> {
         &self,
         s: S,
         first: usize,
-        target: &mut [f32],
+        mut target: FloatsMut,
         partials: &mut Option<Partials>,
     ) {
         let height = self.conv.rows.target;
@@ -89,10 +90,13 @@ impl<'a> Work<'a> {
             Matmul::F32 => 0,
             Matmul::Bf16 { .. } => row_len,
         };
-        let len = packed_len + whole_len + self.group * out_len;
+        let [_, _, w, c] = self.conv.target.0;
+        let rooms_len = (1 + ROOMS) * w * c;
+        let len = packed_len + whole_len + self.group * out_len + rooms_len;
         lend(&SCRATCH, len, |scratch| {
             let (packed, rest) = scratch.split_at_mut(packed_len);
-            let (whole, out) = rest.split_at_mut(whole_len);
+            let (whole, rest) = rest.split_at_mut(whole_len);
+            let (rooms, out) = rest.split_at_mut(rooms_len);
             packed.fill(0.0);
             whole.fill(0.0);
             for start in (0..all).step_by(self.rows.images) {
@@ -142,7 +146,8 @@ impl<'a> Work<'a> {
                             #[inline(always)]
                             || {
                                 let images = [start, start + images];
-                                self.finish(y, out, first, images, target, partials.as_mut());
+                                let partials = partials.as_mut();
+                                self.finish(y, out, first, images, rooms, &mut target, partials);
                             },
                         );
                     }
@@ -151,7 +156,8 @@ impl<'a> Work<'a> {
         });
     }
 
-    /// Packs source row `i` of `images` images from `first` on in its place of the ring; in bfloat16 by way of `whole`.
+    /// Packs source row `i` of `images` images from `first` on in its place of the ring; in bfloat16 by way of `whole`, unless it is
+    /// that already.
     #[inline(always)]
     fn pack(&self, first: usize, images: usize, i: usize, packed: &mut [f32], whole: &mut [f32]) {
         let (slot, row_len) = (i % self.ring, self.rows.row_len());
@@ -159,9 +165,12 @@ impl<'a> Work<'a> {
             let row = &mut packed[slot * row_len..][..row_len];
             return self.rows.pack(first, images, i, row);
         };
-        self.rows.pack(first, images, i, whole);
         let packed: &mut [u16] = bytemuck::cast_slice_mut(packed);
         let row = &mut packed[slot * terms * row_len..][..terms * row_len];
+        if let (1, Some(bits)) = (terms, self.rows.bits()) {
+            return self.rows.pack_bits(bits, first, images, i, row);
+        }
+        self.rows.pack(first, images, i, whole);
         let (hi, lo) = row.split_at_mut(row_len);
         split(whole, hi, (terms == 2).then_some(lo));
     }
@@ -231,25 +240,36 @@ impl<'a> Work<'a> {
 
     /// Writes row `y` of images `from..to` of the task, whose first image is `first`.
     #[inline(always)]
+    #[expect(clippy::too_many_arguments, reason = "memory side by side")]
     fn finish(
         &self,
         y: usize,
         out: &[f32],
         first: usize,
         [from, to]: [usize; 2],
-        target: &mut [f32],
+        rooms: &mut [f32],
+        target: &mut FloatsMut,
         mut partials: Option<&mut Partials>,
     ) {
         let [_, h, w, c] = self.conv.target.0;
-        for n in from..to {
-            let at = (n * h + y) * w * c;
-            let row = &mut target[at..at + w * c];
-            self.unpack(n - from, out, row);
-            let at = first * h * w * c + at;
-            self.epilogue.apply(row, at, c);
-            if let Some(partials) = &mut partials {
-                partials.add(row, at, c, n, y == 0, self.epilogue.mask);
-            }
+        let (room, rooms) = rooms.split_at_mut(w * c);
+        for image in from..to {
+            let at = (image * h + y) * w * c;
+            let place = Place {
+                at: first * h * w * c + at,
+                image,
+                y,
+            };
+            target.write(
+                at..at + w * c,
+                room,
+                #[inline(always)]
+                |row| {
+                    self.unpack(image - from, out, row);
+                    let partials = partials.as_deref_mut();
+                    self.epilogue.apply(row, place, c, rooms, partials);
+                },
+            );
         }
     }
 

@@ -1,11 +1,14 @@
 //! A task of a forward pass or of a gradient of the image by tiles.
 use super::tiles::{Line, Source, transform_input, transform_output};
 use super::{ROWS, Tile, stride};
-use crate::backend::cpu::conv::epilogue::{Epilogue, Partials};
+use crate::backend::cpu::bf16::round_all;
+use crate::backend::cpu::conv::epilogue::{Epilogue, Partials, Place, ROOMS};
 use crate::backend::cpu::conv::tile::{BLOCK, SQUARE, multiply};
 use crate::backend::cpu::conv::{PRODUCTS, lend};
+use crate::backend::cpu::floats::FloatsMut;
 use crate::graph::Shape;
 use fearless_simd::prelude::*;
+use std::ops::Range;
 
 /// What all tasks of one call share.
 pub struct Work<'a> {
@@ -25,7 +28,7 @@ impl Work<'_> {
         &self,
         s: S,
         first: usize,
-        target: &mut [f32],
+        target: FloatsMut,
         partials: &mut Option<Partials>,
     ) {
         match self.tile {
@@ -38,35 +41,50 @@ impl Work<'_> {
         &self,
         s: S,
         first: usize,
-        target: &mut [f32],
+        target: FloatsMut,
         partials: &mut Option<Partials>,
     ) {
-        let image = self.target.with_n(1).len();
-        let across = self.tile.across(self.target.0[2]);
+        let [_, h, w, c] = self.target.0;
+        let across = self.tile.across(w);
         let at_once = across.min(ROWS);
         let rows = self.images * at_once;
         let of_input = P * P * stride(self.source.blocks.len(), rows);
-        lend(&PRODUCTS, of_input + P * P * stride(1, rows), |scratch| {
-            let (v, m) = scratch.split_at_mut(of_input);
-            for (i, target) in target.chunks_mut(self.images * image).enumerate() {
+        let of_products = P * P * stride(1, rows);
+        // Rows of f32 that are yet to be rounded; f32 itself is written where it belongs.
+        let of_band = match target {
+            FloatsMut::F32(_) => 0,
+            FloatsMut::Bf16(_) => self.images * M * w * c,
+        };
+        let len = of_input + of_products + of_band + ROOMS * w * c;
+        lend(&PRODUCTS, len, |scratch| {
+            let (v, rest) = scratch.split_at_mut(of_input);
+            let (m, rest) = rest.split_at_mut(of_products);
+            let (band, rooms) = rest.split_at_mut(of_band);
+            let parts = target.chunks(self.images * h * w * c);
+            for (i, mut target) in parts.into_iter().enumerate() {
                 let start = i * self.images;
-                let count = target.len() / image;
-                for y in (0..self.target.0[1]).step_by(M) {
+                let count = target.len() / (h * w * c);
+                for y in (0..h).step_by(M) {
+                    let ys = y..h.min(y + M);
                     for tile in (0..across).step_by(at_once) {
                         let line = Line {
                             images: 0..count,
                             y,
                             tiles: tile..across.min(tile + at_once),
                         };
-                        self.line::<S, M, P>(s, first + start, &line, [v, m], target);
+                        let (to, height, top) = match &mut target {
+                            FloatsMut::F32(target) => (&mut target[..], h, y),
+                            FloatsMut::Bf16(_) => (&mut *band, ys.len(), 0),
+                        };
+                        let shape = Shape([count, height, w, c]);
+                        self.line::<S, M, P>(s, first + start, &line, [v, m], to, shape, top);
                     }
                     s.vectorize(
                         #[inline(always)]
                         || {
-                            let ys = y..self.target.0[1].min(y + M);
-                            for y in ys {
-                                self.finish(y, first + start, start, target, partials.as_mut());
-                            }
+                            let counts = [first + start, start];
+                            let partials = partials.as_mut();
+                            self.finish(ys, counts, band, rooms, &mut target, partials);
                         },
                     );
                 }
@@ -74,7 +92,8 @@ impl Work<'_> {
         });
     }
 
-    /// Computes the targets of a line of tiles; its images count from `first`.
+    /// Computes the targets of a line of tiles, whose images count from `first`, as rows `top …` of images of this shape.
+    #[expect(clippy::too_many_arguments, reason = "where from and where to")]
     fn line<S: Simd, const M: usize, const P: usize>(
         &self,
         s: S,
@@ -82,6 +101,8 @@ impl Work<'_> {
         line: &Line,
         [v, m]: [&mut [f32]; 2],
         target: &mut [f32],
+        shape: Shape,
+        top: usize,
     ) {
         let (rows, sources) = (line.rows(), self.source.blocks.len());
         let (apart, matrix) = (stride(sources, rows), rows * BLOCK);
@@ -107,29 +128,46 @@ impl Work<'_> {
                 #[inline(always)]
                 || {
                     let apart = stride(1, rows);
-                    transform_output::<S, M, P>(s, m, apart, line, block, target, self.target);
+                    transform_output::<S, M, P>(s, m, apart, line, block, target, shape, top);
                 },
             );
         }
     }
 
-    /// Ends row `y` of the images of `target`, which count from `first` in the batch and from `start` in the task.
+    /// Ends rows `ys` of the images of `target`, which count from `first` in the batch and from `start` in the task. What
+    /// is not written yet stands in `band`, `[image, row, w, c]`.
     #[inline(always)]
     fn finish(
         &self,
-        y: usize,
-        first: usize,
-        start: usize,
-        target: &mut [f32],
+        ys: Range<usize>,
+        [first, start]: [usize; 2],
+        band: &mut [f32],
+        rooms: &mut [f32],
+        target: &mut FloatsMut,
         mut partials: Option<&mut Partials>,
     ) {
         let [_, h, w, c] = self.target.0;
-        for (n, image) in target.chunks_exact_mut(h * w * c).enumerate() {
-            let row = &mut image[y * w * c..][..w * c];
-            let at = ((first + n) * h + y) * w * c;
-            self.epilogue.apply(row, at, c);
-            if let Some(partials) = &mut partials {
-                partials.add(row, at, c, start + n, y == 0, self.epilogue.mask);
+        let len = w * c;
+        for y in ys.clone() {
+            for n in 0..target.len() / (h * len) {
+                let at = (n * h + y) * len;
+                let place = Place {
+                    at: first * h * len + at,
+                    image: start + n,
+                    y,
+                };
+                let partials = partials.as_deref_mut();
+                match target {
+                    FloatsMut::F32(target) => {
+                        let row = &mut target[at..at + len];
+                        self.epilogue.apply(row, place, c, rooms, partials);
+                    }
+                    FloatsMut::Bf16(target) => {
+                        let row = &mut band[(n * ys.len() + y - ys.start) * len..][..len];
+                        self.epilogue.apply(row, place, c, rooms, partials);
+                        round_all(row, &mut target[at..at + len]);
+                    }
+                }
             }
         }
     }
