@@ -130,7 +130,7 @@ impl Case {
         let bytes = match dtype {
             DType::U8 => values.iter().map(|&v| v as u8).collect(),
             DType::U32 => bytemuck::cast_slice(&values).to_vec(),
-            DType::F32 | DType::F16 => panic!("whole numbers are not {dtype}"),
+            DType::F32 | DType::F16 | DType::Bf16 => panic!("whole numbers are not {dtype}"),
         };
         self.data.push((t, bytes));
         t

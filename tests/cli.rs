@@ -1,4 +1,5 @@
 //! The program as a person runs it: real files, real exit codes, and what it says to bad input.
+use crate::device;
 use assert_cmd::Command;
 use predicates::prelude::*;
 use serde_json::Value;
@@ -333,6 +334,18 @@ fn bad_input_is_named_with_the_next_command() {
     says("shapes --image-size 0", 1, &["--image-size"]);
     says("bench --steps 0", 1, &["--steps"]);
     says("bench --batch-size 1", 1, &["--batch-size", "--inference"]);
+    says(
+        "bench --precision bf16 --dump-wgsl shaders",
+        1,
+        &["--dump-wgsl", "no bfloat16", "--precision f16"],
+    );
+    if device::adapter().is_some() {
+        says(
+            "train --data sample --device gpu --precision bf16",
+            1,
+            &["no bfloat16", "--precision f16", "--device cpu"],
+        );
+    }
 }
 
 #[test]

@@ -1,9 +1,9 @@
-//! Every kernel that reads or writes images, with the images stored as f16.
+//! Every kernel that reads or writes images, with the images stored as f16 or bfloat16.
 use crate::case::{Case, plain};
 use crate::cases;
 use crate::device;
 use crate::training::devices;
-use half::f16;
+use half::{bf16, f16};
 use resnet::backend::cpu::Cpu;
 use resnet::graph::{DType, Kind, Shape, TensorDesc};
 use resnet::ops::{GatherImages, GlobalAvgPoolGrad, Mask, Op, Window};
@@ -11,12 +11,17 @@ use resnet::ops::{GatherImages, GlobalAvgPoolGrad, Mask, Op, Window};
 /// The cases of the table with those of their nodes that touch images, each node by itself: what it read
 /// in f32 is rounded to f16.
 pub fn cases() -> Vec<Case> {
-    let halved = cases::all().iter().map(halved).collect::<Vec<_>>();
-    let touched = halved.into_iter().filter(|c| !c.g.nodes().is_empty());
-    touched.collect()
+    cases_of(DType::F16)
 }
 
-fn halved(case: &Case) -> Case {
+/// [`cases`] of f16 or bfloat16.
+pub fn cases_of(stored: DType) -> Vec<Case> {
+    let all = cases::all();
+    let halved = all.iter().map(|case| halved(case, stored));
+    halved.filter(|c| !c.g.nodes().is_empty()).collect()
+}
+
+fn halved(case: &Case, stored: DType) -> Case {
     let mut cpu = Cpu::new().unwrap();
     let plan = device::whole(case, &case.values(), &cpu).unwrap();
     let mut now = device::run(case, plan, &mut cpu).unwrap();
@@ -24,9 +29,9 @@ fn halved(case: &Case) -> Case {
     for (t, bytes) in &case.data {
         now.insert(*t, bytes.clone());
     }
-    plain(&format!("{}, f16", case.name), |c| {
+    plain(&format!("{}, {stored}", case.name), |c| {
         for (number, node) in case.g.nodes().iter().enumerate() {
-            let (op, images) = with_f16(&node.op);
+            let (op, images) = with_images(&node.op, stored);
             if images.is_empty() && op == node.op {
                 continue;
             }
@@ -36,8 +41,8 @@ fn halved(case: &Case) -> Case {
                 let mut bytes = now[t].clone();
                 if images.contains(&i) {
                     assert_eq!(desc.dtype, DType::F32, "{name}");
-                    desc.dtype = DType::F16;
-                    bytes = rounded(&bytes);
+                    desc.dtype = stored;
+                    bytes = rounded_to(stored, &bytes);
                 }
                 let input = c.g.input(&name, desc);
                 c.data.push((input, bytes));
@@ -49,9 +54,8 @@ fn halved(case: &Case) -> Case {
     })
 }
 
-/// The op as it works on images of f16, and which of its inputs they are.
-fn with_f16(op: &Op) -> (Op, Vec<usize>) {
-    let stored = DType::F16;
+/// The op as it works on images stored so, and which of its inputs they are.
+pub fn with_images(op: &Op, stored: DType) -> (Op, Vec<usize>) {
     let images = match op {
         Op::GatherImages(gather) => {
             let op = GatherImages {
@@ -99,8 +103,16 @@ fn with_f16(op: &Op) -> (Op, Vec<usize>) {
 
 /// Numbers of f32 rounded to f16.
 pub fn rounded(bytes: &[u8]) -> Vec<u8> {
-    let bits = device::floats(bytes).into_iter();
-    bits.flat_map(|v| f16::from_f32(v).to_le_bytes()).collect()
+    rounded_to(DType::F16, bytes)
+}
+
+/// Numbers of f32 rounded to f16 or bfloat16.
+pub fn rounded_to(stored: DType, bytes: &[u8]) -> Vec<u8> {
+    let round = |v: f32| match stored {
+        DType::Bf16 => bf16::from_f32(v).to_le_bytes(),
+        _ => f16::from_f32(v).to_le_bytes(),
+    };
+    device::floats(bytes).into_iter().flat_map(round).collect()
 }
 
 /// Numbers of f16 as f32.

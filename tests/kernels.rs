@@ -3,6 +3,7 @@
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use fearless_simd::prelude::*;
 use resnet::backend::cpu::conv::{Epilogue, Geometry, forward, grad_input, grad_weight};
+use resnet::backend::cpu::floats::{Floats, FloatsMut};
 use resnet::backend::cpu::simd;
 use resnet::graph::Shape;
 use resnet::ops::{Conv2dGradWeight, Window};
@@ -80,18 +81,25 @@ fn convolutions(c: &mut Criterion) {
         let split = Conv2dGradWeight::new(window, g.x, g.w).images_per_split;
         let mut dw = vec![0.0; g.w.len() * N.div_ceil(split)];
         let epilogue = Epilogue::default();
+        let (of_x, of_dy) = (Floats::F32(&x), Floats::F32(&dy));
 
         let mut group = c.benchmark_group(name);
         group.sample_size(20);
         group.throughput(Throughput::Elements(flops as u64));
         group.bench_function(BenchmarkId::from_parameter("forward"), |b| {
-            b.iter(|| one.install(|| forward(&g, &x, None, &w, &epilogue, None, &mut y)));
+            b.iter(|| {
+                let y = FloatsMut::F32(&mut y);
+                one.install(|| forward(&g, of_x, None, &w, &epilogue, None, y));
+            });
         });
         group.bench_function(BenchmarkId::from_parameter("dgrad"), |b| {
-            b.iter(|| one.install(|| grad_input(&g, &dy, &w, &epilogue, None, &mut dx)));
+            b.iter(|| {
+                let dx = FloatsMut::F32(&mut dx);
+                one.install(|| grad_input(&g, of_dy, &w, &epilogue, None, dx));
+            });
         });
         group.bench_function(BenchmarkId::from_parameter("wgrad"), |b| {
-            b.iter(|| one.install(|| grad_weight(&g, &x, None, &dy, split, &mut dw)));
+            b.iter(|| one.install(|| grad_weight(&g, of_x, None, of_dy, split, &mut dw)));
         });
     }
 }

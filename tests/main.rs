@@ -3,6 +3,7 @@
 
 mod altered;
 mod bench;
+mod bf16;
 mod case;
 mod cases;
 mod cli;

@@ -3,7 +3,7 @@ use crate::device;
 use resnet::backend::Backend;
 use resnet::backend::cpu::Cpu;
 use resnet::backend::cpu::precision::Matmul;
-use resnet::backend::gpu::Options;
+use resnet::backend::gpu::{Gpu, Options};
 use resnet::config::TrainConfig;
 use resnet::data::{self, Dataset};
 use resnet::graph::{DType, Graph, Shape, TensorDesc};
@@ -29,7 +29,12 @@ pub type Open = fn() -> Box<dyn Backend>;
 pub fn devices(stored: DType) -> Vec<(&'static str, Open)> {
     let mut devices: Vec<(&'static str, Open)> = vec![("cpu", || Box::new(Cpu::new().unwrap()))];
     let gpu = || device::open(device::adapter().unwrap(), Options::default());
-    if device::adapter().is_some() && (stored == DType::F32 || gpu().stores_f16()) {
+    let stores = |gpu: Gpu| match stored {
+        DType::F16 => gpu.stores_f16(),
+        DType::Bf16 => gpu.stores_bf16(),
+        _ => true,
+    };
+    if device::adapter().is_some() && stores(gpu()) {
         devices.push(("gpu", || {
             Box::new(device::open(device::adapter().unwrap(), Options::default()))
         }));

@@ -39,6 +39,13 @@ fn golden_cases_pass_with_images_of_f16() {
     }
 }
 
+#[test]
+fn golden_cases_pass_with_images_of_bf16() {
+    for fuse in [false, true] {
+        all_pass(&mut Cpu::new().unwrap(), fuse, DType::Bf16);
+    }
+}
+
 /// The bounds of f16 are those of its rounding, and not wide enough for a coarser one.
 #[test]
 fn what_is_coarser_than_f16_is_noticed() {

@@ -48,6 +48,11 @@ pub trait Backend {
     /// Whether its kernels can read and write tensors of f16.
     fn stores_f16(&self) -> bool;
 
+    /// Whether its kernels can read and write tensors of bfloat16, which WGSL does not know.
+    fn stores_bf16(&self) -> bool {
+        false
+    }
+
     /// Bytes that a plan may take, where the device tells.
     ///
     /// # Errors

@@ -31,7 +31,7 @@ pub struct Settings {
     pub steps: usize,
     /// Whether the steps are fused.
     pub fuse: bool,
-    /// What activations and their gradients are stored as, f32 or f16.
+    /// What activations and their gradients are stored as, f32, f16 or bfloat16.
     pub stored: DType,
     /// Whether convolutions are cut by their shapes alone, and not tuned first.
     pub deterministic: bool,

@@ -1,6 +1,6 @@
 //! `resnet bench`: training and inference on synthetic images, the time of every kernel, what a card
 //! would reach, and the plan and the shaders as text.
-use super::hardware::Hardware;
+use super::hardware::{Hardware, check_shaders};
 use crate::backend::Choice;
 use crate::backend::cpu::precision::MatmulPrecision;
 use crate::bench::profile::Row;
@@ -98,8 +98,12 @@ pub fn run(args: Args) -> Result<()> {
     let started = Instant::now();
     let settings = settings(&args)?;
     let card = card(&args)?;
+    if args.card.is_some() {
+        check_shaders("--card", args.precision)?;
+    }
     let mut out = stdout().lock();
     if let Some(folder) = &args.dump_wgsl {
+        check_shaders("--dump-wgsl", args.precision)?;
         return dump_wgsl(&settings, folder);
     }
     if args.predict {

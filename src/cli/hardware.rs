@@ -21,7 +21,7 @@ impl Hardware {
     /// Opens a device that can store what is asked for, with a word on stderr where the choice needs one.
     ///
     /// # Errors
-    /// When it is not there, cannot be opened, or has no f16 where that is asked for.
+    /// When it is not there, cannot be opened, or cannot store what is asked for.
     pub fn open(
         &self,
         choice: &Choice,
@@ -37,12 +37,34 @@ impl Hardware {
         if let Some(note) = note {
             eprintln!("{note}");
         }
-        ensure!(
-            precision == Precision::F32 || backend.stores_f16(),
-            "--precision f16: {} has no shader-f16; take --precision f32, or another --device: \
-             `resnet devices` shows which have it",
-            backend.device()
-        );
+        match precision {
+            Precision::F32 => {}
+            Precision::F16 => ensure!(
+                backend.stores_f16(),
+                "--precision f16: {} has no shader-f16; take --precision f32, or another --device: \
+                 `resnet devices` shows which have it",
+                backend.device()
+            ),
+            // Where `auto` means a GPU it is refused too: the CPU in its place would be slower than f16 there.
+            Precision::Bf16 => ensure!(
+                backend.stores_bf16(),
+                "--precision bf16: {} runs shaders in WGSL, which has no bfloat16; take --precision f16, which \
+                 stores as few bytes, or --device cpu",
+                backend.device()
+            ),
+        }
         Ok(backend)
     }
+}
+
+/// Refuses to plan for a GPU what it cannot store; `flag` is what asked for the plan.
+///
+/// # Errors
+/// For bfloat16.
+pub fn check_shaders(flag: &str, precision: Precision) -> Result<()> {
+    ensure!(
+        precision != Precision::Bf16,
+        "{flag}: a GPU's shaders are in WGSL, which has no bfloat16; take --precision f16 in the place of bf16"
+    );
+    Ok(())
 }

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 const EXAMPLES: &str = "Examples:
   resnet verify                        the cases inside this program
   resnet verify --device gpu           the same on the GPU, be it a software one
-  resnet verify --precision f16        and with images stored as f16 too, as `train` has it
+  resnet verify --precision f16        and with images stored as f16 too, as `train` has it; on a CPU also bf16
   resnet verify --cases tests/golden   a folder of cases, all networks included";
 
 /// Arguments of `resnet verify`.
@@ -29,7 +29,7 @@ pub struct Args {
     /// How exactly the CPU multiplies matrices, as in PyTorch: in f32, about 16 bits of mantissa, or 8.
     #[arg(long, value_enum, default_value_t)]
     matmul_precision: MatmulPrecision,
-    /// With f16 every case that has images is replayed with these and their gradients stored as f16 too.
+    /// With f16 or bf16 every case that has images is replayed with these and their gradients stored so too.
     #[arg(long, value_enum, default_value = "f32")]
     precision: Precision,
     /// Runs every node by itself, as the reference for the fused steps.

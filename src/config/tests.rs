@@ -95,9 +95,12 @@ fn a_resumed_run_keeps_what_decides_its_bits() {
         ..Overrides::default()
     };
     assert!(halved.resume(TrainConfig::default()).is_err());
-    let run = resolve(Some(file("precision = \"f16\"").path()), &more).unwrap();
-    assert_eq!(run.precision, Precision::F16);
-    assert_eq!(more.resume(run).unwrap().precision, Precision::F16);
+    for (name, precision) in [("f16", Precision::F16), ("bf16", Precision::Bf16)] {
+        let text = format!("precision = \"{name}\"");
+        let run = resolve(Some(file(&text).path()), &more).unwrap();
+        assert_eq!(run.precision, precision);
+        assert_eq!(more.resume(run).unwrap().precision, precision);
+    }
     let parts = Overrides {
         micro_batch: Some(MicroBatch::Examples(64)),
         ..Overrides::default()

@@ -64,6 +64,8 @@ pub enum DType {
     F32,
     /// IEEE half precision, in which images and their gradients may be stored.
     F16,
+    /// The upper half of single precision, bfloat16, in which the CPU may store images and their gradients.
+    Bf16,
     /// Grey levels of images.
     U8,
     /// Labels, indices and counters.
@@ -75,14 +77,14 @@ impl DType {
     pub fn size(self) -> usize {
         match self {
             DType::F32 | DType::U32 => 4,
-            DType::F16 => 2,
+            DType::F16 | DType::Bf16 => 2,
             DType::U8 => 1,
         }
     }
 
     /// Whether elements are floating-point numbers.
     pub fn is_float(self) -> bool {
-        matches!(self, DType::F32 | DType::F16)
+        matches!(self, DType::F32 | DType::F16 | DType::Bf16)
     }
 }
 
@@ -91,6 +93,7 @@ impl fmt::Display for DType {
         f.write_str(match self {
             DType::F32 => "f32",
             DType::F16 => "f16",
+            DType::Bf16 => "bf16",
             DType::U8 => "u8",
             DType::U32 => "u32",
         })

@@ -1,8 +1,8 @@
 //! The sum of two tensors: residual connections, and gradients of a tensor with two readers.
-use super::{BLOCK, Batched, Launch, OpDef, Shader, View, ViewMut, arity};
+use super::rows::map_rows;
+use super::{Batched, Launch, OpDef, Shader, View, ViewMut, arity};
 use crate::graph::{Graph, Node, TensorDesc, TensorId};
 use anyhow::{Result, ensure};
-use rayon::prelude::*;
 
 /// `[a, b] → [a + b]`.
 #[derive(Clone, PartialEq, Debug)]
@@ -38,18 +38,21 @@ impl OpDef for Add {
         Ok(vec![dy[0], dy[0]])
     }
 
+    fn takes_bf16(&self) -> bool {
+        true
+    }
+
     fn run_cpu(&self, inputs: &[View], outputs: &mut [ViewMut]) {
-        let (a, b) = (inputs[0].f32(), inputs[1].f32());
-        let blocks = a.par_chunks(BLOCK).zip(b.par_chunks(BLOCK));
-        outputs[0]
-            .f32()
-            .par_chunks_mut(BLOCK)
-            .zip(blocks)
-            .for_each(|(y, (a, b))| {
+        map_rows(
+            &mut outputs[0],
+            [Some(&inputs[0]), Some(&inputs[1])],
+            #[inline(always)]
+            |y, [a, b]| {
                 for ((y, a), b) in y.iter_mut().zip(a).zip(b) {
                     *y = a + b;
                 }
-            });
+            },
+        );
     }
 
     fn launch(&self, inputs: &[TensorDesc], _: &[TensorDesc]) -> Launch {

@@ -19,7 +19,7 @@ const FRACTION_BITS: u32 = 22;
 pub struct GatherImages {
     /// Height and width of the result.
     pub size: usize,
-    /// What the result is stored as, f32 or f16; the network's activations follow it.
+    /// What the result is stored as, f32, f16 or bfloat16; the network's activations follow it.
     pub stored: DType,
 }
 
@@ -66,7 +66,8 @@ pub fn resize_taps(from: usize, to: usize) -> (Vec<u32>, usize) {
 }
 
 impl Graph {
-    /// Gathers the images of a batch, resized to `size`, scaled to 0..1, and stored as f32 or f16: see [`GatherImages`].
+    /// Gathers the images of a batch, resized to `size`, scaled to 0..1, and stored as one of the floats: see
+    /// [`GatherImages`].
     ///
     /// # Errors
     /// When a shape or an element type does not fit.

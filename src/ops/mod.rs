@@ -13,6 +13,7 @@ mod loss_scale;
 mod max_pool;
 mod record;
 mod relu;
+mod rows;
 mod sgd;
 mod sgd_bucket;
 mod shader;
@@ -72,6 +73,11 @@ pub trait OpDef {
         _dy: &[Option<TensorId>],
     ) -> Result<Vec<Option<TensorId>>> {
         bail!("{} has no gradient", self.name())
+    }
+
+    /// Whether [`OpDef::run_cpu`] takes images of bfloat16 as they are; it sees them in f32 else, as those of f16.
+    fn takes_bf16(&self) -> bool {
+        false
     }
 
     /// Runs on the CPU, on the current rayon pool. States come in `outputs` with their old bytes.

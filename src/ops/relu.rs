@@ -1,8 +1,8 @@
 //! ReLU and its gradient: `y = max(x, 0)`, `dx = dy` where `y > 0`, else 0 (also at exactly 0).
-use super::{BLOCK, Batched, Launch, OpDef, Shader, View, ViewMut, arity};
+use super::rows::map_rows;
+use super::{Batched, Launch, OpDef, Shader, View, ViewMut, arity};
 use crate::graph::{Graph, Node, TensorDesc, TensorId};
 use anyhow::{Result, ensure};
-use rayon::prelude::*;
 
 const SHADER: &str = "relu";
 
@@ -46,18 +46,22 @@ impl OpDef for Relu {
         Ok(vec![Some(g.push1(ReluGrad, &[node.outputs[0], dy])?)])
     }
 
+    fn takes_bf16(&self) -> bool {
+        true
+    }
+
     fn run_cpu(&self, inputs: &[View], outputs: &mut [ViewMut]) {
-        let x = inputs[0].f32();
-        outputs[0]
-            .f32()
-            .par_chunks_mut(BLOCK)
-            .zip(x.par_chunks(BLOCK))
-            .for_each(|(y, x)| {
+        map_rows(
+            &mut outputs[0],
+            [Some(&inputs[0])],
+            #[inline(always)]
+            |y, [x]| {
                 for (y, x) in y.iter_mut().zip(x) {
                     // Unlike `max`, the comparison lets a NaN through, so that it is noticed.
                     *y = if *x < 0.0 { 0.0 } else { *x };
                 }
-            });
+            },
+        );
     }
 
     fn launch(&self, inputs: &[TensorDesc], _: &[TensorDesc]) -> Launch {
@@ -81,18 +85,21 @@ impl OpDef for ReluGrad {
         Ok(vec![dy])
     }
 
+    fn takes_bf16(&self) -> bool {
+        true
+    }
+
     fn run_cpu(&self, inputs: &[View], outputs: &mut [ViewMut]) {
-        let (y, dy) = (inputs[0].f32(), inputs[1].f32());
-        let blocks = y.par_chunks(BLOCK).zip(dy.par_chunks(BLOCK));
-        outputs[0]
-            .f32()
-            .par_chunks_mut(BLOCK)
-            .zip(blocks)
-            .for_each(|(dx, (y, dy))| {
+        map_rows(
+            &mut outputs[0],
+            [Some(&inputs[0]), Some(&inputs[1])],
+            #[inline(always)]
+            |dx, [y, dy]| {
                 for ((dx, y), dy) in dx.iter_mut().zip(y).zip(dy) {
                     *dx = if *y > 0.0 { *dy } else { 0.0 };
                 }
-            });
+            },
+        );
     }
 
     fn launch(&self, inputs: &[TensorDesc], _: &[TensorDesc]) -> Launch {

@@ -1,5 +1,6 @@
 //! Borrowed tensors as the CPU kernels see them.
-use crate::graph::{Shape, TensorDesc};
+use crate::backend::cpu::floats::{Floats, FloatsMut};
+use crate::graph::{DType, Shape, TensorDesc};
 
 /// A tensor to read.
 #[derive(Clone, Copy)]
@@ -31,6 +32,14 @@ impl<'a> View<'a> {
         bytemuck::cast_slice(self.bytes)
     }
 
+    /// The elements of a tensor of f32 or bfloat16.
+    pub fn floats(&self) -> Floats<'a> {
+        match self.desc.dtype {
+            DType::Bf16 => Floats::Bf16(bytemuck::cast_slice(self.bytes)),
+            _ => Floats::F32(self.f32()),
+        }
+    }
+
     /// The elements of a u32 tensor.
     pub fn u32(&self) -> &'a [u32] {
         bytemuck::cast_slice(self.bytes)
@@ -46,6 +55,14 @@ impl ViewMut<'_> {
     /// The elements of an f32 tensor.
     pub fn f32(&mut self) -> &mut [f32] {
         bytemuck::cast_slice_mut(self.bytes)
+    }
+
+    /// The elements of a tensor of f32 or bfloat16.
+    pub fn floats(&mut self) -> FloatsMut<'_> {
+        match self.desc.dtype {
+            DType::Bf16 => FloatsMut::Bf16(bytemuck::cast_slice_mut(self.bytes)),
+            _ => FloatsMut::F32(self.f32()),
+        }
     }
 
     /// The elements of a u32 tensor.

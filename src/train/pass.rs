@@ -20,7 +20,7 @@ pub struct Source {
     pub taps: TensorId,
     /// Side of the images after resizing.
     pub size: usize,
-    /// What activations and their gradients are stored as, f32 or f16.
+    /// What activations and their gradients are stored as, f32, f16 or bfloat16.
     pub stored: DType,
 }
 

@@ -29,7 +29,7 @@ pub struct Spec {
     pub optimizer: Option<Optimizer>,
     /// Whether the steps are fused, see [`fuse`].
     pub fuse: bool,
-    /// What activations and their gradients are stored as, f32 or f16.
+    /// What activations and their gradients are stored as, f32, f16 or bfloat16.
     pub stored: DType,
     /// How convolutions are cut that were tuned; the others are cut by their shapes.
     pub tilings: Tilings,

@@ -1,8 +1,17 @@
 //! How near a result is to the wanted one, and whether that is near enough.
+use crate::graph::DType;
 use serde::Serialize;
 
-/// The unit roundoff of f32 and of f16: the relative error of a number rounded to the nearest.
-pub const ROUNDOFF: [f64; 2] = [1.0 / (1_u64 << 24) as f64, 1.0 / (1_u64 << 11) as f64];
+/// The unit roundoff: the relative error of a number rounded to the nearest, half of the last of 24, 11 or 8 digits;
+/// nothing of whole numbers.
+pub fn roundoff(dtype: DType) -> f64 {
+    match dtype {
+        DType::F32 => 0.5_f64.powi(24),
+        DType::F16 => 0.5_f64.powi(11),
+        DType::Bf16 => 0.5_f64.powi(8),
+        DType::U8 | DType::U32 => 0.0,
+    }
+}
 
 /// What decides whether a tensor passes.
 #[derive(Clone, Copy, PartialEq, Debug)]

@@ -42,9 +42,9 @@ enum Ready<'a> {
 
 /// Runs every case of the set on the device and hands each verdict to `told` as it comes.
 ///
-/// A backend serves one graph, so all cases are parts of one, fused if `fuse` says so. With f16 for `stored` the
-/// cases that have images are replayed with these stored so too, after they were in f32. What cannot be replayed is
-/// a failed case.
+/// A backend serves one graph, so all cases are parts of one, fused if `fuse` says so. With f16 or bfloat16 for
+/// `stored` the cases that have images are replayed with these stored so too, after they were in f32. What cannot be
+/// replayed is a failed case.
 pub fn run(
     set: &Set,
     backend: &mut dyn Backend,

@@ -26,8 +26,8 @@ pub struct NetworkCase<'a> {
     /// What the gradients are multiplied by.
     scale: f32,
     stages: Vec<replay::Stage>,
-    /// The same with images stored as f16.
-    half: Option<Box<NetworkCase<'a>>>,
+    /// The same with images stored as f16 or bfloat16.
+    half: Option<(DType, Box<NetworkCase<'a>>)>,
 }
 
 impl<'a> NetworkCase<'a> {
@@ -44,9 +44,10 @@ impl<'a> NetworkCase<'a> {
     ) -> Result<NetworkCase<'a>> {
         g.set_scope(scope);
         let mut case = NetworkCase::steps(g, set, entry, DType::F32)?;
-        if stored == DType::F16 {
+        if stored != DType::F32 {
             g.set_scope(format!("{scope}stored/"));
-            case.half = Some(Box::new(NetworkCase::steps(g, set, entry, stored)?));
+            let half = NetworkCase::steps(g, set, entry, stored)?;
+            case.half = Some((stored, Box::new(half)));
         }
         Ok(case)
     }
@@ -140,9 +141,9 @@ impl<'a> NetworkCase<'a> {
 
     fn checks(&self, mut play: impl FnMut(&Self) -> Result<Vec<Check>>) -> Result<Vec<Check>> {
         let mut checks = play(self)?;
-        if let Some(half) = &self.half {
+        if let Some((dtype, half)) = &self.half {
             let half = play(half)?;
-            checks.extend(verdict::in_f16(&checks, half)?);
+            checks.extend(verdict::in_half(*dtype, &checks, half)?);
         }
         Ok(checks)
     }

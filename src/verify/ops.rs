@@ -6,7 +6,7 @@ mod optim;
 
 use super::{
     golden::{Set, Tensors},
-    judge::{Case, Check, ROUNDOFF, Rule},
+    judge::{Case, Check, Rule, roundoff},
     manifest::{OpEntry, Want},
     replay::{self, Output, Outputs, Stage},
 };
@@ -23,9 +23,11 @@ pub struct OpCase<'a> {
     half: Option<Half>,
 }
 
-/// The same on images of f16.
+/// The same on images of f16 or bfloat16.
 struct Half {
-    /// Rounded to f16, but in f32.
+    /// Which of them.
+    dtype: DType,
+    /// Rounded to it, but in f32.
     rounded: Vec<Stage>,
     stored: Vec<Stage>,
 }
@@ -47,10 +49,11 @@ impl<'a> OpCase<'a> {
             g.set_scope(format!("{scope}{part}"));
             build::stages(g, entry, &tensors, images)
         };
-        let half = match stored == DType::F16 && has_images(&entry.op) {
+        let half = match stored != DType::F32 && has_images(&entry.op) {
             true => Some(Half {
-                rounded: stages("rounded/", Images::Rounded)?,
-                stored: stages("stored/", Images::Stored)?,
+                dtype: stored,
+                rounded: stages("rounded/", Images::Rounded(stored))?,
+                stored: stages("stored/", Images::Stored(stored))?,
             }),
             false => None,
         };
@@ -93,7 +96,7 @@ impl<'a> OpCase<'a> {
         let mut checks = self.judge(&given, factors)?;
         if let Some(half) = &self.half {
             let (rounded, stored) = (play(&half.rounded)?, play(&half.stored)?);
-            checks.extend(self.judge_half(&given, &rounded, &stored, factors)?);
+            checks.extend(self.judge_half(half.dtype, [&given, &rounded, &stored], factors)?);
         }
         Ok(checks)
     }
@@ -116,17 +119,17 @@ impl<'a> OpCase<'a> {
             .collect()
     }
 
-    /// With images of f16 an op gives what it gives in f32 for the images rounded to f16, but for the rounding of
-    /// what it stores as f16: at most two unit roundoffs, as WGSL lets a conversion round either way. So it is as far
-    /// from the wanted values at most as that, what may be between f32 and them, and what the rounding of the
-    /// given images makes of the result, in f32, taken together.
+    /// With images of f16 or bfloat16 an op gives what it gives in f32 for the images rounded so, but for the rounding
+    /// of what it stores: at most two unit roundoffs of f16, as WGSL lets a conversion round either way, and one of
+    /// bfloat16, which only the CPU stores, rounded to the nearest. So it is as far from the wanted values at most as
+    /// that, what may be between f32 and them, and what the rounding of the given images makes of the result, in f32,
+    /// taken together.
     ///
     /// Indices must be those in f32. The wanted ones they need not be, as numbers may be equal once they are rounded.
     fn judge_half(
         &self,
-        given: &Outputs,
-        rounded: &Outputs,
-        stored: &Outputs,
+        dtype: DType,
+        [given, rounded, stored]: [&Outputs; 3],
         factors: f64,
     ) -> Result<Vec<Check>> {
         let mut checks = Vec::new();
@@ -134,22 +137,23 @@ impl<'a> OpCase<'a> {
             let stored = &stored[name];
             let [given, rounded, got] =
                 [&given[name], &rounded[name], stored].map(Output::to_torch);
-            let in_f32 = format!("{name} in f16 against f32");
+            let in_f32 = format!("{name} in {dtype} against f32");
             if stored.is_u32() {
                 checks.push(Check::new(in_f32, &got, &rounded, Rule::MaxAbs(0.0)));
                 continue;
             }
             let want = self.want(name, stored)?;
-            let [_, half] = ROUNDOFF;
-            let rounding = match stored.is_f16() {
-                true => 2.0 * half * largest(&rounded),
-                false => 0.0,
+            let rounding = match stored.dtype() {
+                DType::F16 => 2.0 * roundoff(DType::F16),
+                DType::Bf16 => roundoff(DType::Bf16),
+                _ => 0.0,
             };
+            let rounding = rounding * largest(&rounded);
             let bound = bound(bounds, &want, factors) + rounding;
             checks.push(Check::new(in_f32, &got, &rounded, Rule::MaxAbs(bound)));
             let grown = Check::new(name, &rounded, &given, Rule::MaxAbs(0.0)).max_abs;
             let rule = Rule::MaxAbs(bound + grown);
-            checks.push(Check::new(format!("{name} in f16"), &got, &want, rule));
+            checks.push(Check::new(format!("{name} in {dtype}"), &got, &want, rule));
         }
         Ok(checks)
     }

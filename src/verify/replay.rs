@@ -74,25 +74,27 @@ impl Output {
         self.dtype == DType::U32
     }
 
-    /// Whether the elements are rounded to f16.
-    pub fn is_f16(&self) -> bool {
-        self.dtype == DType::F16
+    /// What the elements are stored as.
+    pub fn dtype(&self) -> DType {
+        self.dtype
     }
 
     /// The elements in PyTorch's order, exactly.
     pub fn to_torch(&self) -> Vec<f64> {
         let ours: Vec<f64> = match self.dtype {
             DType::F32 => widen::<f32>(&self.bytes),
-            DType::F16 => {
-                let bits: Vec<u16> = bytemuck::pod_collect_to_vec(&self.bytes);
-                bits.iter()
-                    .map(|&b| half::f16::from_bits(b).to_f64())
-                    .collect()
-            }
+            DType::F16 => self.halves(|bits| half::f16::from_bits(bits).to_f64()),
+            DType::Bf16 => self.halves(|bits| half::bf16::from_bits(bits).to_f64()),
             DType::U32 => widen::<u32>(&self.bytes),
             DType::U8 => widen::<u8>(&self.bytes),
         };
         self.layout.to_torch(&ours, self.shape)
+    }
+
+    /// The elements of 16 bits.
+    fn halves(&self, value: impl Fn(u16) -> f64) -> Vec<f64> {
+        let bits: Vec<u16> = bytemuck::pod_collect_to_vec(&self.bytes);
+        bits.into_iter().map(value).collect()
     }
 }
 

@@ -18,7 +18,7 @@ pub struct Resize {
 }
 
 /// Appends the gather of every size in the set's file to the graph; none where the set has no file. Its results
-/// may be stored as f16: a grey level has 8 digits of the 11.
+/// may be stored as f16 or bfloat16: a grey level has 8 digits, as many as the latter.
 ///
 /// # Errors
 /// When the file lacks the images, or an image is not square.

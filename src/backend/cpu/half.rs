@@ -1,43 +1,70 @@
-//! Tensors of f16 on the CPU, whose kernels know only f32: inputs are widened before a kernel and results
-//! rounded to the nearest after it. It makes the reference that GPUs are held against, not a fast path.
+//! Tensors of f16 on the CPU, whose kernels do not know it, and of bfloat16 where a kernel does not: inputs are widened
+//! to f32 before it and results rounded to the nearest after it. It makes the reference that GPUs are held against, not
+//! a fast path. Of a fused step in bfloat16 only the batch's images and the pooling of the last ones take this way, which
+//! are small; unfused also BatchNorm's sums, a bias's gradient and the pooling of the first.
+use super::bf16;
+use super::simd::vectorized;
 use crate::graph::{DType, TensorDesc};
-use crate::ops::View;
+use crate::ops::{OpDef, View};
 use half::{f16, slice::HalfBitsSliceExt, slice::HalfFloatSliceExt};
 use rayon::prelude::*;
 
 /// Elements per task.
 const BLOCK: usize = 16_384;
 
-/// The same tensor in f32, if it is stored as f16.
-pub fn widened(view: &View) -> Option<Vec<f32>> {
-    if view.desc.dtype != DType::F16 {
+/// Whether an op must see a tensor in f32 whose elements have 16 bits.
+fn is_widened(op: &dyn OpDef, desc: TensorDesc) -> bool {
+    match desc.dtype {
+        DType::F16 => true,
+        DType::Bf16 => !op.takes_bf16(),
+        _ => false,
+    }
+}
+
+/// The same tensor in f32, if the op must see it so.
+pub fn widened(op: &dyn OpDef, view: &View) -> Option<Vec<f32>> {
+    if !is_widened(op, view.desc) {
         return None;
     }
-    let from: &[f16] = bytemuck::cast_slice::<u8, u16>(view.bytes).reinterpret_cast();
+    let from: &[u16] = bytemuck::cast_slice(view.bytes);
     let mut to = vec![0.0; from.len()];
     to.par_chunks_mut(BLOCK)
         .zip(from.par_chunks(BLOCK))
-        .for_each(|(to, from)| from.convert_to_f32_slice(to));
+        .for_each(|(to, from)| match view.desc.dtype {
+            DType::Bf16 => vectorized(
+                #[inline(always)]
+                || bf16::widen_all(from, to),
+            ),
+            _ => from.reinterpret_cast::<f16>().convert_to_f32_slice(to),
+        });
     Some(to)
 }
 
-/// Room for the f32 results of a tensor, if it is stored as f16.
-pub fn room(desc: TensorDesc) -> Option<Vec<f32>> {
-    (desc.dtype == DType::F16).then(|| vec![0.0; desc.shape.len()])
+/// Room for the f32 results of a tensor, if the op must see it so.
+pub fn room(op: &dyn OpDef, desc: TensorDesc) -> Option<Vec<f32>> {
+    is_widened(op, desc).then(|| vec![0.0; desc.shape.len()])
 }
 
-/// Bytes of a tensor in f32, if it is stored as f16: what a kernel that reads or writes it takes.
-pub fn scratch(desc: TensorDesc) -> u64 {
-    match desc.dtype {
-        DType::F16 => TensorDesc::f32(desc.shape).bytes() as u64,
-        _ => 0,
+/// Bytes of a tensor in f32, if the op must see it so: what its kernel takes beside the tensor.
+pub fn scratch(op: &dyn OpDef, desc: TensorDesc) -> u64 {
+    match is_widened(op, desc) {
+        true => TensorDesc::f32(desc.shape).bytes() as u64,
+        false => 0,
     }
 }
 
-/// Stores f32 results as f16, rounded to the nearest; too large ones become infinite.
-pub fn round(from: &[f32], bytes: &mut [u8]) {
-    let to: &mut [f16] = bytemuck::cast_slice_mut::<u8, u16>(bytes).reinterpret_cast_mut();
+/// Stores f32 results in 16 bits as `dtype` says, rounded to the nearest; too large ones become infinite.
+pub fn round(from: &[f32], dtype: DType, bytes: &mut [u8]) {
+    let to: &mut [u16] = bytemuck::cast_slice_mut(bytes);
     to.par_chunks_mut(BLOCK)
         .zip(from.par_chunks(BLOCK))
-        .for_each(|(to, from)| to.convert_from_f32_slice(from));
+        .for_each(|(to, from)| match dtype {
+            DType::Bf16 => vectorized(
+                #[inline(always)]
+                || bf16::round_all(from, to),
+            ),
+            _ => to
+                .reinterpret_cast_mut::<f16>()
+                .convert_from_f32_slice(from),
+        });
 }

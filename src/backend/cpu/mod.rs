@@ -1,6 +1,8 @@
 //! The native backend: runs a plan's dispatches one after another, each on all threads.
+pub mod bf16;
 mod buffer;
 pub mod conv;
+pub mod floats;
 mod half;
 pub mod host;
 mod kept;
@@ -111,14 +113,19 @@ impl Backend for Cpu {
         true
     }
 
+    fn stores_bf16(&self) -> bool {
+        true
+    }
+
     fn memory(&self) -> Result<Option<u64>> {
         host::available_memory().map(Some)
     }
 
     fn scratch(&self, plans: &[&Plan]) -> u64 {
         let of = |dispatch: &Dispatch| {
-            let bound = dispatch.inputs.iter().chain(&dispatch.outputs);
-            bound.map(|b| half::scratch(b.desc)).sum::<u64>()
+            let (op, bound) = (dispatch.op.def(), dispatch.inputs.iter());
+            let bound = bound.chain(&dispatch.outputs);
+            bound.map(|b| half::scratch(op, b.desc)).sum::<u64>()
         };
         let dispatches = plans.iter().flat_map(|plan| &plan.dispatches);
         let wide = dispatches.map(of).max().unwrap_or(0);
@@ -250,9 +257,10 @@ fn run_dispatch(
     }
 }
 
-/// Runs a kernel, which sees f32 in the place of f16.
+/// Runs a kernel, which sees f32 in the place of f16, and of bfloat16 where it does not take that.
 fn run_in_f32(dispatch: &Dispatch, inputs: &[View], outputs: &mut [ViewMut]) {
-    let wide: Vec<_> = inputs.iter().map(half::widened).collect();
+    let op = dispatch.op.def();
+    let wide: Vec<_> = inputs.iter().map(|view| half::widened(op, view)).collect();
     let inputs = inputs.iter().zip(&wide).map(|(view, wide)| match wide {
         Some(wide) => View {
             desc: TensorDesc::f32(view.shape()),
@@ -261,7 +269,8 @@ fn run_in_f32(dispatch: &Dispatch, inputs: &[View], outputs: &mut [ViewMut]) {
         },
         None => *view,
     });
-    let mut rooms: Vec<_> = outputs.iter().map(|view| half::room(view.desc)).collect();
+    let rooms = outputs.iter().map(|view| half::room(op, view.desc));
+    let mut rooms: Vec<_> = rooms.collect();
     let results = outputs.iter_mut().zip(&mut rooms);
     let mut results: Vec<ViewMut> = results
         .map(|(view, room)| match room {
@@ -276,10 +285,10 @@ fn run_in_f32(dispatch: &Dispatch, inputs: &[View], outputs: &mut [ViewMut]) {
         })
         .collect();
     let inputs: Vec<View> = inputs.collect();
-    dispatch.op.def().run_cpu(&inputs, &mut results);
+    op.run_cpu(&inputs, &mut results);
     for (view, room) in outputs.iter_mut().zip(&rooms) {
         if let Some(room) = room {
-            half::round(room, view.bytes);
+            half::round(room, view.desc.dtype, view.bytes);
         }
     }
 }

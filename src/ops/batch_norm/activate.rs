@@ -1,9 +1,9 @@
 //! BatchNorm, the sum with a shortcut, and ReLU in one pass.
 use super::Norm;
 use crate::graph::TensorDesc;
-use crate::ops::{BLOCK, Batched, Launch, OpDef, Shader, View, ViewMut};
+use crate::ops::rows::map_rows;
+use crate::ops::{Batched, Launch, OpDef, Shader, View, ViewMut};
 use anyhow::{Result, ensure};
-use rayon::prelude::*;
 
 /// `[x, norm, (skip), (skip_norm)] → [y]`: `y = max(x·scale + shift + s, 0)`, where `s` is made from
 /// `skip` as [`Skip`] says.
@@ -38,6 +38,7 @@ impl Skip {
 }
 
 /// `max(z, 0)`, except that the comparison lets a NaN through, so that it is noticed.
+#[inline(always)]
 fn relu(z: f32) -> f32 {
     if z < 0.0 { 0.0 } else { z }
 }
@@ -64,23 +65,25 @@ impl OpDef for Activate {
         Ok(vec![x])
     }
 
+    fn takes_bf16(&self) -> bool {
+        true
+    }
+
     fn run_cpu(&self, inputs: &[View], outputs: &mut [ViewMut]) {
-        let (x, c) = (inputs[0].f32(), inputs[0].shape().c());
+        let c = inputs[0].shape().c();
         let Norm { scale, shift, .. } = Norm::of(inputs[1]);
-        let skip = inputs.get(2).map(View::f32);
         let skip_norm = inputs.get(3).map(|norm| Norm::of(*norm));
-        let block = BLOCK.next_multiple_of(c);
-        outputs[0]
-            .f32()
-            .par_chunks_mut(block)
-            .enumerate()
-            .for_each(|(i, y)| {
-                let part = i * block..i * block + y.len();
+        let read = [Some(&inputs[0]), inputs.get(2)];
+        map_rows(
+            &mut outputs[0],
+            read,
+            #[inline(always)]
+            |y, [x, skip]| {
                 // Slices of a known length: no bounds check is left to stand in the way of SIMD.
                 let (scale, shift) = (&scale[..c], &shift[..c]);
-                let rows = x[part.clone()].chunks_exact(c);
-                for (row, (y, x)) in y.chunks_exact_mut(c).zip(rows).enumerate() {
-                    let skip = skip.map(|skip| &skip[part.start + row * c..][..c]);
+                let rows = y.chunks_exact_mut(c).zip(x.chunks_exact(c));
+                for (row, (y, x)) in rows.enumerate() {
+                    let skip = skip.get(row * c..(row + 1) * c);
                     match (skip, skip_norm) {
                         (None, _) => {
                             for ch in 0..c {
@@ -103,7 +106,8 @@ impl OpDef for Activate {
                         }
                     }
                 }
-            });
+            },
+        );
     }
 
     fn launch(&self, inputs: &[TensorDesc], _: &[TensorDesc]) -> Launch {

@@ -4,9 +4,9 @@ use super::{
     per_channel,
 };
 use crate::graph::{Graph, Node, TensorDesc, TensorId};
-use crate::ops::{BLOCK, Batched, Launch, OpDef, Shader, View, ViewMut, arity};
+use crate::ops::rows::map_rows;
+use crate::ops::{Batched, Launch, OpDef, Shader, View, ViewMut, arity};
 use anyhow::Result;
-use rayon::prelude::*;
 
 /// `[x, norm, gamma, beta] → [y]`: `y = (x − mean)·rstd·gamma + beta`.
 ///
@@ -55,19 +55,22 @@ impl OpDef for BatchNormApply {
         Ok(vec![Some(dx), None, Some(dgamma), Some(dbeta)])
     }
 
+    fn takes_bf16(&self) -> bool {
+        true
+    }
+
     fn run_cpu(&self, inputs: &[View], outputs: &mut [ViewMut]) {
         let [x, norm, gamma, beta] = inputs else {
             unreachable!("four inputs")
         };
-        let (x, c) = (x.f32(), x.shape().c());
+        let c = x.shape().c();
         let (Norm { mean, rstd, .. }, beta) = (Norm::of(*norm), beta.f32());
         let scale: Vec<f32> = rstd.iter().zip(gamma.f32()).map(|(r, g)| r * g).collect();
-        let block = BLOCK.next_multiple_of(c);
-        outputs[0]
-            .f32()
-            .par_chunks_mut(block)
-            .zip(x.par_chunks(block))
-            .for_each(|(y, x)| {
+        map_rows(
+            &mut outputs[0],
+            [Some(x)],
+            #[inline(always)]
+            |y, [x]| {
                 // Slices of a known length: no bounds check is left to stand in the way of SIMD.
                 let (mean, scale, beta) = (&mean[..c], &scale[..c], &beta[..c]);
                 for (y, x) in y.chunks_exact_mut(c).zip(x.chunks_exact(c)) {
@@ -75,7 +78,8 @@ impl OpDef for BatchNormApply {
                         y[ch] = (x[ch] - mean[ch]) * scale[ch] + beta[ch];
                     }
                 }
-            });
+            },
+        );
     }
 
     fn launch(&self, inputs: &[TensorDesc], _: &[TensorDesc]) -> Launch {

@@ -1,7 +1,8 @@
 //! The gradient of BatchNorm: two sums per channel in two stages, then one pass.
 use super::{FINISH_CHANNELS, Norm, SHADER, SHADER_APPLY, blocks, per_channel, reduction};
 use crate::graph::{DType, Shape, TensorDesc};
-use crate::ops::{BLOCK, Batched, Launch, OpDef, Shader, View, ViewMut, arity};
+use crate::ops::rows::map_rows;
+use crate::ops::{Batched, Launch, OpDef, Shader, View, ViewMut, arity};
 use anyhow::{Result, bail, ensure};
 use rayon::prelude::*;
 
@@ -164,6 +165,7 @@ impl<'a> Affine<'a> {
     }
 
     /// One row of `c` elements, in place of its `dy`.
+    #[inline(always)]
     pub fn apply(&self, dx: &mut [f32], x: &[f32]) {
         let c = x.len();
         // Slices of a known length: no bounds check is left to stand in the way of SIMD.
@@ -197,26 +199,27 @@ impl OpDef for BatchNormGradInput {
         Ok(vec![x])
     }
 
+    fn takes_bf16(&self) -> bool {
+        true
+    }
+
     fn run_cpu(&self, inputs: &[View], outputs: &mut [ViewMut]) {
         let share = BatchNormGradInput::share(self.training, self.count);
         let affine = Affine::new(inputs[2], inputs[3], inputs[4], share);
-        let (x, dy, c) = (inputs[0].f32(), inputs[1].f32(), inputs[0].shape().c());
-        let skip = self.add.then(|| inputs[5].f32());
-        let block = BLOCK.next_multiple_of(c);
-        outputs[0]
-            .f32()
-            .par_chunks_mut(block)
-            .enumerate()
-            .for_each(|(i, dx)| {
-                let part = i * block..i * block + dx.len();
-                dx.copy_from_slice(&dy[part.clone()]);
-                for (dx, x) in dx.chunks_exact_mut(c).zip(x[part.clone()].chunks_exact(c)) {
+        let c = inputs[0].shape().c();
+        let read = [Some(&inputs[0]), Some(&inputs[1]), inputs.get(5)];
+        map_rows(
+            &mut outputs[0],
+            read,
+            #[inline(always)]
+            |dx, [x, dy, skip]| {
+                dx.copy_from_slice(dy);
+                for (dx, x) in dx.chunks_exact_mut(c).zip(x.chunks_exact(c)) {
                     affine.apply(dx, x);
                 }
-                if let Some(skip) = skip {
-                    dx.iter_mut().zip(&skip[part]).for_each(|(dx, s)| *dx += s);
-                }
-            });
+                dx.iter_mut().zip(skip).for_each(|(dx, s)| *dx += s);
+            },
+        );
     }
 
     fn launch(&self, inputs: &[TensorDesc], _: &[TensorDesc]) -> Launch {

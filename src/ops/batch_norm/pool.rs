@@ -47,6 +47,10 @@ impl OpDef for BatchNormMaxPool {
         Ok(vec![x.with_shape(y), TensorDesc::u8(y)])
     }
 
+    fn takes_bf16(&self) -> bool {
+        true
+    }
+
     fn run_cpu(&self, inputs: &[View], outputs: &mut [ViewMut]) {
         let Shape([_, h, w, c]) = inputs[0].shape();
         let Norm { scale, shift, .. } = Norm::of(inputs[1]);
@@ -55,28 +59,39 @@ impl OpDef for BatchNormMaxPool {
         };
         let Shape([_, h_out, w_out, _]) = y.shape();
         let Window { kernel, .. } = self.window;
-        let images = inputs[0].f32().par_chunks(h * w * c);
-        y.f32()
-            .par_chunks_mut(h_out * w_out * c)
-            .zip(winner.bytes.par_chunks_mut(h_out * w_out * c))
-            .zip(images)
-            .for_each(|((y, winner), x)| {
-                let mut best = vec![0.0; c];
-                let pixels = y.chunks_exact_mut(c).zip(winner.chunks_exact_mut(c));
-                for (o, (y, winner)) in pixels.enumerate() {
-                    let (best, mut first) = (&mut best[..], true);
-                    for tap in 0..kernel * kernel {
-                        let i = self.window.tap(o / w_out, tap / kernel, h);
-                        let j = self.window.tap(o % w_out, tap % kernel, w);
-                        let (Some(i), Some(j)) = (i, j) else { continue };
-                        let x = &x[(i * w + j) * c..][..c];
-                        vectorized(
-                            #[inline(always)]
-                            || challenge(x, scale, shift, tap as u8, first, best, y, winner),
-                        );
-                        first = false;
-                    }
-                }
+        let (x, pooled) = (inputs[0].floats(), h_out * w_out * c);
+        y.floats()
+            .chunks(pooled)
+            .into_par_iter()
+            .zip(winner.bytes.par_chunks_mut(pooled))
+            .enumerate()
+            .for_each(|(n, (mut y, winner))| {
+                let (mut best, mut room, mut y_room) = (vec![0.0; c], vec![0.0; c], vec![0.0; c]);
+                vectorized(
+                    #[inline(always)]
+                    || {
+                        for (o, winner) in winner.chunks_exact_mut(c).enumerate() {
+                            y.write(
+                                o * c..(o + 1) * c,
+                                &mut y_room,
+                                #[inline(always)]
+                                |y| {
+                                    let mut first = true;
+                                    for tap in 0..kernel * kernel {
+                                        let i = self.window.tap(o / w_out, tap / kernel, h);
+                                        let j = self.window.tap(o % w_out, tap % kernel, w);
+                                        let (Some(i), Some(j)) = (i, j) else { continue };
+                                        let at = ((n * h + i) * w + j) * c;
+                                        let x = x.row(at..at + c, &mut room);
+                                        let (tap, best) = (tap as u8, &mut best[..]);
+                                        challenge(x, scale, shift, tap, first, best, y, winner);
+                                        first = false;
+                                    }
+                                },
+                            );
+                        }
+                    },
+                );
             });
     }
 
@@ -115,35 +130,45 @@ impl OpDef for BatchNormMaxPoolGrad {
         Ok(vec![x])
     }
 
+    fn takes_bf16(&self) -> bool {
+        true
+    }
+
     fn run_cpu(&self, inputs: &[View], outputs: &mut [ViewMut]) {
         let Shape([_, h, w, c]) = inputs[2].shape();
         let Shape([_, h_out, w_out, _]) = inputs[0].shape();
         let share = BatchNormGradInput::share(true, self.count);
         let affine = Affine::new(inputs[3], inputs[4], inputs[5], share);
-        let (dz, winner, x) = (inputs[0].f32(), inputs[1].bytes, inputs[2].f32());
-        let pooled = h_out * w_out * c;
-        let gradients = dz.par_chunks(pooled).zip(winner.par_chunks(pooled));
-        outputs[0]
-            .f32()
-            .par_chunks_mut(h * w * c)
-            .zip(x.par_chunks(h * w * c))
-            .zip(gradients)
-            .for_each(|((dx, x), (dz, winner))| {
-                let pixels = dx.chunks_exact_mut(c).zip(x.chunks_exact(c));
-                for (pixel, (dx, x)) in pixels.enumerate() {
-                    dx.fill(0.0);
-                    for (p, k) in self.window.around(pixel / w, h_out) {
-                        for (q, l) in self.window.around(pixel % w, w_out) {
-                            let (o, tap) = ((p * w_out + q) * c, k * self.window.kernel + l);
-                            let won = winner[o..o + c].iter().zip(&dz[o..o + c]);
-                            for (dx, (&winner, &dz)) in dx.iter_mut().zip(won) {
-                                *dx += if winner == tap as u8 { dz } else { 0.0 };
-                            }
-                        }
+        let (dz, winner, x) = (inputs[0].floats(), inputs[1].bytes, inputs[2].floats());
+        let images = outputs[0].floats().chunks(h * w * c);
+        images.into_par_iter().enumerate().for_each(|(n, mut dx)| {
+            let (mut room, mut dx_room) = (vec![0.0; c], vec![0.0; c]);
+            vectorized(
+                #[inline(always)]
+                || {
+                    for pixel in 0..h * w {
+                        dx.write(
+                            pixel * c..(pixel + 1) * c,
+                            &mut dx_room,
+                            #[inline(always)]
+                            |dx| {
+                                dx.fill(0.0);
+                                for (p, k) in self.window.around(pixel / w, h_out) {
+                                    for (q, l) in self.window.around(pixel % w, w_out) {
+                                        let tap = (k * self.window.kernel + l) as u8;
+                                        let o = ((n * h_out + p) * w_out + q) * c;
+                                        let dz = dz.row(o..o + c, &mut room);
+                                        add_won(dx, &winner[o..o + c], tap, dz);
+                                    }
+                                }
+                                let at = (n * h * w + pixel) * c;
+                                affine.apply(dx, x.row(at..at + c, &mut room));
+                            },
+                        );
                     }
-                    affine.apply(dx, x);
-                }
-            });
+                },
+            );
+        });
     }
 
     fn launch(&self, inputs: &[TensorDesc], outputs: &[TensorDesc]) -> Launch {
@@ -175,6 +200,15 @@ fn geometry(window: Window, x: Shape, y: Shape, width: usize) -> Vec<u32> {
     [h, w, c / width, h_out, w_out, kernel, stride, pad]
         .map(|p| p as u32)
         .to_vec()
+}
+
+/// Adds the gradients of the channels that tap `tap` won. A function of its own, so that the compiler knows the slices
+/// to be apart.
+#[inline(always)]
+fn add_won(dx: &mut [f32], winner: &[u8], tap: u8, dz: &[f32]) {
+    for (dx, (&winner, &dz)) in dx.iter_mut().zip(winner.iter().zip(dz)) {
+        *dx += if winner == tap { dz } else { 0.0 };
+    }
 }
 
 /// Lets tap `tap` take the channels where it beats the best before it. A function of its own, so that the compiler

@@ -120,6 +120,10 @@ impl OpDef for Conv2dGradInput {
         Ok(vec![dx, TensorDesc::f32(partials)])
     }
 
+    fn takes_bf16(&self) -> bool {
+        true
+    }
+
     fn run_cpu(&self, inputs: &[View], outputs: &mut [ViewMut]) {
         let [dy, w] = [inputs[0], inputs[1]];
         let geometry = Geometry {
@@ -131,11 +135,11 @@ impl OpDef for Conv2dGradInput {
         let masking = inputs.get(self.pre()..).unwrap_or_default();
         let epilogue = Epilogue {
             bias: None,
-            skip: self.add.then(|| inputs[2].f32()),
+            skip: self.add.then(|| inputs[2].floats()),
             mask: (self.mask != Mask::None).then(|| conv::Mask {
-                pre: masking[0].f32(),
+                pre: masking[0].floats(),
                 norm: Norm::of(masking[1]),
-                out: masking.get(2).map(View::f32),
+                out: masking.get(2).map(View::floats),
             }),
         };
         let (dx, rest) = outputs.split_first_mut().expect("dx");
@@ -144,7 +148,8 @@ impl OpDef for Conv2dGradInput {
             images_per_unit: self.blocks().images_per_unit,
             blocks_per_unit: self.classes() * self.blocks().per_unit(),
         });
-        conv::grad_input(&geometry, dy.f32(), w.f32(), &epilogue, partials, dx.f32());
+        let (dy, dx) = (dy.floats(), dx.floats());
+        conv::grad_input(&geometry, dy, w.f32(), &epilogue, partials, dx);
     }
 
     fn launch(&self, inputs: &[TensorDesc], outputs: &[TensorDesc]) -> Launch {

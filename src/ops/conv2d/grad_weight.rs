@@ -75,6 +75,10 @@ impl OpDef for Conv2dGradWeight {
         ]))])
     }
 
+    fn takes_bf16(&self) -> bool {
+        true
+    }
+
     fn run_cpu(&self, inputs: &[View], outputs: &mut [ViewMut]) {
         let [x, dy] = [inputs[0], inputs[1]];
         let geometry = Geometry {
@@ -84,7 +88,7 @@ impl OpDef for Conv2dGradWeight {
             window: self.window,
         };
         let norm = self.activate.then(|| Norm::of(inputs[2]));
-        let (x, dy, partials) = (x.f32(), dy.f32(), outputs[0].f32());
+        let (x, dy, partials) = (x.floats(), dy.floats(), outputs[0].f32());
         conv::grad_weight(&geometry, x, norm, dy, self.images_per_split, partials);
     }
 

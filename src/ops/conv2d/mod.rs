@@ -157,6 +157,10 @@ impl OpDef for Conv2d {
         Ok(grads)
     }
 
+    fn takes_bf16(&self) -> bool {
+        true
+    }
+
     fn run_cpu(&self, inputs: &[View], outputs: &mut [ViewMut]) {
         let [x, w] = [inputs[0], inputs[1]];
         let geometry = self.geometry(x.shape(), w.shape(), outputs[0].shape());
@@ -176,7 +180,8 @@ impl OpDef for Conv2d {
             Some(prepared) => (conv::forward_prepared, prepared),
             None => (conv::forward, w.f32()),
         };
-        forward(&geometry, x.f32(), norm, w, &epilogue, partials, y.f32());
+        let (x, y) = (x.floats(), y.floats());
+        forward(&geometry, x, norm, w, &epilogue, partials, y);
     }
 
     fn launch(&self, inputs: &[TensorDesc], outputs: &[TensorDesc]) -> Launch {
@@ -231,7 +236,7 @@ impl OpDef for Conv2d {
 fn result(x: TensorDesc, w: TensorDesc, window: Window) -> Result<TensorDesc> {
     ensure!(
         x.dtype.is_float() && w.dtype == DType::F32,
-        "image {x} must be f32 or f16 and weight {w} f32"
+        "image {x} must be f32, f16 or bf16 and weight {w} f32"
     );
     let [n, height, width, c] = x.shape.0;
     let [k_h, k_w, c_in, c_out] = w.shape.0;

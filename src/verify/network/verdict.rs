@@ -1,8 +1,9 @@
 //! The pass rules of whole networks.
 use super::{LOSSES, NetworkCase};
+use crate::graph::DType;
 use crate::model::Param;
 use crate::verify::{
-    judge::{Check, ROUNDOFF, Rule},
+    judge::{Check, Rule, roundoff},
     replay::{Output, Outputs},
     widen,
 };
@@ -105,28 +106,29 @@ impl NetworkCase<'_> {
     }
 }
 
-/// Those of the results with images of f16 that can be judged, beside the same results in f32.
+/// Those of the results with images of f16 or bfloat16 that can be judged, beside the same results in f32.
 ///
-/// All that is rounded to f16 is rounded in f32 too, so f16's error is f32's times the ratio of their unit roundoffs
-/// at most, and 8 times that is granted, as to f32 beside PyTorch. It does not hold for gradients: where a ReLU sees
-/// another sign, which happens to 2⁻¹⁰ of its values, a whole gradient comes or goes, and in a network of few channels
-/// that is much of it. Theirs must be finite, and the cases of the ops judge how they are computed.
+/// All that is rounded so is rounded in f32 too, so its error is f32's times the ratio of their unit roundoffs at most,
+/// and 8 times that is granted, as to f32 beside PyTorch. It does not hold for gradients: where a ReLU sees another
+/// sign, which happens to 2⁻¹⁰ of its values in f16 and to 2⁻⁷ in bfloat16, a whole gradient comes or goes, and in a
+/// network of few channels that is much of it. Theirs must be finite, and the cases of the ops judge how they are
+/// computed.
 ///
 /// # Errors
 /// When a result is not finite.
-pub(super) fn in_f16(single: &[Check], half: Vec<Check>) -> Result<Vec<Check>> {
-    let [of_f32, of_f16] = ROUNDOFF;
+pub(super) fn in_half(dtype: DType, single: &[Check], half: Vec<Check>) -> Result<Vec<Check>> {
+    let [of_f32, of_half] = [DType::F32, dtype].map(roundoff);
     let mut checks = Vec::new();
     for (single, half) in single.iter().zip(half) {
         let Check { tensor, .. } = &half;
-        ensure!(half.rel_l2.is_finite(), "{tensor} in f16 is not finite");
-        let bound = 8.0 * single.rel_l2.max(of_f32) * of_f16 / of_f32;
+        ensure!(half.rel_l2.is_finite(), "{tensor} in {dtype} is not finite");
+        let bound = 8.0 * single.rel_l2.max(of_f32) * of_half / of_f32;
         let of_gradients = ["grad/", "update "]
             .iter()
             .any(|word| tensor.starts_with(word));
         if !of_gradients && bound < VAGUE {
             checks.push(Check {
-                tensor: format!("{tensor} in f16"),
+                tensor: format!("{tensor} in {dtype}"),
                 rule: Rule::RelL2(bound),
                 ..half
             });

@@ -1,32 +1,35 @@
 //! Which ops work on images, and how given images are stored for them.
 use crate::graph::DType;
 use crate::verify::replay::bytes;
-use half::f16;
+use half::{bf16, f16};
 
 /// What becomes of the given images and their gradients.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Images {
     /// They stay as they are, in f32.
     Given,
-    /// They are rounded to f16, and stay in f32.
-    Rounded,
-    /// They are stored as f16, as is what is made of them.
-    Stored,
+    /// They are rounded to f16 or bfloat16, and stay in f32.
+    Rounded(DType),
+    /// They are stored as f16 or bfloat16, as is what is made of them.
+    Stored(DType),
 }
 
 impl Images {
     /// The element type, and the bytes of some values.
     pub fn store(self, values: &[f32]) -> (DType, Vec<u8>) {
-        let rounded = || values.iter().map(|&v| f16::from_f32(v));
+        let round = |dtype: DType, v: f32| match dtype {
+            DType::Bf16 => (bf16::from_f32(v).to_bits(), bf16::from_f32(v).to_f32()),
+            _ => (f16::from_f32(v).to_bits(), f16::from_f32(v).to_f32()),
+        };
         match self {
             Images::Given => (DType::F32, bytes(values)),
-            Images::Rounded => {
-                let values: Vec<f32> = rounded().map(f16::to_f32).collect();
+            Images::Rounded(dtype) => {
+                let values: Vec<f32> = values.iter().map(|&v| round(dtype, v).1).collect();
                 (DType::F32, bytes(&values))
             }
-            Images::Stored => {
-                let bits: Vec<u16> = rounded().map(f16::to_bits).collect();
-                (DType::F16, bytes(&bits))
+            Images::Stored(dtype) => {
+                let bits: Vec<u16> = values.iter().map(|&v| round(dtype, v).0).collect();
+                (dtype, bytes(&bits))
             }
         }
     }

@@ -6,6 +6,7 @@ use super::pack::{self, Direction, Rows};
 use super::tile::{BLOCK, SQUARE};
 use super::work::{Part, Work};
 use super::{Geometry, IMAGES, SHARED, lend, winograd};
+use crate::backend::cpu::floats::{Floats, FloatsMut};
 use crate::backend::cpu::precision::{Matmul, Unit};
 use crate::backend::cpu::simd::level;
 use crate::graph::Shape;
@@ -147,7 +148,12 @@ impl Correlate {
     }
 
     /// How source rows are packed, `images` side by side.
-    pub fn source_rows<'a>(&self, x: &'a [f32], norm: Option<Norm<'a>>, images: usize) -> Rows<'a> {
+    pub fn source_rows<'a>(
+        &self,
+        x: Floats<'a>,
+        norm: Option<Norm<'a>>,
+        images: usize,
+    ) -> Rows<'a> {
         let [left, right] = self.columns.padding();
         Rows {
             x,
@@ -163,7 +169,7 @@ impl Correlate {
     }
 
     /// The images as Winograd's algorithm reads them.
-    pub fn tile_source<'a>(&self, x: &'a [f32], norm: Option<Norm<'a>>) -> winograd::Source<'a> {
+    pub fn tile_source<'a>(&self, x: Floats<'a>, norm: Option<Norm<'a>>) -> winograd::Source<'a> {
         winograd::Source {
             x,
             shape: self.source,
@@ -176,12 +182,12 @@ impl Correlate {
     /// Computes all of `target`, and the sums over it.
     pub fn run(
         &self,
-        source: &[f32],
+        source: Floats,
         norm: Option<Norm>,
         w: &[f32],
         epilogue: &Epilogue,
         partials: Option<Partials>,
-        target: &mut [f32],
+        target: FloatsMut,
     ) {
         lend(&SHARED, self.prepared_len(), |prepared| {
             self.prepare(w, prepared);
@@ -224,12 +230,12 @@ impl Correlate {
     /// [`Correlate::run`] with the weight as [`Correlate::prepare`] made it.
     pub fn run_prepared(
         &self,
-        source: &[f32],
+        source: Floats,
         norm: Option<Norm>,
         prepared: &[f32],
         epilogue: &Epilogue,
         partials: Option<Partials>,
-        target: &mut [f32],
+        target: FloatsMut,
     ) {
         let image = self.target.with_n(1).len();
         // A task has whole units of the partials. How many images lie side by side decides the order in which a
@@ -264,13 +270,13 @@ impl Correlate {
         let step = self.winograd.map_or(1, winograd::Tile::size);
         let rows = height.div_ceil(parts).next_multiple_of(step);
         let mut tasks = Vec::new();
-        for (i, target) in target.chunks_mut(images * image).enumerate() {
+        for (i, target) in target.chunks(images * image).into_iter().enumerate() {
             let partials = units.as_mut().and_then(Iterator::next);
             if parts == 1 {
                 tasks.push((Part::new(i * images, 0..height, target), partials));
                 continue;
             }
-            let bands = target.chunks_mut(rows * image / height).enumerate();
+            let bands = target.chunks(rows * image / height).into_iter().enumerate();
             tasks.extend(bands.map(|(band, target)| {
                 let y = band * rows;
                 (Part::new(i, y..height.min(y + rows), target), None)

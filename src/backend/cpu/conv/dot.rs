@@ -2,6 +2,7 @@
 use super::amx::{TILE, Tiles};
 use super::avx512;
 use super::tile::{BLOCK, SQUARE};
+use crate::backend::cpu::bf16::{round, widen};
 use crate::backend::cpu::precision::Unit;
 use crate::backend::cpu::simd::vectorized;
 
@@ -94,12 +95,6 @@ fn row_times(pairs: &Pairs, at: usize, c: &mut [f32], accumulate: bool) {
     }
 }
 
-/// The f32 with the bits of a bfloat16 number.
-#[inline(always)]
-fn widen(bits: u16) -> f32 {
-    f32::from_bits(u32::from(bits) << 16)
-}
-
 /// `hi + lo`, with the terms that there is room for, is x: the first is x rounded to bfloat16, ties to even, the
 /// second what is left, rounded too.
 #[inline(always)]
@@ -112,15 +107,6 @@ pub fn split(x: &[f32], hi: &mut [u16], lo: Option<&mut [u16]>) {
             *lo = round(x - widen(*hi));
         }
     }
-}
-
-/// The bfloat16 number nearest to x, of two the even one.
-#[inline(always)]
-fn round(x: f32) -> u16 {
-    let bits = x.to_bits();
-    let up = bits.wrapping_add(0x7fff + (bits >> 16 & 1)) >> 16;
-    // Rounding must not carry a NaN's mantissa into an infinity.
-    if x.is_nan() { 0x7fc0 } else { up as u16 }
 }
 
 /// Packs 32 rows of 32 as the squares of [`Multiplier::multiply`] are.

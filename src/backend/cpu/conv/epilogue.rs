@@ -1,5 +1,6 @@
 //! What happens to a finished row of targets while it is in the cache.
 use super::tile::BLOCK;
+use crate::backend::cpu::floats::Floats;
 use crate::ops::Norm;
 
 /// What is done to the targets, in this order.
@@ -8,7 +9,7 @@ pub struct Epilogue<'a> {
     /// Added, one per channel.
     pub bias: Option<&'a [f32]>,
     /// Added, of the target's shape.
-    pub skip: Option<&'a [f32]>,
+    pub skip: Option<Floats<'a>>,
     /// The ReLU that the targets are the gradient of.
     pub mask: Option<Mask<'a>>,
 }
@@ -17,11 +18,11 @@ pub struct Epilogue<'a> {
 #[derive(Clone, Copy)]
 pub struct Mask<'a> {
     /// BatchNorm's input, of the target's shape.
-    pub pre: &'a [f32],
+    pub pre: Floats<'a>,
     /// What BatchNorm makes of it.
     pub norm: Norm<'a>,
     /// The ReLU's output where something was added before it; else it is worked out again.
-    pub out: Option<&'a [f32]>,
+    pub out: Option<Floats<'a>>,
 }
 
 /// Sums over the targets of some images, without a mask their count, mean and M2, `[blocks, 3, c]`; with one `Σ v` and
@@ -41,18 +42,9 @@ impl Partials<'_> {
         self.blocks_per_unit * if masked { 2 } else { 3 } * c
     }
 
-    /// Adds a row of image `n`, the first of which is element `at` of the whole tensor.
+    /// The sums of the unit of image `n`, at zero when `first` says that this is the unit's first row.
     #[inline(always)]
-    pub fn add(
-        &mut self,
-        row: &[f32],
-        at: usize,
-        c: usize,
-        n: usize,
-        first: bool,
-        mask: Option<Mask>,
-    ) {
-        let len = self.unit_len(mask.is_some(), c);
+    fn unit(&mut self, len: usize, n: usize, first: bool) -> &mut [f32] {
         let start = n / self.images_per_unit * len;
         // The last unit of a batch may have fewer blocks.
         let end = self.data.len().min(start + len);
@@ -60,20 +52,39 @@ impl Partials<'_> {
         if first && n.is_multiple_of(self.images_per_unit) {
             unit.fill(0.0);
         }
-        match mask {
-            Some(Mask { pre, norm, .. }) => {
-                add_products(row, &pre[at..at + row.len()], &norm, &mut unit[..2 * c]);
-            }
-            None => merge_moments(row, &mut unit[..3 * c]),
-        }
+        unit
     }
 }
 
+/// Where a row of targets stands.
+#[derive(Clone, Copy)]
+pub struct Place {
+    /// Its first element in the whole tensor.
+    pub at: usize,
+    /// Its image among those that the partials are of.
+    pub image: usize,
+    /// Its number in the image.
+    pub y: usize,
+}
+
+/// Rows of f32 that [`Epilogue::apply`] needs beside the one it changes.
+pub const ROOMS: usize = 2;
+
 impl Epilogue<'_> {
-    /// Changes a row of targets, the first of which is element `at` of the whole tensor.
+    /// Changes a row of targets and adds it to the partials, before it is rounded to what is stored. `rooms` has
+    /// [`ROOMS`] rows for what is read of bfloat16.
     #[inline(always)]
-    pub fn apply(&self, row: &mut [f32], at: usize, c: usize) {
-        let end = at + row.len();
+    pub fn apply(
+        &self,
+        row: &mut [f32],
+        place: Place,
+        c: usize,
+        rooms: &mut [f32],
+        partials: Option<&mut Partials>,
+    ) {
+        let Place { at, image, y } = place;
+        let part = at..at + row.len();
+        let (room, room_of_pre) = rooms.split_at_mut(rooms.len() / ROOMS);
         if let Some(bias) = self.bias {
             for pixel in row.chunks_exact_mut(c) {
                 pixel.iter_mut().zip(bias).for_each(|(v, b)| *v += b);
@@ -81,27 +92,45 @@ impl Epilogue<'_> {
         }
         if let Some(skip) = self.skip {
             row.iter_mut()
-                .zip(&skip[at..end])
+                .zip(skip.row(part.clone(), room))
                 .for_each(|(v, skip)| *v += skip);
         }
+        let unit = partials.map(|partials| {
+            let len = partials.unit_len(self.mask.is_some(), c);
+            partials.unit(len, image, y == 0)
+        });
         let Some(Mask { pre, norm, out }) = self.mask else {
+            if let Some(unit) = unit {
+                merge_moments(row, &mut unit[..3 * c]);
+            }
             return;
         };
-        if let Some(out) = out {
-            for (v, out) in row.iter_mut().zip(&out[at..end]) {
-                *v = if *out > 0.0 { *v } else { 0.0 };
+        let pre = pre.row(part.clone(), room_of_pre);
+        match out {
+            Some(out) => {
+                for (v, out) in row.iter_mut().zip(out.row(part, room)) {
+                    *v = if *out > 0.0 { *v } else { 0.0 };
+                }
             }
-            return;
+            None => mask(row, pre, &norm),
         }
-        let (scale, shift) = (&norm.scale[..c], &norm.shift[..c]);
-        for (pixel, pre) in row.chunks_exact_mut(c).zip(pre[at..end].chunks_exact(c)) {
-            for i in 0..c {
-                pixel[i] = if pre[i] * scale[i] + shift[i] > 0.0 {
-                    pixel[i]
-                } else {
-                    0.0
-                };
-            }
+        if let Some(unit) = unit {
+            add_products(row, pre, &norm, &mut unit[..2 * c]);
+        }
+    }
+}
+
+/// Keeps what the ReLU of `pre·scale + shift` let through.
+#[inline(always)]
+fn mask(row: &mut [f32], pre: &[f32], norm: &Norm) {
+    let c = norm.scale.len();
+    let (scale, shift) = (&norm.scale[..c], &norm.shift[..c]);
+    for (pixel, pre) in row.chunks_exact_mut(c).zip(pre.chunks_exact(c)) {
+        for i in 0..c {
+            // Read whether it is kept or not, so that there is no branch to stand in the way of SIMD.
+            let v = pixel[i];
+            let kept = pre[i] * scale[i] + shift[i] > 0.0;
+            pixel[i] = if kept { v } else { 0.0 };
         }
     }
 }

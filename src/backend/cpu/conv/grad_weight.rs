@@ -5,6 +5,7 @@ use super::correlate::Correlate;
 use super::pack::Rows;
 use super::tile::{BLOCK, SQUARE, multiply_transposed};
 use super::{Geometry, IMAGES, SCRATCH, SHARED, lend, winograd};
+use crate::backend::cpu::floats::Floats;
 use crate::backend::cpu::precision::Matmul;
 use crate::backend::cpu::simd::level;
 use crate::ops::Norm;
@@ -19,9 +20,9 @@ pub const DEPTH: usize = 96;
 /// `images_per_split` images, the last what is left.
 pub fn grad_weight(
     g: &Geometry,
-    x: &[f32],
+    x: Floats,
     norm: Option<Norm>,
-    dy: &[f32],
+    dy: Floats,
     images_per_split: usize,
     partials: &mut [f32],
 ) {
@@ -33,9 +34,9 @@ pub fn grad_weight(
 pub fn grad_weight_by(
     conv: &Correlate,
     g: &Geometry,
-    x: &[f32],
+    x: Floats,
     norm: Option<Norm>,
-    dy: &[f32],
+    dy: Floats,
     images_per_split: usize,
     partials: &mut [f32],
 ) {

@@ -4,6 +4,7 @@ use super::grad_weight::Task;
 use super::pack::Rows;
 use super::tile::{BLOCK, SQUARE};
 use super::{PRODUCTS, SCRATCH, lend};
+use crate::backend::cpu::floats::Floats;
 use fearless_simd::prelude::*;
 
 /// Where the packed rows of a task stand, in bfloat16 numbers.
@@ -56,12 +57,12 @@ impl Task<'_> {
                             #[inline(always)]
                             || {
                                 for i in needed.start.max(done)..needed.end {
-                                    x.pack(first, count, i, x_row);
                                     let to = &mut x_halves[i % ring * x_len..][..x_len];
-                                    layout.turn(x_row, to, scratch);
+                                    let row = layout.pack(x, first, count, i, x_row);
+                                    layout.turn(row, to, scratch);
                                 }
-                                dy.pack(first, count, y, dy_row);
-                                layout.pair(dy, dy_row, dy_halves, scratch);
+                                let row = layout.pack(dy, first, count, y, dy_row);
+                                layout.pair(dy, row, dy_halves, scratch);
                             },
                         );
                         done = done.max(needed.end);
@@ -121,15 +122,43 @@ impl Task<'_> {
 }
 
 impl Layout {
+    /// Packs row `y` of some images into `room`: images of bfloat16 as they are, where a factor is one such number.
+    #[inline(always)]
+    fn pack<'r>(
+        &self,
+        rows: &Rows,
+        first: usize,
+        count: usize,
+        y: usize,
+        room: &'r mut [f32],
+    ) -> Floats<'r> {
+        match rows.bits().filter(|_| self.terms == 1) {
+            Some(bits) => {
+                let room = &mut bytemuck::cast_slice_mut(room)[..rows.row_len()];
+                rows.pack_bits(bits, first, count, y, room);
+                Floats::Bf16(room)
+            }
+            None => {
+                rows.pack(first, count, y, room);
+                Floats::F32(room)
+            }
+        }
+    }
+
     /// Rounds a packed row of x and turns it: `[term][plane][block][32][column][image]`.
     #[inline(always)]
-    fn turn(&self, whole: &[f32], to: &mut [u16], scratch: &mut [u16]) {
+    fn turn(&self, row: Floats, to: &mut [u16], scratch: &mut [u16]) {
         let len = self.x_depth * BLOCK;
-        let (to_hi, to_lo) = to.split_at_mut(whole.len());
-        for (i, whole) in whole.chunks_exact(len).enumerate() {
-            let (hi, lo) = scratch.split_at_mut(len);
-            split(whole, hi, (self.terms == 2).then_some(&mut *lo));
-            transpose(hi, self.x_depth, &mut to_hi[i * len..][..len]);
+        let (to_hi, to_lo) = to.split_at_mut(to.len() / self.terms);
+        let (hi, lo) = scratch.split_at_mut(len);
+        for (i, to_hi) in to_hi.chunks_exact_mut(len).enumerate() {
+            match row.slice(i * len..(i + 1) * len) {
+                Floats::Bf16(row) => transpose(row, self.x_depth, to_hi),
+                Floats::F32(row) => {
+                    split(row, hi, (self.terms == 2).then_some(&mut *lo));
+                    transpose(hi, self.x_depth, to_hi);
+                }
+            }
             if self.terms == 2 {
                 transpose(lo, self.x_depth, &mut to_lo[i * len..][..len]);
             }
@@ -138,19 +167,22 @@ impl Layout {
 
     /// Rounds a packed row of dy and makes squares of it: `[term][block][square]`. The numbers behind a row stay zero.
     #[inline(always)]
-    fn pair(&self, dy: &Rows, whole: &[f32], to: &mut [u16], scratch: &mut [u16]) {
+    fn pair(&self, dy: &Rows, row: Floats, to: &mut [u16], scratch: &mut [u16]) {
         let len = self.dy_depth * BLOCK;
         let (to_hi, to_lo) = to.split_at_mut(dy.blocks.len() * len);
         let filled = dy.columns * dy.column_len();
-        for (i, whole) in whole.chunks_exact(filled).enumerate() {
-            let (hi, lo) = scratch.split_at_mut(len);
-            split(
-                whole,
-                &mut hi[..filled],
-                (self.terms == 2).then_some(&mut lo[..]),
-            );
+        let (hi, lo) = scratch.split_at_mut(len);
+        for (i, to_hi) in to_hi.chunks_exact_mut(len).enumerate() {
+            match row.slice(i * filled..(i + 1) * filled) {
+                Floats::Bf16(row) => hi[..filled].copy_from_slice(row),
+                Floats::F32(row) => split(
+                    row,
+                    &mut hi[..filled],
+                    (self.terms == 2).then_some(&mut *lo),
+                ),
+            }
             hi[filled..].fill(0);
-            squares(hi, &mut to_hi[i * len..][..len]);
+            squares(hi, to_hi);
             if self.terms == 2 {
                 lo[filled..len].fill(0);
                 squares(lo, &mut to_lo[i * len..][..len]);

@@ -18,6 +18,7 @@ mod work;
 pub use epilogue::{Epilogue, Mask, Partials};
 pub use grad_weight::grad_weight;
 
+use crate::backend::cpu::floats::{Floats, FloatsMut};
 use crate::backend::cpu::precision::Matmul;
 use crate::graph::Shape;
 use crate::ops::{Norm, Window};
@@ -43,17 +44,17 @@ pub struct Geometry {
 
 /// The type of [`forward`].
 pub type Forward =
-    fn(&Geometry, &[f32], Option<Norm>, &[f32], &Epilogue, Option<Partials>, &mut [f32]);
+    fn(&Geometry, Floats, Option<Norm>, &[f32], &Epilogue, Option<Partials>, FloatsMut);
 
 /// `y = conv(x, w)`, and what the epilogue makes of it; with a norm x is `max(x·scale + shift, 0)`.
 pub fn forward(
     g: &Geometry,
-    x: &[f32],
+    x: Floats,
     norm: Option<Norm>,
     w: &[f32],
     epilogue: &Epilogue,
     partials: Option<Partials>,
-    y: &mut [f32],
+    y: FloatsMut,
 ) {
     Correlate::forward(g).run(x, norm, w, epilogue, partials, y);
 }
@@ -61,12 +62,12 @@ pub fn forward(
 /// [`forward`] with what [`prepare`] made of the weight.
 pub fn forward_prepared(
     g: &Geometry,
-    x: &[f32],
+    x: Floats,
     norm: Option<Norm>,
     prepared: &[f32],
     epilogue: &Epilogue,
     partials: Option<Partials>,
-    y: &mut [f32],
+    y: FloatsMut,
 ) {
     Correlate::forward(g).run_prepared(x, norm, prepared, epilogue, partials, y);
 }
@@ -97,11 +98,11 @@ pub fn prepare(g: &Geometry, w: &[f32], prepared: &mut [f32]) {
 /// `dx` from `dy` and `w`, and what the epilogue makes of it.
 pub fn grad_input(
     g: &Geometry,
-    dy: &[f32],
+    dy: Floats,
     w: &[f32],
     epilogue: &Epilogue,
     partials: Option<Partials>,
-    dx: &mut [f32],
+    dx: FloatsMut,
 ) {
     Correlate::grad_input(g).run(dy, None, w, epilogue, partials, dx);
 }

@@ -2,6 +2,7 @@
 //! of pixels is then one dense matrix whose rows are (pixel, image), and a border is only where the run starts.
 use super::dot;
 use super::tile::{BLOCK, SQUARE};
+use crate::backend::cpu::floats::Floats;
 use crate::backend::cpu::simd::vectorized;
 use crate::graph::Shape;
 use crate::ops::{Norm, Window};
@@ -11,7 +12,7 @@ use std::ops::Range;
 /// Image rows to be packed as `[plane][block][column][image][32]`; channels that fill no block end in zeros.
 pub struct Rows<'a> {
     /// The images, `[n, h, w, c]`.
-    pub x: &'a [f32],
+    pub x: Floats<'a>,
     pub shape: Shape,
     /// Packs `max(x·scale + shift, 0)` instead of x.
     pub norm: Option<Norm<'a>>,
@@ -54,28 +55,72 @@ impl Rows<'_> {
             return self.pack_patches(window, first, count, y, row);
         }
         for n in 0..count {
-            let line = &self.x[((first + n) * h + y) * w * c..][..w * c];
-            for (x, pixel) in line.chunks_exact(c).enumerate() {
-                self.put(pixel, x, n, self.norm, row);
+            let line = ((first + n) * h + y) * w * c;
+            for x in 0..w {
+                let pixel = self.x.slice(line + x * c..line + (x + 1) * c);
+                self.put(pixel, c, x, n, self.norm, row);
             }
         }
     }
 
-    /// Writes the channels of one pixel of one image.
+    /// The images, where they are bfloat16 and to be packed as they are: then [`Rows::pack_bits`] does.
+    pub fn bits(&self) -> Option<&[u16]> {
+        match self.x {
+            Floats::Bf16(x) if self.norm.is_none() && self.patches.is_none() => Some(x),
+            _ => None,
+        }
+    }
+
+    /// [`Rows::pack`] of the [`Rows::bits`], without a way through f32.
     #[inline(always)]
-    fn put(&self, pixel: &[f32], x: usize, n: usize, norm: Option<Norm>, row: &mut [f32]) {
+    pub fn pack_bits(&self, x: &[u16], first: usize, count: usize, y: usize, row: &mut [u16]) {
+        let [_, h, w, c] = self.shape.0;
+        for n in 0..count {
+            let line = &x[((first + n) * h + y) * w * c..][..w * c];
+            for (x, pixel) in line.chunks_exact(c).enumerate() {
+                for (channels, to) in self.places(c, x, n) {
+                    let to = &mut row[to..to + channels.len()];
+                    to.copy_from_slice(&pixel[channels]);
+                }
+            }
+        }
+    }
+
+    /// Where the `c` channels of pixel x of image n go: some of them, and the place of the first.
+    #[inline(always)]
+    fn places(&self, c: usize, x: usize, n: usize) -> impl Iterator<Item = (Range<usize>, usize)> {
         let plane = x % self.planes * self.blocks.len() * self.columns;
         let first = (plane + self.left + x / self.planes) * self.column_len() + n * BLOCK;
-        let channels = self.blocks.start * BLOCK..pixel.len().min(self.blocks.end * BLOCK);
-        for (block, from) in pixel[channels].chunks(BLOCK).enumerate() {
-            let to = &mut row[first + block * self.columns * self.column_len()..];
-            match from.len() {
+        let step = self.columns * self.column_len();
+        let end = c.min(self.blocks.end * BLOCK);
+        let starts = (self.blocks.start * BLOCK..end).step_by(BLOCK);
+        starts
+            .enumerate()
+            .map(move |(block, start)| (start..end.min(start + BLOCK), first + block * step))
+    }
+
+    /// Writes the `c` channels of one pixel of one image.
+    #[inline(always)]
+    fn put(
+        &self,
+        pixel: Floats,
+        c: usize,
+        x: usize,
+        n: usize,
+        norm: Option<Norm>,
+        row: &mut [f32],
+    ) {
+        let before = self.blocks.start * BLOCK;
+        for (channels, to) in self.places(c, x, n) {
+            let (start, len) = (channels.start, channels.len());
+            let to = &mut row[to..to + len];
+            match to.len() {
                 // A length that the compiler knows makes the copy a few vector moves.
-                BLOCK => to[..BLOCK].copy_from_slice(&from[..BLOCK]),
-                len => to[..len].copy_from_slice(from),
+                BLOCK => pixel.slice(start..start + BLOCK).copy_to(&mut to[..BLOCK]),
+                _ => pixel.slice(channels).copy_to(to),
             }
             if let Some(norm) = norm {
-                norm.activate(&mut to[..from.len()], block * BLOCK);
+                norm.activate(to, start - before);
             }
         }
     }
@@ -100,7 +145,8 @@ impl Rows<'_> {
                 let inside = &mut line[pad * c..(pad + w) * c];
                 match (y * stride + ky).checked_sub(pad).filter(|&iy| iy < h) {
                     Some(iy) => {
-                        inside.copy_from_slice(&self.x[((first + n) * h + iy) * w * c..][..w * c]);
+                        let at = ((first + n) * h + iy) * w * c;
+                        self.x.slice(at..at + w * c).copy_to(inside);
                         if let Some(norm) = self.norm {
                             inside.chunks_exact_mut(c).for_each(|x| norm.activate(x, 0));
                         }
@@ -116,7 +162,8 @@ impl Rows<'_> {
                         to[i..i + LANES].copy_from_slice(&from[i..i + LANES]);
                     }
                 }
-                self.put(&patch[..kernel * len], x, n, None, row);
+                let patch = Floats::F32(&patch[..kernel * len]);
+                self.put(patch, kernel * len, x, n, None, row);
             }
         }
     }

@@ -3,10 +3,11 @@
 use super::axis::Run;
 use super::correlate::{CACHED, Correlate};
 use super::dot::{self, split};
-use super::epilogue::{Epilogue, Partials};
+use super::epilogue::{Epilogue, Partials, Place, ROOMS};
 use super::pack::Rows;
 use super::tile::{BLOCK, SQUARE, multiply};
 use super::{SCRATCH, lend};
+use crate::backend::cpu::floats::FloatsMut;
 use crate::backend::cpu::precision::Matmul;
 use fearless_simd::prelude::*;
 use std::ops::Range;
@@ -21,11 +22,11 @@ pub struct Part<'a> {
     /// Rows of every image.
     pub rows: Range<usize>,
     /// `[images, rows, w, c]`.
-    pub target: &'a mut [f32],
+    pub target: FloatsMut<'a>,
 }
 
 impl<'a> Part<'a> {
-    pub fn new(first: usize, rows: Range<usize>, target: &'a mut [f32]) -> Part<'a> {
+    pub fn new(first: usize, rows: Range<usize>, target: FloatsMut<'a>) -> Part<'a> {
         Part {
             first,
             rows,
@@ -109,10 +110,13 @@ impl<'a> Work<'a> {
             Matmul::F32 => 0,
             Matmul::Bf16 { .. } => row_len,
         };
-        let len = packed_len + whole_len + self.group * out_len;
+        let [_, _, w, c] = self.conv.target.0;
+        let rooms_len = (1 + ROOMS) * w * c;
+        let len = packed_len + whole_len + self.group * out_len + rooms_len;
         lend(&SCRATCH, len, |scratch| {
             let (packed, rest) = scratch.split_at_mut(packed_len);
-            let (whole, out) = rest.split_at_mut(whole_len);
+            let (whole, rest) = rest.split_at_mut(whole_len);
+            let (rooms, out) = rest.split_at_mut(rooms_len);
             packed.fill(0.0);
             whole.fill(0.0);
             for start in (0..all).step_by(self.rows.images) {
@@ -164,7 +168,8 @@ impl<'a> Work<'a> {
                             #[inline(always)]
                             || {
                                 let images = [start, start + images];
-                                self.finish(y, out, images, part, partials.as_mut());
+                                let partials = partials.as_mut();
+                                self.finish(y, out, images, rooms, part, partials);
                             },
                         );
                     }
@@ -173,7 +178,8 @@ impl<'a> Work<'a> {
         });
     }
 
-    /// Packs source row `i` of `images` images from `first` on in its place of the ring; in bfloat16 by way of `whole`.
+    /// Packs source row `i` of `images` images from `first` on in its place of the ring; in bfloat16 by way of `whole`, unless it is
+    /// that already.
     #[inline(always)]
     fn pack(&self, first: usize, images: usize, i: usize, packed: &mut [f32], whole: &mut [f32]) {
         let (slot, row_len) = (i % self.ring, self.rows.row_len());
@@ -181,9 +187,12 @@ impl<'a> Work<'a> {
             let row = &mut packed[slot * row_len..][..row_len];
             return self.rows.pack(first, images, i, row);
         };
-        self.rows.pack(first, images, i, whole);
         let packed: &mut [u16] = bytemuck::cast_slice_mut(packed);
         let row = &mut packed[slot * terms * row_len..][..terms * row_len];
+        if let (1, Some(bits)) = (terms, self.rows.bits()) {
+            return self.rows.pack_bits(bits, first, images, i, row);
+        }
+        self.rows.pack(first, images, i, whole);
         let (hi, lo) = row.split_at_mut(row_len);
         split(whole, hi, (terms == 2).then_some(lo));
     }
@@ -253,24 +262,36 @@ impl<'a> Work<'a> {
 
     /// Writes row `y` of images `from..to` of the task.
     #[inline(always)]
+    #[expect(clippy::too_many_arguments, reason = "memory side by side")]
     fn finish(
         &self,
         y: usize,
         out: &[f32],
         [from, to]: [usize; 2],
+        rooms: &mut [f32],
         part: &mut Part,
         mut partials: Option<&mut Partials>,
     ) {
         let [_, h, w, c] = self.conv.target.0;
+        let len = w * c;
+        let (room, rooms) = rooms.split_at_mut(len);
         for n in from..to {
-            let at = part.at(n, y, w * c);
-            let row = &mut part.target[at..at + w * c];
-            self.unpack(n - from, out, row);
-            let at = ((part.first + n) * h + y) * w * c;
-            self.epilogue.apply(row, at, c);
-            if let Some(partials) = &mut partials {
-                partials.add(row, at, c, n, y == 0, self.epilogue.mask);
-            }
+            let at = part.at(n, y, len);
+            let place = Place {
+                at: ((part.first + n) * h + y) * len,
+                image: n,
+                y,
+            };
+            part.target.write(
+                at..at + len,
+                room,
+                #[inline(always)]
+                |row| {
+                    self.unpack(n - from, out, row);
+                    let partials = partials.as_deref_mut();
+                    self.epilogue.apply(row, place, c, rooms, partials);
+                },
+            );
         }
     }
 

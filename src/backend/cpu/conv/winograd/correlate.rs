@@ -1,10 +1,12 @@
 //! A task of a forward pass or of a gradient of the image by tiles.
 use super::tiles::{Line, Source, transform_input, transform_output};
 use super::{ROWS, Tile, stride};
-use crate::backend::cpu::conv::epilogue::{Epilogue, Partials};
+use crate::backend::cpu::bf16::round_all;
+use crate::backend::cpu::conv::epilogue::{Epilogue, Partials, Place, ROOMS};
 use crate::backend::cpu::conv::tile::{BLOCK, SQUARE, multiply};
 use crate::backend::cpu::conv::work::Part;
 use crate::backend::cpu::conv::{PRODUCTS, lend};
+use crate::backend::cpu::floats::FloatsMut;
 use crate::graph::Shape;
 use fearless_simd::prelude::*;
 use std::ops::Range;
@@ -36,32 +38,50 @@ impl Work<'_> {
         part: &mut Part,
         partials: &mut Option<Partials>,
     ) {
-        let (ys, [_, _, w, c]) = (part.rows.clone(), self.target.0);
-        let image = ys.len() * w * c;
-        let across = self.tile.across(self.target.0[2]);
+        let [_, _, w, c] = self.target.0;
+        let image = part.rows.len() * w * c;
+        let across = self.tile.across(w);
         let at_once = across.min(ROWS);
         let rows = self.images * at_once;
         let of_input = P * P * stride(self.source.blocks.len(), rows);
-        lend(&PRODUCTS, of_input + P * P * stride(1, rows), |scratch| {
-            let (v, m) = scratch.split_at_mut(of_input);
+        let of_products = P * P * stride(1, rows);
+        // Rows of f32 that are yet to be rounded; f32 itself is written where it belongs.
+        let of_band = match part.target {
+            FloatsMut::F32(_) => 0,
+            FloatsMut::Bf16(_) => self.images * M * w * c,
+        };
+        let len = of_input + of_products + of_band + ROOMS * w * c;
+        lend(&PRODUCTS, len, |scratch| {
+            let (v, rest) = scratch.split_at_mut(of_input);
+            let (m, rest) = rest.split_at_mut(of_products);
+            let (band, rooms) = rest.split_at_mut(of_band);
             let all = part.target.len() / image;
             for start in (0..all).step_by(self.images) {
-                let count = self.images.min(all - start);
-                for y in ys.clone().step_by(M) {
+                let images = start..all.min(start + self.images);
+                for y in part.rows.clone().step_by(M) {
+                    let ys = y..part.rows.end.min(y + M);
                     for tile in (0..across).step_by(at_once) {
                         let line = Line {
-                            images: start..start + count,
+                            images: 0..images.len(),
                             y,
                             tiles: tile..across.min(tile + at_once),
                         };
-                        self.line::<S, M, P>(s, &line, [v, m], part);
+                        let (to, height, top) = match &mut part.target {
+                            FloatsMut::F32(target) => {
+                                let (first, height) = (part.rows.start, part.rows.len());
+                                (&mut target[start * image..], height, y - first)
+                            }
+                            FloatsMut::Bf16(_) => (&mut *band, ys.len(), 0),
+                        };
+                        let shape = Shape([images.len(), height, w, c]);
+                        let first = part.first + start;
+                        self.line::<S, M, P>(s, first, &line, [v, m], to, shape, top);
                     }
                     s.vectorize(
                         #[inline(always)]
                         || {
-                            for y in y..ys.end.min(y + M) {
-                                self.finish(y, start..start + count, part, partials.as_mut());
-                            }
+                            let partials = partials.as_mut();
+                            self.finish(ys, images.clone(), band, rooms, part, partials);
                         },
                     );
                 }
@@ -69,26 +89,24 @@ impl Work<'_> {
         });
     }
 
-    /// Computes the targets of a line of tiles; its images are counted in the task.
+    /// Computes the targets of a line of tiles, whose images count from `first`, as rows `top …` of images of this shape.
+    #[expect(clippy::too_many_arguments, reason = "where from and where to")]
     fn line<S: Simd, const M: usize, const P: usize>(
         &self,
         s: S,
+        first: usize,
         line: &Line,
         [v, m]: [&mut [f32]; 2],
-        part: &mut Part,
+        target: &mut [f32],
+        shape: Shape,
+        top: usize,
     ) {
         let (rows, sources) = (line.rows(), self.source.blocks.len());
         let (apart, matrix) = (stride(sources, rows), rows * BLOCK);
         let seen = Line {
-            images: part.first + line.images.start..part.first + line.images.end,
+            images: first..first + line.images.len(),
             ..line.clone()
         };
-        let made = Line {
-            y: line.y - part.rows.start,
-            ..line.clone()
-        };
-        let [n, _, w, c] = self.target.0;
-        let shape = Shape([n, part.rows.len(), w, c]);
         s.vectorize(
             #[inline(always)]
             || transform_input::<S, M, P>(s, &self.source, &seen, v, apart),
@@ -107,29 +125,46 @@ impl Work<'_> {
                 #[inline(always)]
                 || {
                     let apart = stride(1, rows);
-                    transform_output::<S, M, P>(s, m, apart, &made, block, part.target, shape);
+                    transform_output::<S, M, P>(s, m, apart, line, block, target, shape, top);
                 },
             );
         }
     }
 
-    /// Ends row `y` of some images of the task.
+    /// Ends rows `ys` of some images of the task. What is not written yet stands in `band`, `[image, row, w, c]`.
     #[inline(always)]
     fn finish(
         &self,
-        y: usize,
+        ys: Range<usize>,
         images: Range<usize>,
+        band: &mut [f32],
+        rooms: &mut [f32],
         part: &mut Part,
         mut partials: Option<&mut Partials>,
     ) {
         let [_, h, w, c] = self.target.0;
-        for n in images {
-            let at = part.at(n, y, w * c);
-            let row = &mut part.target[at..at + w * c];
-            let at = ((part.first + n) * h + y) * w * c;
-            self.epilogue.apply(row, at, c);
-            if let Some(partials) = &mut partials {
-                partials.add(row, at, c, n, y == 0, self.epilogue.mask);
+        let len = w * c;
+        for y in ys.clone() {
+            for n in images.clone() {
+                let at = part.at(n, y, len);
+                let place = Place {
+                    at: ((part.first + n) * h + y) * len,
+                    image: n,
+                    y,
+                };
+                let partials = partials.as_deref_mut();
+                match &mut part.target {
+                    FloatsMut::F32(target) => {
+                        let row = &mut target[at..at + len];
+                        self.epilogue.apply(row, place, c, rooms, partials);
+                    }
+                    FloatsMut::Bf16(target) => {
+                        let row = (n - images.start) * ys.len() + y - ys.start;
+                        let row = &mut band[row * len..][..len];
+                        self.epilogue.apply(row, place, c, rooms, partials);
+                        round_all(row, &mut target[at..at + len]);
+                    }
+                }
             }
         }
     }

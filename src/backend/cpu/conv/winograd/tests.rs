@@ -1,8 +1,10 @@
 //! Both tiles against the definition in double precision, at sizes that leave tiles and blocks of channels half empty.
 use super::Tile;
+use crate::backend::cpu::bf16::{round, widen};
 use crate::backend::cpu::conv::correlate::Correlate;
 use crate::backend::cpu::conv::grad_weight::grad_weight_by;
-use crate::backend::cpu::conv::{Epilogue, Geometry};
+use crate::backend::cpu::conv::{Epilogue, Geometry, Mask, Partials};
+use crate::backend::cpu::floats::{Floats, FloatsMut};
 use crate::graph::Shape;
 use crate::ops::{Norm, Window};
 use rand::{RngExt, SeedableRng};
@@ -106,15 +108,18 @@ fn tiles_agree_with_the_definition() {
             assert!(forward.patches.is_none(), "{g:?} is for tiles");
             forward.winograd = Some(tile);
             let mut got = vec![f32::NAN; y.len()];
-            forward.run(&x, Some(norm), &w, &Epilogue::default(), None, &mut got);
+            let (from, to) = (Floats::F32(&x), FloatsMut::F32(&mut got));
+            forward.run(from, Some(norm), &w, &Epilogue::default(), None, to);
             assert_near(&got, &y, 9 * g.x.c(), &what("y"));
             let mut grad_input = Correlate::grad_input(&g);
             grad_input.winograd = Some(tile);
             let mut got = vec![f32::NAN; dx.len()];
-            grad_input.run(&dy, None, &w, &Epilogue::default(), None, &mut got);
+            let (from, to) = (Floats::F32(&dy), FloatsMut::F32(&mut got));
+            grad_input.run(from, None, &w, &Epilogue::default(), None, to);
             assert_near(&got, &dx, 9 * c_out, &what("dx"));
             let mut got = vec![f32::NAN; dw.len()];
-            grad_weight_by(&forward, &g, &x, Some(norm), &dy, g.x.n(), &mut got);
+            let (x, dy) = (Floats::F32(&x), Floats::F32(&dy));
+            grad_weight_by(&forward, &g, x, Some(norm), dy, g.x.n(), &mut got);
             assert_near(&got, &dw, g.y.rows(), &what("dw"));
         }
     }
@@ -131,7 +136,16 @@ fn threads_that_share_an_image_change_no_bit() {
                 let mut y = vec![f32::NAN; g.y.len()];
                 let mut forward = Correlate::forward(&g);
                 forward.winograd = tile;
-                let run = || forward.run(&x, None, &w, &Epilogue::default(), None, &mut y);
+                let run = || {
+                    forward.run(
+                        Floats::F32(&x),
+                        None,
+                        &w,
+                        &Epilogue::default(),
+                        None,
+                        FloatsMut::F32(&mut y),
+                    )
+                };
                 pool.build().unwrap().install(run);
                 y.into_iter().map(f32::to_bits).collect()
             };
@@ -159,8 +173,95 @@ fn a_nan_goes_through_the_activation() {
         let mut forward = Correlate::forward(&g);
         forward.winograd = Some(tile);
         let mut y = vec![0.0; g.y.len()];
-        forward.run(&x, Some(norm), &w, &Epilogue::default(), None, &mut y);
+        let (from, to) = (Floats::F32(&x), FloatsMut::F32(&mut y));
+        forward.run(from, Some(norm), &w, &Epilogue::default(), None, to);
         assert!(y[0].is_nan() && y.last().is_some_and(|y| y.is_finite()));
+    }
+}
+
+fn by_image(data: &mut [f32]) -> Partials<'_> {
+    Partials {
+        data,
+        images_per_unit: 1,
+        blocks_per_unit: 1,
+    }
+}
+
+/// What is computed from bfloat16 is what is computed from the same numbers in f32, rounded where it is stored; the sums
+/// over it are of what was not rounded yet.
+#[test]
+fn images_of_bf16_give_what_their_f32_gives() {
+    let halves = |len: usize, seed: u64| -> (Vec<u16>, Vec<f32>) {
+        let halves: Vec<u16> = random(len, seed).into_iter().map(round).collect();
+        let wide = halves.iter().map(|&h| widen(h)).collect();
+        (halves, wide)
+    };
+    for (x_shape, c_out, pad) in CASES {
+        let g = geometry(x_shape, c_out, pad);
+        let (x16, x) = halves(g.x.len(), 1);
+        let (dy16, dy) = halves(g.y.len(), 2);
+        let (skip16, skip) = halves(g.x.len(), 3);
+        let (out16, out) = halves(g.x.len(), 4);
+        let w = random(g.w.len(), 5);
+        let norm = random(4 * g.x.c(), 6);
+        let norm: Vec<&[f32]> = norm.chunks(g.x.c()).collect();
+        let norm = Norm {
+            scale: norm[0],
+            shift: norm[1],
+            mean: norm[2],
+            rstd: norm[3],
+        };
+        let epilogue = |skip, pre, out| Epilogue {
+            bias: None,
+            skip: Some(skip),
+            mask: Some(Mask {
+                pre,
+                norm,
+                out: Some(out),
+            }),
+        };
+        let (n, c_in) = (g.x.n(), g.x.c());
+        for tile in [Some(Tile::Two), Some(Tile::Three), None] {
+            let what = |pass: &str| format!("{pass} by {tile:?} of {g:?}");
+            let mut forward = Correlate::forward(&g);
+            forward.winograd = tile;
+            let run = |x: Floats, y: FloatsMut, sums: &mut [f32]| {
+                let plain = Epilogue::default();
+                forward.run(x, Some(norm), &w, &plain, Some(by_image(sums)), y);
+            };
+            let (mut y, mut y16) = (vec![0.0; g.y.len()], vec![0; g.y.len()]);
+            let mut sums = [vec![0.0; n * 3 * c_out], vec![1.0; n * 3 * c_out]];
+            run(Floats::F32(&x), FloatsMut::F32(&mut y), &mut sums[0]);
+            run(Floats::Bf16(&x16), FloatsMut::Bf16(&mut y16), &mut sums[1]);
+            assert!(y.into_iter().map(round).eq(y16), "{}", what("y"));
+            assert!(sums[0] == sums[1], "{}", what("the moments of y"));
+
+            let mut grad_input = Correlate::grad_input(&g);
+            grad_input.winograd = tile;
+            let run = |dy: Floats, epilogue: &Epilogue, dx: FloatsMut, sums: &mut [f32]| {
+                grad_input.run(dy, None, &w, epilogue, Some(by_image(sums)), dx);
+            };
+            let (mut dx, mut dx16) = (vec![0.0; g.x.len()], vec![0; g.x.len()]);
+            let mut sums = [vec![0.0; n * 2 * c_in], vec![1.0; n * 2 * c_in]];
+            let of = epilogue(Floats::F32(&skip), Floats::F32(&x), Floats::F32(&out));
+            run(Floats::F32(&dy), &of, FloatsMut::F32(&mut dx), &mut sums[0]);
+            let of = epilogue(
+                Floats::Bf16(&skip16),
+                Floats::Bf16(&x16),
+                Floats::Bf16(&out16),
+            );
+            let to = FloatsMut::Bf16(&mut dx16);
+            run(Floats::Bf16(&dy16), &of, to, &mut sums[1]);
+            assert!(dx.into_iter().map(round).eq(dx16), "{}", what("dx"));
+            assert!(sums[0] == sums[1], "{}", what("the sums over dx"));
+
+            let mut dw = [vec![0.0; g.w.len()], vec![1.0; g.w.len()]];
+            let (of_x, of_dy) = (Floats::F32(&x), Floats::F32(&dy));
+            grad_weight_by(&forward, &g, of_x, Some(norm), of_dy, n, &mut dw[0]);
+            let (of_x, of_dy) = (Floats::Bf16(&x16), Floats::Bf16(&dy16));
+            grad_weight_by(&forward, &g, of_x, Some(norm), of_dy, n, &mut dw[1]);
+            assert!(dw[0] == dw[1], "{}", what("dw"));
+        }
     }
 }
 

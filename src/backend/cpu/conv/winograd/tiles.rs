@@ -3,6 +3,7 @@
 use super::filter::{gradient, input, output};
 use super::{put, vector};
 use crate::backend::cpu::conv::tile::BLOCK;
+use crate::backend::cpu::floats::{Floats, widened_vector};
 use crate::graph::Shape;
 use crate::ops::Norm;
 use fearless_simd::prelude::*;
@@ -34,7 +35,7 @@ impl Line {
 /// Images that tiles are read from.
 pub struct Source<'a> {
     /// `[n, h, w, c]`.
-    pub x: &'a [f32],
+    pub x: Floats<'a>,
     pub shape: Shape,
     /// Reads `max(x·scale + shift, 0)` instead of x; the padding stays zero.
     pub norm: Option<Norm<'a>>,
@@ -51,9 +52,40 @@ impl Source<'_> {
         &self,
         s: S,
         size: usize,
-        [n, y, x]: [usize; 3],
+        at: [usize; 3],
         channel: usize,
         activate: impl Fn(S::f32s) -> S::f32s,
+    ) -> [[S::f32s; P]; P] {
+        match self.x {
+            Floats::F32(x) => self.pixels::<S, P>(
+                s,
+                size,
+                at,
+                channel,
+                #[inline(always)]
+                |at| activate(some(s, &x[at])),
+            ),
+            Floats::Bf16(x) => self.pixels::<S, P>(
+                s,
+                size,
+                at,
+                channel,
+                #[inline(always)]
+                |at| activate(widened_vector(s, &x[at])),
+            ),
+        }
+    }
+
+    /// [`Source::read`] by a function that loads a range of x, at most a vector. Everything here is to be inlined: a
+    /// call would pass its vectors through memory.
+    #[inline(always)]
+    fn pixels<S: Simd, const P: usize>(
+        &self,
+        s: S,
+        size: usize,
+        [n, y, x]: [usize; 3],
+        channel: usize,
+        load: impl Fn(Range<usize>) -> S::f32s,
     ) -> [[S::f32s; P]; P] {
         let [_, h, w, c] = self.shape.0;
         let mut pixels = [[S::f32s::splat(s, 0.0); P]; P];
@@ -61,9 +93,9 @@ impl Source<'_> {
         if whole(y, h) && whole(x, w) && channel + S::f32s::LEN <= c {
             let first = ((n * h + y - self.pad) * w + x - self.pad) * c + channel;
             for (i, pixels) in pixels.iter_mut().enumerate().take(size) {
-                let row = &self.x[first + i * w * c..];
                 for (j, pixel) in pixels.iter_mut().enumerate().take(size) {
-                    *pixel = activate(vector(s, row, j * c));
+                    let at = first + (i * w + j) * c;
+                    *pixel = load(at..at + S::f32s::LEN);
                 }
             }
             return pixels;
@@ -79,7 +111,7 @@ impl Source<'_> {
             let row = (n * h + y + i - self.pad) * w;
             for (j, pixel) in pixels.iter_mut().enumerate().take(right).skip(left) {
                 let at = (row + x + j - self.pad) * c + channel;
-                *pixel = activate(some(s, &self.x[at..at + lanes]));
+                *pixel = load(at..at + lanes);
             }
         }
         pixels
@@ -112,13 +144,27 @@ pub fn transform_input<S: Simd, const M: usize, const P: usize>(
             for lane in (0..BLOCK).step_by(S::f32s::LEN) {
                 let (at, channel) = ([n, line.y, x], number * BLOCK + lane);
                 let mut d = match activation(s, from, channel) {
-                    None => from.read::<S, P>(s, P, at, channel, |d| d),
-                    Some([scale, shift]) => from.read::<S, P>(s, P, at, channel, |d| {
-                        let z = d.mul_add(scale, shift);
-                        // Unlike `max`, the comparison lets a NaN through.
-                        let zero = S::f32s::splat(s, 0.0);
-                        z.simd_lt(zero).select(zero, z)
-                    }),
+                    None => from.read::<S, P>(
+                        s,
+                        P,
+                        at,
+                        channel,
+                        #[inline(always)]
+                        |d| d,
+                    ),
+                    Some([scale, shift]) => from.read::<S, P>(
+                        s,
+                        P,
+                        at,
+                        channel,
+                        #[inline(always)]
+                        |d| {
+                            let z = d.mul_add(scale, shift);
+                            // Unlike `max`, the comparison lets a NaN through.
+                            let zero = S::f32s::splat(s, 0.0);
+                            z.simd_lt(zero).select(zero, z)
+                        },
+                    ),
                 };
                 for row in &mut d {
                     input(s, row);
@@ -158,7 +204,14 @@ pub fn transform_gradient<S: Simd, const M: usize, const P: usize>(
         for (block, number) in from.blocks.clone().enumerate() {
             for lane in (0..BLOCK).step_by(S::f32s::LEN) {
                 let at = [n, line.y, x];
-                let mut dy = from.read::<S, P>(s, M, at, number * BLOCK + lane, |dy| dy);
+                let mut dy = from.read::<S, P>(
+                    s,
+                    M,
+                    at,
+                    number * BLOCK + lane,
+                    #[inline(always)]
+                    |dy| dy,
+                );
                 for row in &mut dy[..M] {
                     gradient(s, row);
                 }
@@ -174,8 +227,9 @@ pub fn transform_gradient<S: Simd, const M: usize, const P: usize>(
 }
 
 /// `Y = Aᵀ·M·A` of the products of a line's tiles, `[point][row][32]` with points `stride` apart, into block `block` of
-/// the channels of the images `[n, h, w, c]`, as far as the tiles lie inside.
+/// the channels of the images `[n, h, w, c]`, the first row of the tiles at row `top`, as far as the tiles lie inside.
 #[inline(always)]
+#[expect(clippy::too_many_arguments, reason = "where from and where to")]
 pub fn transform_output<S: Simd, const M: usize, const P: usize>(
     s: S,
     m: &[f32],
@@ -184,6 +238,7 @@ pub fn transform_output<S: Simd, const M: usize, const P: usize>(
     block: usize,
     y: &mut [f32],
     shape: Shape,
+    top: usize,
 ) {
     let [_, h, w, c] = shape.0;
     for (row, (n, x)) in line.corners(M).enumerate() {
@@ -206,10 +261,10 @@ pub fn transform_output<S: Simd, const M: usize, const P: usize>(
             }
             let len = (lanes - lane).min(S::f32s::LEN);
             for (i, tile) in tile.iter().enumerate().take(M) {
-                if line.y + i >= h {
+                if top + i >= h {
                     continue;
                 }
-                let first = ((n * h + line.y + i) * w + x) * c + block * BLOCK + lane;
+                let first = ((n * h + top + i) * w + x) * c + block * BLOCK + lane;
                 for (j, value) in tile.iter().enumerate().take(M) {
                     if x + j >= w {
                         continue;
