@@ -40,7 +40,8 @@ pub trait Backend {
     /// What a plan for this device must respect.
     fn limits(&self) -> Limits;
 
-    /// The relative error by which a factor of a product is rounded before it is multiplied; 0 in f32.
+    /// The relative error, as a root mean square, by which a factor of a product is rounded before it is multiplied; 0 in
+    /// f32.
     fn factor_error(&self) -> f64 {
         0.0
     }

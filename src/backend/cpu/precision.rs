@@ -101,7 +101,8 @@ impl Matmul {
         }
     }
 
-    /// The relative error by which a factor is rounded: 2⁻⁹ with every term, whose mantissa has 8 bits.
+    /// The relative error by which a factor is rounded, as a root mean square: 2⁻⁹ with every term, whose mantissa has 8
+    /// bits (2⁻⁹·²³ over normally distributed numbers, and 2⁻⁸ at most).
     pub fn factor_error(self) -> f64 {
         match self {
             Matmul::F32 => 0.0,
