@@ -82,7 +82,7 @@ impl Shader {
     /// The module of a kernel that does each channel of these images alike, four of them at once where their number
     /// allows it, and how many it does at once.
     pub fn lanes(name: &'static str, images: TensorDesc) -> (Shader, usize) {
-        let vec4 = images.shape.c() % 4 == 0;
+        let vec4 = images.shape.c().is_multiple_of(4);
         let shader = Shader::Lanes(name, images.dtype, vec4);
         (shader, if vec4 { 4 } else { 1 })
     }

@@ -262,7 +262,6 @@ impl<'a> Work<'a> {
 
     /// Writes row `y` of images `from..to` of the task.
     #[inline(always)]
-    #[expect(clippy::too_many_arguments, reason = "memory side by side")]
     fn finish(
         &self,
         y: usize,
