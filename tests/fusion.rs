@@ -279,7 +279,7 @@ fn a_step_costs_what_it_should() {
     );
     assert_eq!(
         totals(true, DType::F16),
-        "135 dispatches, 486920772654 FLOP, 2948021200 B moved; \
+        "135 dispatches, 486920772654 FLOP, 2947759400 B moved; \
          51 pool buffers of 506522624 B, inputs and states 44976184 B"
     );
 }
