@@ -1,5 +1,6 @@
 """Runs `resnet bench --device cpu` and `peer_torch.py` in turns and prints the ratio of their medians; PyTorch counts
-with the faster of eager and compiled. `scripts/bench_peers.sh` calls it with the number of rounds."""
+with the faster of eager and compiled. `scripts/bench_peers.sh` calls it with the number of rounds, and perhaps with a
+part of the names of the cases."""
 
 import json
 import os
@@ -7,8 +8,8 @@ import statistics
 import subprocess
 import sys
 
-# Name, image size, batch size, environment of ours and of PyTorch, whether PyTorch's autocast takes bfloat16 and our
-# products do (activations stay f32).
+# Name, image size, batch size, environment of ours and of PyTorch, whether PyTorch's autocast takes bfloat16, and our
+# products and activations are of it.
 CASES = [
     ("96×96, batch 256", 96, 256, {}, {}, False),
     ("96×96, batch 32", 96, 32, {}, {}, False),
@@ -27,7 +28,7 @@ def run(command, environment):
 
 def ours(size, batch, environment, bf16):
     command = "target/release/resnet bench --device cpu --json --steps 5".split()
-    command += ["--matmul-precision", "medium"] * bf16
+    command += ["--matmul-precision", "medium", "--precision", "bf16"] * bf16
     report = run(command + ["--image-size", str(size), "--batch-size", str(batch)], environment)
     rate = lambda part: report[part]["examples_per_second"]
     return {"train": rate("train"), "infer": rate("infer"), "memory": report["peak_memory_bytes"]}
@@ -46,9 +47,12 @@ def torch(size, batch, environment, bf16, compiled):
 
 
 def main():
-    rounds = int(sys.argv[1])
+    rounds, part = int(sys.argv[1]), "".join(sys.argv[2:])
+    cases = [case for case in CASES if part in case[0]]
+    if not cases:
+        sys.exit(f"{part}: no such case; there are " + "; ".join(case[0] for case in CASES))
     print(f"{'':24} {'':6} {'ours':>8} {'eager':>8} {'compiled':>9} {'ours / best':>12}")
-    for name, size, batch, our_environment, torch_environment, bf16 in CASES:
+    for name, size, batch, our_environment, torch_environment, bf16 in cases:
         results = {"ours": [], "eager": [], "compiled": []}
         for _ in range(rounds):
             results["ours"].append(ours(size, batch, our_environment, bf16))

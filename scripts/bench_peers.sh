@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Times `resnet bench` on the CPU beside PyTorch, in turns, and prints the ratio of the medians: scripts/bench_peers.sh [ROUNDS]
+# Times `resnet bench` on the CPU beside PyTorch, in turns, and prints the ratio of the medians:
+#   scripts/bench_peers.sh [ROUNDS [CASE]]      CASE is a part of the names of the cases, such as bf16
 # PyTorch comes from PyPI into target/peers (about 5 GB), or from the environment that RESNET_PEERS_VENV names.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -10,4 +11,4 @@ if ! [ -x "$venv/bin/python" ]; then
     "$venv/bin/pip" install --quiet torch numpy
 fi
 cargo build --release --locked
-exec "$venv/bin/python" scripts/bench_peers.py "$rounds"
+exec "$venv/bin/python" scripts/bench_peers.py "$rounds" "${2:-}"
