@@ -1,5 +1,4 @@
-//! The program as a person runs it: real files, real exit codes, and what it says to bad input.
-use crate::device;
+//! The program as a person runs it: real files, real exit codes.
 use assert_cmd::Command;
 use predicates::prelude::*;
 use serde_json::Value;
@@ -27,7 +26,7 @@ pub fn train(out: &Path, more: &[&str]) -> Command {
     command
 }
 
-fn json(bytes: &[u8]) -> Value {
+pub fn json(bytes: &[u8]) -> Value {
     serde_json::from_slice(bytes).unwrap()
 }
 
@@ -147,116 +146,6 @@ fn a_run_is_trained_evaluated_and_extended() {
 }
 
 #[test]
-fn predict_answers_for_files_and_for_test_images() {
-    let folder = TempDir::new().unwrap();
-    let run = folder.path().join("run");
-    train(&run, &[]).assert().success();
-    let data = resnet::data::load(Some("sample")).unwrap();
-    let pixels = data.test.pixels[7 * 784..8 * 784].to_vec();
-    let garment = image::GrayImage::from_raw(28, 28, pixels).unwrap();
-    let file = |name: &str| folder.path().join(name).display().to_string();
-    // As the test set has it; dark on white in colour; large, as a photo. The ending tells nothing.
-    garment.save(file("dark.png")).unwrap();
-    let mut light = garment.clone();
-    image::imageops::invert(&mut light);
-    let light = image::DynamicImage::from(light).to_rgb16();
-    light.save(file("light.png")).unwrap();
-    let filter = image::imageops::FilterType::Nearest;
-    let large = image::imageops::resize(&garment, 280, 280, filter);
-    large.save(file("large.jpg")).unwrap();
-    fs::rename(file("large.jpg"), file("large.photo")).unwrap();
-
-    let predict = |more: &str| {
-        let mut command = resnet();
-        command.arg("predict").arg(&run).args(["--device", "cpu"]);
-        command.args(more.split_whitespace());
-        command
-    };
-    let names = ["dark.png", "light.png", "large.photo"].map(file);
-    let files = names.join(" ");
-    let args = format!("{files} --test-image 0,7 --top 10 --json");
-    let output = predict(&args).output().unwrap();
-    let report = json(&output.stdout);
-    let images = report["images"].as_array().unwrap();
-    assert_eq!(images.len(), 5);
-    for (image, name) in images.iter().zip(&names) {
-        assert_eq!(image["image"], **name);
-        assert!(image["label"].is_null());
-    }
-    let label = &data.classes[data.test.labels[7] as usize];
-    assert_eq!(images[4]["label"], **label);
-    let inverted = images.iter().map(|i| i["inverted"].as_bool().unwrap());
-    assert_eq!(
-        inverted.collect::<Vec<_>>(),
-        [false, true, false, false, false]
-    );
-    assert_eq!(images[0]["classes"], images[4]["classes"]);
-    assert_eq!(images[1]["classes"], images[4]["classes"]);
-    assert_ne!(images[3]["classes"], images[4]["classes"]);
-    for image in images {
-        let classes = image["classes"].as_array().unwrap();
-        let probability = |class: &Value| class["probability"].as_f64().unwrap();
-        let all: Vec<f64> = classes.iter().map(probability).collect();
-        assert!(all.is_sorted_by(|a, b| a >= b), "{all:?}");
-        assert!((all.iter().sum::<f64>() - 1.0).abs() < 1e-9, "{all:?}");
-        assert_eq!(all.len(), 10);
-    }
-
-    // The answers of `predict` are those that `eval` counts.
-    let all: Vec<String> = (0..48).map(|i| i.to_string()).collect();
-    let args = format!(
-        "--test-image {} --batch-size 16 --top 1 --json",
-        all.join(",")
-    );
-    let each = json(&predict(&args).output().unwrap().stdout);
-    let each = each["images"].as_array().unwrap();
-    let right = each
-        .iter()
-        .filter(|i| i["classes"][0]["class"] == i["label"]);
-    let mut eval = resnet();
-    eval.arg("eval")
-        .arg(&run)
-        .args(["--device", "cpu", "--json"]);
-    let report = json(&eval.output().unwrap().stdout);
-    assert_eq!(report["accuracy"], right.count() as f64 / 48.0);
-
-    let mut text = predict(&format!("{} --test-image 7 --ground light", names[0]));
-    let text = String::from_utf8(text.output().unwrap().stdout).unwrap();
-    let lines: Vec<&str> = text.lines().collect();
-    assert_eq!(lines.len(), 2);
-    assert!(
-        lines[0].starts_with(&format!("{} (inverted) ", names[0])),
-        "{text}"
-    );
-    assert!(
-        lines[1].starts_with(&format!("test image 7 ({label}) ")),
-        "{text}"
-    );
-
-    fs::write(file("cut.png"), &fs::read(file("dark.png")).unwrap()[..100]).unwrap();
-    let says = |args: &str, code: i32, words: &[&str]| {
-        let assert = predict(args).assert().failure().code(code);
-        let text = String::from_utf8_lossy(&assert.get_output().stderr).to_string();
-        for word in words {
-            assert!(
-                text.contains(word),
-                "`predict {args}` should say {word:?}: {text}"
-            );
-        }
-    };
-    says("", 2, &["IMAGE"]);
-    says("no.png", 1, &["no.png does not exist", "--test-image 0"]);
-    says("src", 1, &["src is a folder", "src/*.png"]);
-    for path in ["Cargo.toml", &file("cut.png")] {
-        says(path, 1, &[path, "not a PNG or JPEG", "--test-image 0"]);
-    }
-    says("--test-image 0 --top 0", 1, &["--top 0", "1 to 10"]);
-    says("--test-image 0 --top 11", 1, &["--top 11", "1 to 10"]);
-    says("--test-image 500", 1, &["--test-image 500", "0 to 499"]);
-    says("--test-image 0 --data /nonexistent", 1, &["/nonexistent"]);
-}
-
-#[test]
 fn json_events_tell_every_step() {
     let folder = TempDir::new().unwrap();
     let output = train(&folder.path().join("run"), &["--json"])
@@ -277,90 +166,6 @@ fn json_events_tell_every_step() {
     for key in ["train_loss", "train_acc", "test_acc", "examples_per_second"] {
         assert!(events[3][key].is_number(), "{key}");
     }
-}
-
-#[test]
-fn a_diverging_run_stops_and_names_the_step() {
-    let folder = TempDir::new().unwrap();
-    let run = folder.path().join("run");
-    let failed = train(&run, &["--lr", "1e30"]).assert().failure().code(1);
-    failed.stderr(predicate::str::contains("at step 2").or(predicate::str::contains("at step 3")));
-}
-
-#[test]
-fn bad_input_is_named_with_the_next_command() {
-    let says = |args: &str, code: i32, words: &[&str]| {
-        let assert = resnet().args(args.split(' ')).assert().failure().code(code);
-        for word in words {
-            let text = String::from_utf8_lossy(&assert.get_output().stderr).to_string();
-            assert!(
-                text.contains(word),
-                "`resnet {args}` should say {word:?}: {text}"
-            );
-        }
-    };
-    says("train --epoch 3", 2, &["--epochs"]);
-    says(
-        "train --data /nonexistent",
-        1,
-        &[
-            "/nonexistent",
-            "resnet fetch",
-            "--data sample",
-            "dataset-fashion-mnist",
-        ],
-    );
-    says(
-        "train --config /nonexistent.toml",
-        1,
-        &["/nonexistent.toml"],
-    );
-    says(
-        "train --data sample --device no-such-card",
-        1,
-        &["no-such-card", "resnet devices"],
-    );
-    says("train --data sample --lr -1", 1, &["lr", "-1"]);
-    says("train --data sample --batch-size 0", 1, &["batch-size"]);
-    says("train --resume /nonexistent", 1, &["/nonexistent"]);
-    says("eval /nonexistent", 1, &["/nonexistent"]);
-    says(
-        "eval Cargo.toml --device cpu",
-        1,
-        &["Cargo.toml", "safetensors"],
-    );
-    says("predict /nonexistent boot.png", 1, &["/nonexistent"]);
-    says("verify --cases /nonexistent", 1, &["/nonexistent"]);
-    says("shapes --image-size 0", 1, &["--image-size"]);
-    says("bench --steps 0", 1, &["--steps"]);
-    says("bench --batch-size 1", 1, &["--batch-size", "--inference"]);
-    says(
-        "bench --precision bf16 --dump-wgsl shaders",
-        1,
-        &["--dump-wgsl", "no bfloat16", "--precision f16"],
-    );
-    if device::adapter().is_some() {
-        says(
-            "train --data sample --device gpu --precision bf16",
-            1,
-            &["no bfloat16", "--precision f16", "--device cpu"],
-        );
-    }
-}
-
-#[test]
-fn an_unknown_key_names_the_nearest_known_one() {
-    let folder = TempDir::new().unwrap();
-    let file = folder.path().join("my.toml");
-    fs::write(&file, "epoch = 3\n").unwrap();
-    let assert = resnet()
-        .arg("train")
-        .arg("--config")
-        .arg(&file)
-        .assert()
-        .failure()
-        .code(1);
-    assert.stderr(predicate::str::contains("my.toml").and(predicate::str::contains("epochs")));
 }
 
 #[test]

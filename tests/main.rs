@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)] // a test that cannot go on may panic
 
 mod altered;
+mod bad_input;
 mod bench;
 mod bf16;
 mod case;
@@ -25,6 +26,7 @@ mod micro_memory;
 mod parity;
 mod partials;
 mod precision;
+mod predict;
 mod resize;
 mod shaders;
 mod small;

@@ -226,7 +226,8 @@ fn shaders(plan: &Plan) -> impl Iterator<Item = Shader> {
 }
 
 /// Runs the steps and takes their times. The first step of each kind warms up and is not counted.
-/// `started` is when the command began. With `timed` every kernel of a step is timed too, and held against the card's peaks where they are given.
+/// `started` is when the command began. With `timed` every kernel of a step is timed too, and held against the card's
+/// peaks where they are given.
 ///
 /// # Errors
 /// When the memory is too small, the device fails, or it has no clock for its kernels.

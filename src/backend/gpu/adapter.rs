@@ -38,9 +38,8 @@ impl AdapterReport {
     /// Whether wgpu can check kernels at run time here: bounds, loops, zeroed workgroup memory.
     ///
     /// On OpenGL it has only the last: naga writes no others into GLSL. And there one invocation assigns a literal of
-    /// all elements (gfx-rs/wgpu#4592), of which llvmpipe makes a store and a loop over lanes each, thousands of
-    /// blocks in a coroutine. LLVM 15 analyses these worse than quadratically (llvm/llvm-project#62348): a kernel
-    /// takes 6 to 120 times as long to compile, half a minute and more.
+    /// all elements (gfx-rs/wgpu#4592), with which llvmpipe on LLVM 15 takes 6 to 120 times as long to compile a
+    /// kernel, half a minute and more, nearly all of it in the analysis of coroutines (llvm/llvm-project#62348).
     pub fn checks(&self) -> bool {
         self.adapter.get_info().backend != wgpu::Backend::Gl
     }

@@ -178,8 +178,8 @@ impl<'a> Work<'a> {
         });
     }
 
-    /// Packs source row `i` of `images` images from `first` on in its place of the ring; in bfloat16 by way of `whole`, unless it is
-    /// that already.
+    /// Packs source row `i` of `images` images from `first` on in its place of the ring; in bfloat16 by way of `whole`,
+    /// unless it is that already.
     #[inline(always)]
     fn pack(&self, first: usize, images: usize, i: usize, packed: &mut [f32], whole: &mut [f32]) {
         let (slot, row_len) = (i % self.ring, self.rows.row_len());

@@ -73,6 +73,19 @@ fn assert_near(got: &[f32], want: &[f64], products: usize, what: &str) {
     }
 }
 
+/// The norm whose rows these are, one after another.
+fn rows(norm: &[f32]) -> Norm<'_> {
+    let (affine, moments) = norm.split_at(norm.len() / 2);
+    let (scale, shift) = affine.split_at(affine.len() / 2);
+    let (mean, rstd) = moments.split_at(moments.len() / 2);
+    Norm {
+        scale,
+        shift,
+        mean,
+        rstd,
+    }
+}
+
 #[test]
 fn tiles_agree_with_the_definition() {
     for (x_shape, c_out, pad) in CASES {
@@ -80,13 +93,7 @@ fn tiles_agree_with_the_definition() {
         let (x, w) = (random(g.x.len(), 1), random(g.w.len(), 2));
         let dy = random(g.y.len(), 3);
         let norm = random(4 * g.x.c(), 4);
-        let norm: Vec<&[f32]> = norm.chunks(g.x.c()).collect();
-        let norm = Norm {
-            scale: norm[0],
-            shift: norm[1],
-            mean: norm[2],
-            rstd: norm[3],
-        };
+        let norm = rows(&norm);
         let activated: Vec<f64> = (x.iter().enumerate())
             .map(|(i, &x)| {
                 let channel = i % g.x.c();
@@ -204,13 +211,7 @@ fn images_of_bf16_give_what_their_f32_gives() {
         let (out16, out) = halves(g.x.len(), 4);
         let w = random(g.w.len(), 5);
         let norm = random(4 * g.x.c(), 6);
-        let norm: Vec<&[f32]> = norm.chunks(g.x.c()).collect();
-        let norm = Norm {
-            scale: norm[0],
-            shift: norm[1],
-            mean: norm[2],
-            rstd: norm[3],
-        };
+        let norm = rows(&norm);
         let epilogue = |skip, pre, out| Epilogue {
             bias: None,
             skip: Some(skip),

@@ -1,0 +1,115 @@
+//! `resnet predict` on real files and on images of the test set.
+use crate::cli::{json, resnet, train};
+use serde_json::Value;
+use std::fs;
+use tempfile::TempDir;
+
+#[test]
+fn predict_answers_for_files_and_for_test_images() {
+    let folder = TempDir::new().unwrap();
+    let run = folder.path().join("run");
+    train(&run, &[]).assert().success();
+    let data = resnet::data::load(Some("sample")).unwrap();
+    let pixels = data.test.pixels[7 * 784..8 * 784].to_vec();
+    let garment = image::GrayImage::from_raw(28, 28, pixels).unwrap();
+    let file = |name: &str| folder.path().join(name).display().to_string();
+    // As the test set has it; dark on white in colour; large, as a photo. The ending tells nothing.
+    garment.save(file("dark.png")).unwrap();
+    let mut light = garment.clone();
+    image::imageops::invert(&mut light);
+    let light = image::DynamicImage::from(light).to_rgb16();
+    light.save(file("light.png")).unwrap();
+    let filter = image::imageops::FilterType::Nearest;
+    let large = image::imageops::resize(&garment, 280, 280, filter);
+    large.save(file("large.jpg")).unwrap();
+    fs::rename(file("large.jpg"), file("large.photo")).unwrap();
+
+    let predict = |more: &str| {
+        let mut command = resnet();
+        command.arg("predict").arg(&run).args(["--device", "cpu"]);
+        command.args(more.split_whitespace());
+        command
+    };
+    let names = ["dark.png", "light.png", "large.photo"].map(file);
+    let files = names.join(" ");
+    let args = format!("{files} --test-image 0,7 --top 10 --json");
+    let output = predict(&args).output().unwrap();
+    let report = json(&output.stdout);
+    let images = report["images"].as_array().unwrap();
+    assert_eq!(images.len(), 5);
+    for (image, name) in images.iter().zip(&names) {
+        assert_eq!(image["image"], **name);
+        assert!(image["label"].is_null());
+    }
+    let label = &data.classes[data.test.labels[7] as usize];
+    assert_eq!(images[4]["label"], **label);
+    let inverted = images.iter().map(|i| i["inverted"].as_bool().unwrap());
+    assert_eq!(
+        inverted.collect::<Vec<_>>(),
+        [false, true, false, false, false]
+    );
+    assert_eq!(images[0]["classes"], images[4]["classes"]);
+    assert_eq!(images[1]["classes"], images[4]["classes"]);
+    assert_ne!(images[3]["classes"], images[4]["classes"]);
+    for image in images {
+        let classes = image["classes"].as_array().unwrap();
+        let probability = |class: &Value| class["probability"].as_f64().unwrap();
+        let all: Vec<f64> = classes.iter().map(probability).collect();
+        assert!(all.is_sorted_by(|a, b| a >= b), "{all:?}");
+        assert!((all.iter().sum::<f64>() - 1.0).abs() < 1e-9, "{all:?}");
+        assert_eq!(all.len(), 10);
+    }
+
+    // The answers of `predict` are those that `eval` counts.
+    let all: Vec<String> = (0..48).map(|i| i.to_string()).collect();
+    let args = format!(
+        "--test-image {} --batch-size 16 --top 1 --json",
+        all.join(",")
+    );
+    let each = json(&predict(&args).output().unwrap().stdout);
+    let each = each["images"].as_array().unwrap();
+    let right = each
+        .iter()
+        .filter(|i| i["classes"][0]["class"] == i["label"]);
+    let mut eval = resnet();
+    eval.arg("eval")
+        .arg(&run)
+        .args(["--device", "cpu", "--json"]);
+    let report = json(&eval.output().unwrap().stdout);
+    assert_eq!(report["accuracy"], right.count() as f64 / 48.0);
+
+    let mut text = predict(&format!("{} --test-image 7 --ground light", names[0]));
+    let text = String::from_utf8(text.output().unwrap().stdout).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines.len(), 2);
+    assert!(
+        lines[0].starts_with(&format!("{} (inverted) ", names[0])),
+        "{text}"
+    );
+    assert!(
+        lines[1].starts_with(&format!("test image 7 ({label}) ")),
+        "{text}"
+    );
+
+    fs::write(file("cut.png"), &fs::read(file("dark.png")).unwrap()[..100]).unwrap();
+    let says = |args: &str, code: i32, words: &[&str]| {
+        let assert = predict(args).assert().failure().code(code);
+        let text = String::from_utf8_lossy(&assert.get_output().stderr).to_string();
+        for word in words {
+            assert!(
+                text.contains(word),
+                "`predict {args}` should say {word:?}: {text}"
+            );
+        }
+    };
+    says("", 2, &["IMAGE"]);
+    says("no.png", 1, &["no.png does not exist", "--test-image 0"]);
+    says("src", 1, &["src is a folder", "src/*.png"]);
+    for path in ["Cargo.toml", &file("cut.png")] {
+        says(path, 1, &[path, "not a PNG or JPEG", "--test-image 0"]);
+    }
+    says("--test-image 0 --top 0", 1, &["--top 0", "1 to 10"]);
+    says("--test-image 0 --top 11", 1, &["--top 11", "1 to 10"]);
+    says("--test-image 500", 1, &["--test-image 500", "0 to 499"]);
+    says("--test-image 0 --data /nonexistent", 1, &["/nonexistent"]);
+}
