@@ -11,7 +11,7 @@ use resnet::backend::gpu::{Fault, Options};
 use resnet::backend::{Backend, Failure};
 use resnet::config::{MicroBatch, TrainConfig};
 use resnet::graph::DType;
-use resnet::train::{Spec, checkpoint};
+use resnet::train::{SessionSpec, checkpoint};
 use serde_json::Value;
 use std::path::Path;
 use tempfile::TempDir;
@@ -27,7 +27,7 @@ fn run_stored(
     epochs: usize,
     stored: DType,
 ) -> Result<()> {
-    let spec = Spec {
+    let spec = SessionSpec {
         stored,
         // The test is not what is tested.
         limit_batches: Some(2),

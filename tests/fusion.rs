@@ -7,7 +7,7 @@ use resnet::graph::{DType, Graph, TensorId, fuse};
 use resnet::model::{Arch, Block, Param, Role, Stage, initialise};
 use resnet::ops::{Tilings, resize_taps};
 use resnet::plan::{Limits, plan};
-use resnet::train::{Optimizer, Pass, Source, evaluate, train};
+use resnet::train::{Optimizer, Source, StepGraph, evaluate, train};
 use std::collections::BTreeMap;
 
 const BATCH: usize = 6;
@@ -66,7 +66,7 @@ type Values = BTreeMap<String, TensorId>;
 
 struct Network {
     g: Graph,
-    pass: Pass,
+    pass: StepGraph,
     source: Source,
 }
 

@@ -8,7 +8,7 @@ use resnet::graph::{DType, Graph, Shape, TensorDesc};
 use resnet::model::{Arch, initialise};
 use resnet::ops::{Fill, Tilings, Window};
 use resnet::plan::{Limits, plan};
-use resnet::train::{Optimizer, Part, Prepared, Session, Spec};
+use resnet::train::{Optimizer, Part, Session, SessionSpec, StepPlans};
 use std::num::NonZeroUsize;
 
 const EVALUATION: Option<Optimizer> = None;
@@ -19,8 +19,8 @@ const TRAINING: Option<Optimizer> = Some(Optimizer {
     weight_decay: 0.0,
 });
 
-fn spec(arch: Arch, batch_size: usize, optimizer: Option<Optimizer>) -> Spec {
-    Spec {
+fn spec(arch: Arch, batch_size: usize, optimizer: Option<Optimizer>) -> SessionSpec {
+    SessionSpec {
         arch,
         batch_size,
         micro_batch: None,
@@ -33,9 +33,9 @@ fn spec(arch: Arch, batch_size: usize, optimizer: Option<Optimizer>) -> Spec {
     }
 }
 
-fn session(spec: &Spec, threads: usize, matmul: Matmul) -> Session {
+fn session(spec: &SessionSpec, threads: usize, matmul: Matmul) -> Session {
     let (data, cpu) = (sample(), Cpu::open(NonZeroUsize::new(threads), matmul));
-    let prepared = Prepared::new(spec, &data, Limits::NONE).unwrap();
+    let prepared = StepPlans::new(spec, &data, Limits::NONE).unwrap();
     let mut session = Session::open(prepared, &data, Box::new(cpu.unwrap())).unwrap();
     for (tensor, values) in initialise(session.params(), 7) {
         session.write(tensor, &values).unwrap();
@@ -126,11 +126,11 @@ fn a_plan_that_writes_a_weight_ends_its_keeping() {
 fn what_is_kept_is_in_the_estimate_and_only_where_it_pays() {
     let (cpu, data) = (Cpu::new().unwrap(), sample());
     let kept = |batch, optimizer| {
-        let spec = Spec {
+        let spec = SessionSpec {
             image_size: 96,
             ..spec(Arch::resnet18_d2l(1, 10), batch, optimizer)
         };
-        let prepared = Prepared::new(&spec, &data, Limits::NONE).unwrap();
+        let prepared = StepPlans::new(&spec, &data, Limits::NONE).unwrap();
         let parts = [Part::Train, Part::Test].map(|part| prepared.runs(part));
         cpu.scratch(&parts.concat())
     };

@@ -4,7 +4,7 @@ use crate::training::{self, devices};
 use resnet::graph::{DType, Shape, TensorId};
 use resnet::model::{Arch, initialise};
 use resnet::ops::{AnyFlag, Fill, GradientCheck, Rescale, SCALING, Segment, Sgd, SgdBucket};
-use resnet::train::{Optimizer, Part, Prepared, Session, Spec, checkpoint};
+use resnet::train::{Optimizer, Part, Session, SessionSpec, StepPlans, checkpoint};
 use tempfile::TempDir;
 
 /// What a step does with its scale: as usual, after enough steps without an overflow, and with one in a
@@ -178,7 +178,7 @@ fn an_overflow_leaves_the_update_out_and_halves_the_scale() {
 #[test]
 fn the_first_steps_are_not_wasted() {
     let data = training::sample();
-    let spec = Spec {
+    let spec = SessionSpec {
         arch: Arch::resnet18_d2l(1, 10),
         batch_size: 4,
         micro_batch: None,
@@ -195,7 +195,7 @@ fn the_first_steps_are_not_wasted() {
     };
     for (name, open) in devices(DType::F16) {
         let backend = open();
-        let prepared = Prepared::new(&spec, &data, backend.limits()).unwrap();
+        let prepared = StepPlans::new(&spec, &data, backend.limits()).unwrap();
         let mut session = Session::open(prepared, &data, backend).unwrap();
         for (tensor, values) in initialise(session.params(), 0) {
             session.write(tensor, &values).unwrap();

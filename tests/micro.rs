@@ -8,7 +8,7 @@ use resnet::graph::{DType, Graph, TensorId};
 use resnet::model::initialise;
 use resnet::ops::resize_taps;
 use resnet::plan::{Limits, plan};
-use resnet::train::{Optimizer, Part, Source, Spec, passes, train};
+use resnet::train::{Optimizer, Part, SessionSpec, Source, passes, train};
 use std::collections::BTreeMap;
 
 /// Of a loss whose gradients are stored as f16.
@@ -23,7 +23,7 @@ fn steps(micro: Option<usize>, fuse: bool, count: usize, backend: Box<dyn Backen
 }
 
 /// The outcome of these batches of [`few`].
-pub fn outcome(spec: &Spec, batches: &[Vec<u32>], backend: Box<dyn Backend>) -> Outcome {
+pub fn outcome(spec: &SessionSpec, batches: &[Vec<u32>], backend: Box<dyn Backend>) -> Outcome {
     let mut session = session(spec, &few(), backend);
     let scaling = session.momenta().iter().find(|(n, _)| n == "loss_scale");
     if let Some(&(_, scaling)) = scaling {
@@ -149,7 +149,7 @@ fn an_unfused_step_on_the_cpu_has_the_bits_of_the_sum_by_hand() {
     // The weight of half the batch is a power of two, so that nothing rounds but the sum.
     for stored in [DType::F32, DType::F16] {
         let cpu = Box::new(Cpu::new().unwrap());
-        let spec = Spec {
+        let spec = SessionSpec {
             stored,
             ..spec(Some(4), false)
         };

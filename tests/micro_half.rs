@@ -6,7 +6,7 @@ use crate::small::{BATCH, few, session, spec};
 use crate::training::devices;
 use resnet::backend::cpu::Cpu;
 use resnet::graph::DType;
-use resnet::train::{Part, Session, Spec};
+use resnet::train::{Part, Session, SessionSpec};
 
 /// A step's change of all parameters and momenta, one after another.
 fn update(after: &Outcome, before: &Outcome) -> Vec<f32> {
@@ -25,8 +25,8 @@ fn is_statistic(name: &str) -> bool {
     name.contains("running_") || name == "loss_scale"
 }
 
-fn half(micro: Option<usize>, fuse: bool) -> Spec {
-    Spec {
+fn half(micro: Option<usize>, fuse: bool) -> SessionSpec {
+    SessionSpec {
         stored: DType::F16,
         ..spec(micro, fuse)
     }

@@ -6,17 +6,17 @@ use resnet::backend::cpu::Cpu;
 use resnet::config::MicroBatch;
 use resnet::graph::DType;
 use resnet::plan::Limits;
-use resnet::train::{Part, Prepared, Spec, micro_batch, refused_to_resume};
+use resnet::train::{Part, SessionSpec, StepPlans, micro_batch, refused_to_resume};
 use std::path::Path;
 
 #[test]
 fn micro_batches_need_less_memory() {
     let memory = |micro_batch, fuse| {
-        let spec = Spec {
+        let spec = SessionSpec {
             batch_size: 256,
             ..spec(micro_batch, fuse)
         };
-        let prepared = Prepared::new(&spec, &sample(), Limits::NONE).unwrap();
+        let prepared = StepPlans::new(&spec, &sample(), Limits::NONE).unwrap();
         prepared.memory()
     };
     for fuse in [false, true] {
@@ -31,7 +31,7 @@ fn micro_batches_need_less_memory() {
 #[test]
 fn the_log_is_read_before_it_is_full() {
     let data = sample();
-    let spec = Spec {
+    let spec = SessionSpec {
         batch_size: 1200,
         ..spec(Some(2), true)
     };
@@ -42,13 +42,13 @@ fn the_log_is_read_before_it_is_full() {
     assert!(session.is_full());
     assert_eq!(session.results().unwrap().len(), 1);
     assert!(!session.is_full());
-    let spec = Spec {
+    let spec = SessionSpec {
         batch_size: 2050,
         ..spec
     };
     let mut many = data;
     many.train.count = 2050;
-    let error = Prepared::new(&spec, &many, Limits::NONE).err().unwrap();
+    let error = StepPlans::new(&spec, &many, Limits::NONE).err().unwrap();
     assert!(error.to_string().contains("1025 passes"), "{error:#}");
 }
 
@@ -65,18 +65,18 @@ fn small(memory: u64, max_buffer: u64) -> Altered {
 #[test]
 fn auto_takes_the_largest_part_that_fits() {
     let data = sample();
-    let spec = Spec {
+    let spec = SessionSpec {
         batch_size: 64,
         image_size: 64,
         limit_batches: Some(2),
         ..spec(None, true)
     };
     let needed = |micro_batch| {
-        let spec = Spec {
+        let spec = SessionSpec {
             micro_batch,
             ..spec.clone()
         };
-        let prepared = Prepared::new(&spec, &data, Limits::NONE).unwrap();
+        let prepared = StepPlans::new(&spec, &data, Limits::NONE).unwrap();
         (prepared.memory(), prepared.largest_buffer())
     };
     let auto = |small: &Altered| {
@@ -95,7 +95,7 @@ fn auto_takes_the_largest_part_that_fits() {
     assert_eq!(auto(&small(whole, buffer - 1)), Some(32));
 
     let refused = |small: &Altered| {
-        let prepared = Prepared::new(&spec, &data, Limits::NONE).unwrap();
+        let prepared = StepPlans::new(&spec, &data, Limits::NONE).unwrap();
         let error = prepared.check_memory(&spec, &data, small).unwrap_err();
         error.to_string()
     };
@@ -115,13 +115,13 @@ fn auto_takes_the_largest_part_that_fits() {
 #[test]
 fn what_the_cpu_takes_to_widen_f16_counts() {
     let data = sample();
-    let spec = Spec {
+    let spec = SessionSpec {
         batch_size: 64,
         limit_batches: Some(2),
         stored: DType::F16,
         ..spec(None, true)
     };
-    let prepared = Prepared::new(&spec, &data, Limits::NONE).unwrap();
+    let prepared = StepPlans::new(&spec, &data, Limits::NONE).unwrap();
     let fits = |memory| {
         let small = small(memory, u64::MAX);
         prepared.check_memory(&spec, &data, &small).is_ok()

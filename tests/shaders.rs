@@ -11,7 +11,7 @@ use resnet::graph::DType;
 use resnet::model::Arch;
 use resnet::ops::{ConvKernel, Cooperative, Kernel, Shader, Tilings};
 use resnet::plan::{Limits, Plan, descs};
-use resnet::train::{Optimizer, Part, Prepared, Spec};
+use resnet::train::{Optimizer, Part, SessionSpec, StepPlans};
 use std::collections::HashSet;
 use std::io::{ErrorKind, Write};
 use std::process::{Command, Stdio};
@@ -316,7 +316,7 @@ fn steps() -> Vec<Plan> {
             (4, 28, Some(2), true, stored),
         ]
     }) {
-        let spec = Spec {
+        let spec = SessionSpec {
             arch: Arch::resnet18_d2l(1, 10),
             batch_size,
             micro_batch,
@@ -331,7 +331,7 @@ fn steps() -> Vec<Plan> {
             stored,
             tilings: Tilings::default(),
         };
-        let prepared = Prepared::new(&spec, &data, Limits::NONE).unwrap();
+        let prepared = StepPlans::new(&spec, &data, Limits::NONE).unwrap();
         for part in [Part::Train, Part::Test] {
             plans.extend(prepared.runs(part).into_iter().cloned());
         }

@@ -9,7 +9,7 @@ use resnet::model::{Arch, initialise};
 use resnet::ops::Tilings;
 use resnet::report::{Console, Progress};
 use resnet::train::checkpoint::{self, WeightsInfo};
-use resnet::train::{Optimizer, Prepared, Run, Session, Spec};
+use resnet::train::{Optimizer, Run, Session, SessionSpec, StepPlans};
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
@@ -40,8 +40,8 @@ pub fn arch() -> Arch {
     arch
 }
 
-pub fn spec(micro_batch: Option<usize>, fuse: bool) -> Spec {
-    Spec {
+pub fn spec(micro_batch: Option<usize>, fuse: bool) -> SessionSpec {
+    SessionSpec {
         arch: arch(),
         batch_size: BATCH,
         micro_batch,
@@ -54,8 +54,8 @@ pub fn spec(micro_batch: Option<usize>, fuse: bool) -> Spec {
     }
 }
 
-pub fn session(spec: &Spec, data: &Dataset, backend: Box<dyn Backend>) -> Session {
-    let prepared = Prepared::new(spec, data, backend.limits()).unwrap();
+pub fn session(spec: &SessionSpec, data: &Dataset, backend: Box<dyn Backend>) -> Session {
+    let prepared = StepPlans::new(spec, data, backend.limits()).unwrap();
     let mut session = Session::open(prepared, data, backend).unwrap();
     for (tensor, values) in initialise(session.params(), 7) {
         session.write(tensor, &values).unwrap();
@@ -69,7 +69,7 @@ pub fn session(spec: &Spec, data: &Dataset, backend: Box<dyn Backend>) -> Sessio
 pub fn train_in(
     folder: &Path,
     config: &TrainConfig,
-    spec: &Spec,
+    spec: &SessionSpec,
     backend: Box<dyn Backend>,
 ) -> Result<()> {
     let data = few();

@@ -12,7 +12,7 @@ use resnet::ops::Tilings;
 use resnet::plan::Limits;
 use resnet::report::{Console, Progress};
 use resnet::train::checkpoint::{self, WeightsInfo};
-use resnet::train::{Optimizer, Outcome, Part, Prepared, Run, Session, Spec};
+use resnet::train::{Optimizer, Outcome, Part, Run, Session, SessionSpec, StepPlans};
 use safetensors::{SafeTensors, tensor::TensorView};
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
@@ -53,8 +53,8 @@ pub fn narrow() -> Arch {
     }
 }
 
-fn spec(momentum: f32) -> Spec {
-    Spec {
+fn spec(momentum: f32) -> SessionSpec {
+    SessionSpec {
         arch: narrow(),
         batch_size: BATCH,
         micro_batch: None,
@@ -75,8 +75,13 @@ pub fn sample() -> Dataset {
     data::load(Some("sample")).unwrap()
 }
 
-fn session(spec: &Spec, data: &Dataset, backend: Box<dyn Backend>, limits: Limits) -> Session {
-    let prepared = Prepared::new(spec, data, limits).unwrap();
+fn session(
+    spec: &SessionSpec,
+    data: &Dataset,
+    backend: Box<dyn Backend>,
+    limits: Limits,
+) -> Session {
+    let prepared = StepPlans::new(spec, data, limits).unwrap();
     let mut session = Session::open(prepared, data, backend).unwrap();
     for (tensor, values) in initialise(session.params(), 7) {
         session.write(tensor, &values).unwrap();
@@ -91,7 +96,7 @@ pub fn session_on(
     stored: DType,
     fuse: bool,
 ) -> Session {
-    let spec = Spec {
+    let spec = SessionSpec {
         batch_size,
         stored,
         fuse,
@@ -184,7 +189,7 @@ fn chunks_along_n_change_nothing() {
     for (name, open) in devices(DType::F32) {
         // Parameters, gradients and images must fit whole, so only activations are to be cut.
         let (spec, data) = tiny();
-        let prepared = Prepared::new(
+        let prepared = StepPlans::new(
             &spec,
             &data,
             Limits {
@@ -209,7 +214,7 @@ fn chunks_along_n_change_nothing() {
 }
 
 /// A network whose data set and parameters are tiny, so that a low limit cuts only activations.
-fn tiny() -> (Spec, Dataset) {
+fn tiny() -> (SessionSpec, Dataset) {
     let mut data = sample();
     for images in [&mut data.train, &mut data.test] {
         images.count = 2 * BATCH;
@@ -217,7 +222,7 @@ fn tiny() -> (Spec, Dataset) {
         images.labels.truncate(images.count);
     }
     let stages = [8, 8].map(|width| Stage { blocks: 1, width }).to_vec();
-    let spec = Spec {
+    let spec = SessionSpec {
         arch: Arch { stages, ..narrow() },
         image_size: 64,
         ..spec(0.0)
@@ -243,7 +248,7 @@ fn first_step(backend: Box<dyn Backend>, limits: Limits) -> (Vec<f32>, Vec<u32>)
 /// Trains until `epochs` in `folder`, resuming what is there.
 pub fn train(folder: &Path, backend: Box<dyn Backend>, epochs: usize, stored: DType) -> Progress {
     let data = sample();
-    let spec = Spec {
+    let spec = SessionSpec {
         stored,
         ..spec(0.9)
     };
@@ -306,7 +311,7 @@ fn a_resumed_run_has_the_bits_of_an_unbroken_one() {
 #[test]
 fn training_lowers_the_loss() {
     let data = sample();
-    let spec = Spec {
+    let spec = SessionSpec {
         batch_size: 32,
         ..spec(0.0)
     };

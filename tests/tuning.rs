@@ -13,14 +13,14 @@ use resnet::graph::DType;
 use resnet::model::Arch;
 use resnet::ops::Tilings;
 use resnet::plan::Limits;
-use resnet::train::{Optimizer, Part, Prepared, Spec, checkpoint, folder};
+use resnet::train::{Optimizer, Part, SessionSpec, StepPlans, checkpoint, folder};
 use std::fs;
 use std::path::Path;
 use tempfile::TempDir;
 
 /// For every convolution of a training step the candidate of this number, or its last.
-fn candidates(spec: &Spec, data: &Dataset, number: usize) -> Tilings {
-    let prepared = Prepared::new(spec, data, Limits::NONE).unwrap();
+fn candidates(spec: &SessionSpec, data: &Dataset, number: usize) -> Tilings {
+    let prepared = StepPlans::new(spec, data, Limits::NONE).unwrap();
     let chosen = prepared.convolutions().into_iter().map(|convolution| {
         let candidates = convolution.candidates();
         let tiling = candidates[number.min(candidates.len() - 1)];
@@ -30,7 +30,7 @@ fn candidates(spec: &Spec, data: &Dataset, number: usize) -> Tilings {
 }
 
 /// The losses of three steps, and all parameters after them.
-fn three_steps(spec: &Spec, backend: Box<dyn Backend>) -> (Vec<f32>, Vec<f32>) {
+fn three_steps(spec: &SessionSpec, backend: Box<dyn Backend>) -> (Vec<f32>, Vec<f32>) {
     let mut session = session(spec, &few(), backend);
     for first in 0..3 {
         let indices: Vec<u32> = (first..first + BATCH as u32).collect();
@@ -53,7 +53,7 @@ fn every_candidate_gives_the_same_numbers_within_rounding() {
             let by_shape = spec(None, fuse);
             let (losses, params) = three_steps(&by_shape, open());
             for number in 1..4 {
-                let tuned = Spec {
+                let tuned = SessionSpec {
                     tilings: candidates(&by_shape, &few(), number),
                     ..by_shape.clone()
                 };
@@ -93,12 +93,12 @@ fn run(into: &Path, tilings: &Tilings, mut backend: Box<dyn Backend>, epochs: us
         },
     };
     config.epochs = epochs;
-    let mut spec = Spec {
+    let mut spec = SessionSpec {
         limit_batches: config.limit_batches,
         tilings: config.tilings.clone(),
         ..spec(None, true)
     };
-    let mut prepared = Prepared::new(&spec, &data, backend.limits()).unwrap();
+    let mut prepared = StepPlans::new(&spec, &data, backend.limits()).unwrap();
     if !resumed && tilings.is_empty() {
         prepared.tune(&mut spec, &data, backend.as_mut()).unwrap();
         config.tilings = spec.tilings.clone();
@@ -152,14 +152,14 @@ fn a_run_that_was_tuned_goes_on_with_the_same_bits_where_nothing_is_known_of_it(
 }
 
 fn prepared_convolutions() -> usize {
-    let prepared = Prepared::new(&spec(None, true), &few(), Limits::NONE).unwrap();
+    let prepared = StepPlans::new(&spec(None, true), &few(), Limits::NONE).unwrap();
     prepared.convolutions().len()
 }
 
 #[test]
 fn the_chapters_step_has_few_convolutions_to_time() {
     let data = sample();
-    let spec = Spec {
+    let spec = SessionSpec {
         arch: Arch::resnet18_d2l(1, 10),
         batch_size: 256,
         micro_batch: None,
@@ -174,7 +174,7 @@ fn the_chapters_step_has_few_convolutions_to_time() {
         stored: DType::F32,
         tilings: Tilings::default(),
     };
-    let mut prepared = Prepared::new(&spec, &data, Limits::NONE).unwrap();
+    let mut prepared = StepPlans::new(&spec, &data, Limits::NONE).unwrap();
     let convolutions = prepared.convolutions();
     let candidates = convolutions.iter().map(|c| c.candidates().len());
     let candidates: usize = candidates.sum();
@@ -210,7 +210,7 @@ fn the_program_records_tilings_and_takes_those_of_a_file() {
     let config = folder::read_config(&by_shape).unwrap();
     assert!(config.deterministic && config.tilings.is_empty());
 
-    let spec = Spec {
+    let spec = SessionSpec {
         arch: Arch::resnet18_d2l(1, 10),
         batch_size: 16,
         image_size: 28,

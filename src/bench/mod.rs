@@ -10,7 +10,7 @@ use crate::graph::DType;
 use crate::model::{Arch, initialise};
 use crate::ops::{Shader, Tilings};
 use crate::plan::{Dispatch, Limits, Plan, Roofline};
-use crate::train::{Optimizer, Part, Prepared, Session, Spec, micro_batch, passes};
+use crate::train::{Optimizer, Part, Session, SessionSpec, StepPlans, micro_batch, passes};
 use anyhow::{Context, Result};
 use profile::Row;
 use serde::Serialize;
@@ -114,7 +114,7 @@ impl Settings {
     /// # Errors
     /// When the images are too small for the network.
     pub fn dump(&self, limits: Limits) -> Result<String> {
-        let prepared = Prepared::new(&self.spec(), &self.data(), limits)?;
+        let prepared = StepPlans::new(&self.spec(), &self.data(), limits)?;
         let mut texts: Vec<(String, usize)> = Vec::new();
         for plan in prepared.runs(self.part()) {
             let text = plan.dump(prepared.graph());
@@ -135,7 +135,7 @@ impl Settings {
     /// # Errors
     /// When the images are too small for the network.
     pub fn predict(&self, roofline: Roofline) -> Result<Prediction> {
-        let prepared = Prepared::new(&self.spec(), &self.data(), Limits::NONE)?;
+        let prepared = StepPlans::new(&self.spec(), &self.data(), Limits::NONE)?;
         let rate = |part| {
             let runs = prepared.runs(part).into_iter();
             self.batch_size as f64 / runs.map(|plan| roofline.run(plan)).sum::<f64>()
@@ -152,7 +152,7 @@ impl Settings {
     /// # Errors
     /// When the images are too small for the network.
     pub fn modules(&self) -> Result<BTreeMap<String, String>> {
-        let prepared = Prepared::new(&self.spec(), &self.data(), Limits::NONE)?;
+        let prepared = StepPlans::new(&self.spec(), &self.data(), Limits::NONE)?;
         let mut modules = BTreeMap::new();
         for plan in [Part::Train, Part::Test]
             .map(|part| prepared.runs(part))
@@ -164,8 +164,8 @@ impl Settings {
         Ok(modules)
     }
 
-    fn spec(&self) -> Spec {
-        Spec {
+    fn spec(&self) -> SessionSpec {
+        SessionSpec {
             arch: Arch::resnet18_d2l(1, 10),
             batch_size: self.batch_size,
             micro_batch: self.micro_examples(),
@@ -240,7 +240,7 @@ pub fn measure(
 ) -> Result<Report> {
     let settings = &settings.decided(backend.as_ref())?;
     let (mut spec, data) = (settings.spec(), settings.data());
-    let mut prepared = Prepared::new(&spec, &data, backend.limits())?;
+    let mut prepared = StepPlans::new(&spec, &data, backend.limits())?;
     prepared.check_memory(&spec, &data, backend.as_ref())?;
     // What is tuned are the convolutions of a training step.
     let tuning = match settings.deterministic || settings.inference {

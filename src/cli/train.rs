@@ -7,7 +7,8 @@ use crate::model::{Arch, initialise};
 use crate::report::{Console, Progress, mib};
 use crate::train::checkpoint::{self, WeightsInfo};
 use crate::train::{
-    Optimizer, Outcome, Prepared, Run, Session, Spec, folder, micro_batch, refused_to_resume,
+    Optimizer, Outcome, Run, Session, SessionSpec, StepPlans, folder, micro_batch,
+    refused_to_resume,
 };
 use anyhow::{Context, Result};
 use std::path::{Path, PathBuf};
@@ -65,7 +66,7 @@ pub fn run(args: Args) -> Result<Status> {
     let mut spec = spec(&config, &data);
     spec.micro_batch = micro_batch(config.micro_batch, &spec, &data, backend.as_ref())?;
     config.micro_batch = spec.micro_batch.map(MicroBatch::Examples);
-    let mut prepared = Prepared::new(&spec, &data, backend.limits())?;
+    let mut prepared = StepPlans::new(&spec, &data, backend.limits())?;
     eprintln!(
         "{}: {} planned on {}",
         data.name,
@@ -133,8 +134,8 @@ pub fn run(args: Args) -> Result<Status> {
     }
 }
 
-fn spec(config: &TrainConfig, data: &Dataset) -> Spec {
-    Spec {
+fn spec(config: &TrainConfig, data: &Dataset) -> SessionSpec {
+    SessionSpec {
         arch: Arch::resnet18_d2l(data.train.channels, data.classes.len()),
         batch_size: config.batch_size,
         micro_batch: None,

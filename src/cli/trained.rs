@@ -5,7 +5,7 @@ use crate::backend::cpu::precision::MatmulPrecision;
 use crate::config::{MicroBatch, Precision, TrainConfig};
 use crate::data::Dataset;
 use crate::train::checkpoint::{self, WeightsInfo};
-use crate::train::{Prepared, Session, Spec, folder};
+use crate::train::{Session, SessionSpec, StepPlans, folder};
 use anyhow::{Result, ensure};
 use std::path::PathBuf;
 
@@ -96,7 +96,7 @@ impl Trained {
         let backend = self
             .hardware
             .open(&self.device, self.matmul_precision, config.precision)?;
-        let spec = Spec {
+        let spec = SessionSpec {
             arch,
             batch_size: config.batch_size,
             micro_batch: config.micro_batch.and_then(MicroBatch::examples),
@@ -107,7 +107,7 @@ impl Trained {
             stored: config.precision.stored(),
             tilings: config.tilings.clone(),
         };
-        let prepared = Prepared::new(&spec, data, backend.limits())?;
+        let prepared = StepPlans::new(&spec, data, backend.limits())?;
         prepared.check_memory(&spec, data, backend.as_ref())?;
         let mut session = Session::open(prepared, data, backend)?;
         checkpoint::load_weights(&mut session, weights)?;

@@ -1,6 +1,6 @@
 //! Whether a session fits its device, and the largest part of a batch that would: all of it planned,
 //! nothing allocated.
-use super::prepared::{Prepared, Spec};
+use super::prepared::{SessionSpec, StepPlans};
 use crate::backend::Backend;
 use crate::config::MicroBatch;
 use crate::data::Dataset;
@@ -12,13 +12,13 @@ use std::path::Path;
 
 /// The examples per pass that `wanted` comes to on this device. `auto` is the whole batch where that fits,
 /// else the largest part of it that does, preferably one that divides it; what fits not at all stays whole,
-/// for [`Prepared::check_memory`] to refuse.
+/// for [`StepPlans::check_memory`] to refuse.
 ///
 /// # Errors
 /// When the network does not fit the images, or the device's memory cannot be asked for.
 pub fn micro_batch(
     wanted: Option<MicroBatch>,
-    spec: &Spec,
+    spec: &SessionSpec,
     data: &Dataset,
     backend: &dyn Backend,
 ) -> Result<Option<usize>> {
@@ -27,7 +27,7 @@ pub fn micro_batch(
     }
     let batch = spec.batch_size;
     let room = Room::of(backend)?;
-    let with = |micro| Spec {
+    let with = |micro| SessionSpec {
         micro_batch: Some(micro),
         ..spec.clone()
     };
@@ -43,7 +43,7 @@ pub fn micro_batch(
     Ok(Some(divisor.filter(|n| 2 * n >= even).unwrap_or(even)))
 }
 
-impl Prepared {
+impl StepPlans {
     /// Bytes that the session takes on a device, with what its kernels take beside its buffers.
     fn needed(&self, backend: &dyn Backend) -> u64 {
         let plans: Vec<&Plan> = self.plans().collect();
@@ -54,7 +54,12 @@ impl Prepared {
     ///
     /// # Errors
     /// When the memory is too small or cannot be asked for.
-    pub fn check_memory(&self, spec: &Spec, data: &Dataset, backend: &dyn Backend) -> Result<()> {
+    pub fn check_memory(
+        &self,
+        spec: &SessionSpec,
+        data: &Dataset,
+        backend: &dyn Backend,
+    ) -> Result<()> {
         let room = Room::of(backend)?;
         let (needed, buffer) = (self.needed(backend), self.largest_buffer());
         let size = spec.image_size;
@@ -84,7 +89,7 @@ impl Prepared {
                 "--micro-batch {micro}, which does the same batch in parts,"
             ));
         }
-        let with = |batch| Spec {
+        let with = |batch| SessionSpec {
             batch_size: batch,
             micro_batch: None,
             ..spec.clone()
@@ -125,8 +130,8 @@ impl Room {
         })
     }
 
-    fn fits(&self, spec: &Spec, data: &Dataset, backend: &dyn Backend) -> Result<bool> {
-        let prepared = Prepared::new(spec, data, backend.limits())?;
+    fn fits(&self, spec: &SessionSpec, data: &Dataset, backend: &dyn Backend) -> Result<bool> {
+        let prepared = StepPlans::new(spec, data, backend.limits())?;
         let needed = prepared.needed(backend);
         Ok(needed <= self.memory && prepared.largest_buffer() <= self.buffer)
     }
@@ -134,11 +139,11 @@ impl Room {
     /// The largest part of the batch that fits.
     fn largest_micro_batch(
         &self,
-        spec: &Spec,
+        spec: &SessionSpec,
         data: &Dataset,
         backend: &dyn Backend,
     ) -> Result<Option<usize>> {
-        let with = |micro| Spec {
+        let with = |micro| SessionSpec {
             micro_batch: Some(micro),
             ..spec.clone()
         };

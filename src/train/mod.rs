@@ -12,8 +12,8 @@ mod tune;
 pub use memory::{micro_batch, refused_to_resume};
 pub use micro::passes;
 pub use pass::{
-    Optimizer, Pass, Source, Update, accumulate, evaluate, learning_rate, train, update,
+    Optimizer, Source, StepGraph, Update, accumulate, evaluate, learning_rate, train, update,
 };
-pub use prepared::{Part, Prepared, Spec, batches};
+pub use prepared::{Part, SessionSpec, StepPlans, batches};
 pub use run::{Outcome, Run, test};
 pub use session::Session;

@@ -64,7 +64,7 @@ pub struct Optimizer {
 
 /// A step in the graph.
 #[derive(Clone, Debug)]
-pub struct Pass {
+pub struct StepGraph {
     /// Its nodes.
     pub nodes: Range<usize>,
     /// Examples that it takes.
@@ -96,7 +96,7 @@ pub fn learning_rate(g: &mut Graph) -> TensorId {
 ///
 /// # Errors
 /// When the images are too small for the network.
-pub fn evaluate(g: &mut Graph, arch: &Arch, source: &Source, batch: usize) -> Result<Pass> {
+pub fn evaluate(g: &mut Graph, arch: &Arch, source: &Source, batch: usize) -> Result<StepGraph> {
     forward(g, arch, source, batch, Mode::Eval)
 }
 
@@ -111,7 +111,7 @@ pub fn train(
     source: &Source,
     batch: usize,
     optimizer: Optimizer,
-) -> Result<Pass> {
+) -> Result<StepGraph> {
     let mut pass = forward(g, arch, source, batch, Mode::Train)?;
     differentiate(g, &mut pass)?;
     let gradients = &pass.gradients;
@@ -135,7 +135,7 @@ pub fn accumulate(
     source: &Source,
     batch: usize,
     of: usize,
-) -> Result<Pass> {
+) -> Result<StepGraph> {
     let mut pass = forward(g, arch, source, batch, Mode::Train)?;
     pass.of = of;
     differentiate(g, &mut pass)?;
@@ -176,7 +176,7 @@ pub struct Update {
 ///
 /// # Errors
 /// Never for a pass that was accumulated.
-pub fn update(g: &mut Graph, pass: &Pass, optimizer: Optimizer) -> Result<Update> {
+pub fn update(g: &mut Graph, pass: &StepGraph, optimizer: Optimizer) -> Result<Update> {
     let start = g.nodes().len();
     let params = &pass.network.params;
     let momenta = descend(g, params, accumulated, pass.scaling, optimizer)?;
@@ -197,7 +197,7 @@ fn accumulated(g: &mut Graph, p: &Param) -> TensorId {
 }
 
 /// Appends the backward pass: every example's loss counts one part of the whole step's, times the scale.
-fn differentiate(g: &mut Graph, pass: &mut Pass) -> Result<()> {
+fn differentiate(g: &mut Graph, pass: &mut StepGraph) -> Result<()> {
     let share = Fill {
         value: 1.0 / pass.of as f32,
         shape: Shape::examples(pass.batch),
@@ -271,7 +271,13 @@ fn rescale(
     Ok(g.push_update(Rescale, &[lr, overflow], &[scaling])?[0])
 }
 
-fn forward(g: &mut Graph, arch: &Arch, source: &Source, batch: usize, mode: Mode) -> Result<Pass> {
+fn forward(
+    g: &mut Graph,
+    arch: &Arch,
+    source: &Source,
+    batch: usize,
+    mode: Mode,
+) -> Result<StepGraph> {
     let start = g.nodes().len();
     let indices = g.input(
         &format!("indices.{batch}"),
@@ -291,7 +297,7 @@ fn forward(g: &mut Graph, arch: &Arch, source: &Source, batch: usize, mode: Mode
     let record = g.record(losses, correct)?;
     let scaled = mode == Mode::Train && stored == DType::F16;
     let scaling = scaled.then(|| g.state("loss_scale", SCALING));
-    Ok(Pass {
+    Ok(StepGraph {
         nodes: start..g.nodes().len(),
         batch,
         of: batch,

@@ -1,6 +1,6 @@
 //! The graph and the plans of a session, before anything is allocated.
 use super::micro;
-use super::pass::{Optimizer, Pass, Source, accumulate, evaluate, train, update};
+use super::pass::{Optimizer, Source, StepGraph, accumulate, evaluate, train, update};
 use crate::backend::memory_needed;
 use crate::data::{Dataset, Images};
 use crate::graph::{DType, Graph, TensorId, fuse, retile};
@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 
 /// What a session is to do.
 #[derive(Clone, Debug)]
-pub struct Spec {
+pub struct SessionSpec {
     /// The network.
     pub arch: Arch,
     /// Examples per step; the last step of an epoch may have fewer.
@@ -45,7 +45,7 @@ pub enum Part {
 }
 
 /// The graph of a session before anything is allocated.
-pub struct Prepared {
+pub struct StepPlans {
     pub(super) graph: Graph,
     /// The pass that needs most memory first.
     pub(super) steps: Vec<Step>,
@@ -62,17 +62,17 @@ pub struct Prepared {
 /// A step on one size of batch, or a pass of one.
 pub(super) struct Step {
     pub(super) part: Part,
-    pub(super) pass: Pass,
+    pub(super) pass: StepGraph,
     pub(super) plan: Plan,
 }
 
-impl Prepared {
+impl StepPlans {
     /// Builds and plans every step that the data set needs. Nothing is allocated.
     ///
     /// # Errors
     /// When the network does not fit the images or a step the device's binding limit.
-    pub fn new(spec: &Spec, data: &Dataset, limits: Limits) -> Result<Prepared> {
-        let Spec {
+    pub fn new(spec: &SessionSpec, data: &Dataset, limits: Limits) -> Result<StepPlans> {
+        let SessionSpec {
             arch,
             batch_size,
             micro_batch,
@@ -84,7 +84,7 @@ impl Prepared {
             tilings,
         } = spec;
         let mut graph = Graph::default();
-        let mut passes: Vec<(Part, Pass)> = Vec::new();
+        let mut passes: Vec<(Part, StepGraph)> = Vec::new();
         let mut all_batches = Vec::new();
         let mut sources = Vec::new();
         for (part, images) in [(Part::Train, &data.train), (Part::Test, &data.test)] {
@@ -149,13 +149,13 @@ impl Prepared {
             *nodes = rewrite(&mut graph, nodes.clone(), &[], tilings)?;
         }
         let update = update.map(|nodes| plan(&graph, nodes, &[], limits));
-        let step = |(part, pass): (Part, Pass)| -> Result<Step> {
+        let step = |(part, pass): (Part, StepGraph)| -> Result<Step> {
             let plan = plan(&graph, pass.nodes.clone(), &[pass.network.logits], limits)?;
             Ok(Step { part, pass, plan })
         };
         let mut steps = passes.into_iter().map(step).collect::<Result<Vec<_>>>()?;
         steps.sort_by_key(|step| Reverse(step.plan.pool_bytes()));
-        Ok(Prepared {
+        Ok(StepPlans {
             graph,
             steps,
             update: update.transpose()?,

@@ -1,7 +1,7 @@
 //! A network on a device, ready to be stepped, with the data set in the device's memory.
 use super::micro;
-use super::pass::Pass;
-use super::prepared::{Part, Prepared, Step};
+use super::pass::StepGraph;
+use super::prepared::{Part, Step, StepPlans};
 use crate::backend::{Backend, PlanId};
 use crate::data::Dataset;
 use crate::graph::{Graph, Shape, TensorId};
@@ -14,7 +14,7 @@ use anyhow::{Context, Result};
 pub struct Session {
     backend: Box<dyn Backend>,
     graph: Graph,
-    steps: Vec<Ready>,
+    steps: Vec<CompiledStep>,
     update: Option<PlanId>,
     momenta: Vec<(String, TensorId)>,
     micro_batch: Option<usize>,
@@ -24,9 +24,9 @@ pub struct Session {
 }
 
 /// A step, or a pass of one, that the device holds ready.
-struct Ready {
+struct CompiledStep {
     part: Part,
-    pass: Pass,
+    pass: StepGraph,
     plan: PlanId,
 }
 
@@ -36,11 +36,11 @@ impl Session {
     /// # Errors
     /// When the device fails.
     pub fn open(
-        prepared: Prepared,
+        prepared: StepPlans,
         data: &Dataset,
         mut backend: Box<dyn Backend>,
     ) -> Result<Session> {
-        let Prepared {
+        let StepPlans {
             graph,
             steps,
             update,
@@ -52,7 +52,7 @@ impl Session {
         let mut ready = Vec::new();
         for Step { part, pass, plan } in steps {
             let plan = backend.compile(plan).context("preparing the device")?;
-            ready.push(Ready { part, pass, plan });
+            ready.push(CompiledStep { part, pass, plan });
         }
         let update = match update {
             Some(plan) => Some(backend.compile(plan).context("preparing the device")?),
@@ -153,7 +153,7 @@ impl Session {
 
     /// Whether the results must be read before another step, as the device's log might not hold it.
     pub fn is_full(&self) -> bool {
-        let passes = |step: &Ready| micro::sizes(step.pass.of, self.micro_batch).len();
+        let passes = |step: &CompiledStep| micro::sizes(step.pass.of, self.micro_batch).len();
         let most = self.steps.iter().map(passes).max().unwrap_or(1);
         self.logged() + most > RECORD_CAPACITY
     }
@@ -181,7 +181,7 @@ impl Session {
         let of = indices.len();
         for &pass in &passes {
             let known = self.ready(part, pass.len(), of);
-            let Ready { pass: p, plan, .. } =
+            let CompiledStep { pass: p, plan, .. } =
                 known.expect("every batch size of the data set is prepared");
             let (input, plan) = (p.indices, *plan);
             self.backend.write(input, bytemuck::cast_slice(pass))?;
@@ -253,7 +253,7 @@ impl Session {
     /// When the device fails.
     pub fn logits(&mut self, batch: usize) -> Result<Vec<f32>> {
         let known = self.ready(Part::Test, batch, batch);
-        let Ready { pass, plan, .. } =
+        let CompiledStep { pass, plan, .. } =
             known.context("no evaluation step has this many examples")?;
         let (logits, plan) = (pass.network.logits, *plan);
         let bytes = self.backend.read_value(plan, logits)?;
@@ -269,9 +269,10 @@ impl Session {
     }
 
     /// The pass on `batch` examples of a step on `of`.
-    fn ready(&self, part: Part, batch: usize, of: usize) -> Option<&Ready> {
-        let is =
-            |step: &&Ready| step.part == part && (step.pass.batch, step.pass.of) == (batch, of);
+    fn ready(&self, part: Part, batch: usize, of: usize) -> Option<&CompiledStep> {
+        let is = |step: &&CompiledStep| {
+            step.part == part && (step.pass.batch, step.pass.of) == (batch, of)
+        };
         self.steps.iter().find(is)
     }
 }

@@ -1,5 +1,5 @@
 //! Which convolutions a training step has, and their tuning before the session is opened.
-use super::prepared::{Part, Prepared, Spec};
+use super::prepared::{Part, SessionSpec, StepPlans};
 use crate::backend::{Backend, Tuned};
 use crate::data::Dataset;
 use crate::graph::{TensorDesc, TensorId};
@@ -8,7 +8,7 @@ use anyhow::Result;
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-impl Prepared {
+impl StepPlans {
     /// Times the convolutions on the device and takes the fastest tilings, which go into `spec`. Returns a
     /// word for the user where there was something to do.
     ///
@@ -16,7 +16,7 @@ impl Prepared {
     /// When the device is lost.
     pub fn tune(
         &mut self,
-        spec: &mut Spec,
+        spec: &mut SessionSpec,
         data: &Dataset,
         backend: &mut dyn Backend,
     ) -> Result<Option<String>> {
@@ -24,12 +24,12 @@ impl Prepared {
         let Some(Tuned { tilings, mut note }) = found else {
             return Ok(None);
         };
-        let tuned = Spec {
+        let tuned = SessionSpec {
             tilings,
             ..spec.clone()
         };
         // More splits of a gradient need more memory.
-        let fitting = Prepared::new(&tuned, data, backend.limits()).and_then(|prepared| {
+        let fitting = StepPlans::new(&tuned, data, backend.limits()).and_then(|prepared| {
             prepared
                 .check_memory(&tuned, data, backend)
                 .map(|()| prepared)

@@ -12,7 +12,7 @@ use crate::backend::Backend;
 use crate::graph::{DType, Graph, TensorId};
 use crate::model::{Arch, Block, Param, Role, Stage};
 use crate::ops::{first_scale, resize_taps};
-use crate::train::{Optimizer, Pass, Source, evaluate, learning_rate, train};
+use crate::train::{Optimizer, Source, StepGraph, evaluate, learning_rate, train};
 use anyhow::{Result, bail, ensure};
 
 /// The losses of a run, of which element `s` is that of step `s`.
@@ -149,7 +149,7 @@ impl<'a> NetworkCase<'a> {
     }
 
     /// Step `step` from the weights called `from`, read as `to` once it is done.
-    fn step(&self, pass: &Pass, from: &str, to: &str, step: usize) -> Result<Run> {
+    fn step(&self, pass: &StepGraph, from: &str, to: &str, step: usize) -> Result<Run> {
         let NetworkEntry { batch, batches, .. } = *self.entry;
         let first = step % batches * batch;
         let indices: Vec<u32> = (first..first + batch).map(|i| i as u32).collect();
