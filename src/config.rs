@@ -3,9 +3,9 @@ mod micro_batch;
 
 pub use micro_batch::MicroBatch;
 
-use crate::backend::cpu::precision::MatmulPrecision;
-use crate::graph::DType;
+use crate::kernels::precision::MatmulPrecision;
 use crate::ops::Tilings;
+use crate::tensor::DType;
 use anyhow::{Context, Result, bail, ensure};
 use clap::builder::{BoolishValueParser, TypedValueParser};
 use serde::{Deserialize, Serialize};

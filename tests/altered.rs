@@ -2,8 +2,9 @@
 use anyhow::Result;
 use resnet::backend::cpu::Cpu;
 use resnet::backend::{Backend, PlanId};
-use resnet::graph::{DType, TensorId};
+use resnet::graph::TensorId;
 use resnet::plan::{Limits, Plan};
+use resnet::tensor::DType;
 use std::collections::HashSet;
 
 /// A backend that stands for another; the default is the CPU under its own name.

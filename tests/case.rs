@@ -1,6 +1,7 @@
 //! A case: a small graph with contents for its inputs and states, and how one is made.
 use anyhow::Result;
-use resnet::graph::{DType, Graph, Kind, Shape, TensorDesc, TensorId, backward};
+use resnet::graph::{Graph, Kind, TensorId, backward};
+use resnet::tensor::{DType, Shape, TensorDesc};
 
 /// A graph, with its backward pass where it has one, and what its inputs and states hold.
 #[derive(Default)]

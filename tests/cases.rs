@@ -5,8 +5,9 @@ mod layers;
 
 use crate::case::{Case, differentiable, plain};
 use crate::{fused, fused_norm, loss_scale};
-use resnet::graph::{DType, Shape};
-use resnet::ops::{BatchNorm, Fill, SumPartials, Window};
+use resnet::kernels::Window;
+use resnet::ops::{BatchNorm, Fill, SumPartials};
+use resnet::tensor::{DType, Shape};
 
 /// Every case.
 pub fn all() -> Vec<Case> {

@@ -3,11 +3,12 @@
 use crate::case::{Case, plain};
 use crate::{device, half, parity};
 use resnet::backend::Backend;
-use resnet::backend::cpu::precision::MatmulPrecision::{High, Highest, Medium};
 use resnet::backend::gpu::cooperative::{choose, self_test};
 use resnet::backend::gpu::{AdapterReport, Options};
-use resnet::graph::{DType, Node};
+use resnet::graph::Node;
+use resnet::kernels::precision::MatmulPrecision::{High, Highest, Medium};
 use resnet::ops::{Cooperative, Kernel, Op};
+use resnet::tensor::DType;
 
 /// The units with plain code in their place.
 fn emulated() -> impl Iterator<Item = Cooperative> {

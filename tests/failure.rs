@@ -10,7 +10,7 @@ use predicates::prelude::*;
 use resnet::backend::gpu::{Fault, Options};
 use resnet::backend::{Backend, Failure};
 use resnet::config::{MicroBatch, TrainConfig};
-use resnet::graph::DType;
+use resnet::tensor::DType;
 use resnet::train::{SessionSpec, checkpoint};
 use serde_json::Value;
 use std::path::Path;

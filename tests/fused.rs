@@ -3,8 +3,10 @@ use crate::case::{Case, plain};
 use crate::device::{self, floats};
 use crate::partials;
 use resnet::backend::{Backend, cpu::Cpu, gpu::Options};
-use resnet::graph::{Shape, TensorId};
-use resnet::ops::{Conv2d, Conv2dGradInput, Conv2dGradWeight, Mask, Op, Tile, Window};
+use resnet::graph::TensorId;
+use resnet::kernels::Window;
+use resnet::ops::{Conv2d, Conv2dGradInput, Conv2dGradWeight, Mask, Op, Tile};
+use resnet::tensor::Shape;
 
 /// The dimensions of one convolution.
 #[derive(Clone, Copy)]

@@ -1,11 +1,13 @@
 //! Cases of the fused ops around BatchNorm, of the loss with its gradient, and of the optimiser's buckets.
 use crate::case::{Case, plain};
-use resnet::graph::{DType, Shape, TensorDesc, TensorId};
+use resnet::graph::TensorId;
+use resnet::kernels::Window;
 use resnet::ops::{
     Activate, BatchNormFinish, BatchNormFold, BatchNormGradInput, BatchNormMaxPool,
     BatchNormMaxPoolGrad, CrossEntropy, GlobalAvgPoolGrad, Mask, Op, SCALING, Segment, Sgd,
-    SgdBucket, Skip, Window,
+    SgdBucket, Skip,
 };
+use resnet::tensor::{DType, Shape, TensorDesc};
 
 /// Every case.
 pub fn cases() -> Vec<Case> {

@@ -3,10 +3,11 @@
 use crate::device::{self, floats};
 use resnet::backend::{Backend, cpu::Cpu, gpu::Options};
 use resnet::bench::Settings;
-use resnet::graph::{DType, Graph, TensorId, fuse};
+use resnet::graph::{Graph, TensorId, fuse};
 use resnet::model::{Arch, Block, Param, Role, Stage, initialise};
 use resnet::ops::{Tilings, resize_taps};
 use resnet::plan::{Limits, plan};
+use resnet::tensor::DType;
 use resnet::train::{Optimizer, Source, StepGraph, evaluate, train};
 use std::collections::BTreeMap;
 

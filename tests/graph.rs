@@ -3,9 +3,10 @@ use crate::case::Case;
 use crate::cases;
 use crate::device::{self, Contents, floats};
 use resnet::backend::{Backend, cpu::Cpu, gpu::Options};
-use resnet::graph::{Graph, Kind, Shape, TensorDesc, TensorId, backward};
+use resnet::graph::{Graph, Kind, TensorId, backward};
 use resnet::ops::{Add, Op};
 use resnet::plan::{Limits, Place, Plan, plan};
+use resnet::tensor::{Shape, TensorDesc};
 use std::collections::{BTreeSet, HashMap};
 
 #[test]

@@ -5,8 +5,10 @@ use crate::device;
 use crate::training::devices;
 use half::{bf16, f16};
 use resnet::backend::cpu::Cpu;
-use resnet::graph::{DType, Kind, Shape, TensorDesc};
-use resnet::ops::{GatherImages, GlobalAvgPoolGrad, Mask, Op, Window};
+use resnet::graph::Kind;
+use resnet::kernels::Window;
+use resnet::ops::{GatherImages, GlobalAvgPoolGrad, Mask, Op};
+use resnet::tensor::{DType, Shape, TensorDesc};
 
 /// The cases of the table with those of their nodes that touch images, each node by itself: what it read
 /// in f32 is rounded to f16.

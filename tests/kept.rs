@@ -3,11 +3,13 @@ use crate::device::floats;
 use crate::training::{narrow, sample};
 use resnet::backend::Backend;
 use resnet::backend::cpu::Cpu;
-use resnet::backend::cpu::precision::{Matmul, Unit};
-use resnet::graph::{DType, Graph, Shape, TensorDesc};
+use resnet::graph::Graph;
+use resnet::kernels::Window;
+use resnet::kernels::precision::{Matmul, Unit};
 use resnet::model::{Arch, initialise};
-use resnet::ops::{Fill, Tilings, Window};
+use resnet::ops::{Fill, Tilings};
 use resnet::plan::{Limits, plan};
+use resnet::tensor::{DType, Shape, TensorDesc};
 use resnet::train::{Optimizer, Part, Session, SessionSpec, StepPlans};
 use std::num::NonZeroUsize;
 

@@ -2,11 +2,12 @@
 //! not counted, after the peak of fused multiply-adds that the same thread reaches.
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use fearless_simd::prelude::*;
-use resnet::backend::cpu::conv::{Epilogue, Geometry, forward, grad_input, grad_weight};
-use resnet::backend::cpu::floats::{Floats, FloatsMut};
-use resnet::backend::cpu::simd;
-use resnet::graph::Shape;
-use resnet::ops::{Conv2dGradWeight, Window};
+use resnet::kernels::Window;
+use resnet::kernels::conv::{Epilogue, Geometry, forward, grad_input, grad_weight};
+use resnet::kernels::floats::{Floats, FloatsMut};
+use resnet::kernels::simd;
+use resnet::ops::Conv2dGradWeight;
+use resnet::tensor::Shape;
 
 /// Images of a batch.
 const N: usize = 64;

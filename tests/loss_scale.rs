@@ -1,9 +1,10 @@
 //! Training with activations and gradients in f16: the cases of the loss's scale, and whole steps.
 use crate::case::{Case, plain};
 use crate::training::{self, devices};
-use resnet::graph::{DType, Shape, TensorId};
+use resnet::graph::TensorId;
 use resnet::model::{Arch, initialise};
 use resnet::ops::{AnyFlag, Fill, GradientCheck, Rescale, SCALING, Segment, Sgd, SgdBucket};
+use resnet::tensor::{DType, Shape};
 use resnet::train::{Optimizer, Part, Session, SessionSpec, StepPlans, checkpoint};
 use tempfile::TempDir;
 

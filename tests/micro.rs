@@ -4,10 +4,11 @@ use crate::small::{BATCH, LR, OPTIMIZER, SIZE, arch, few, session, spec};
 use crate::training::devices;
 use resnet::backend::Backend;
 use resnet::backend::cpu::Cpu;
-use resnet::graph::{DType, Graph, TensorId};
+use resnet::graph::{Graph, TensorId};
 use resnet::model::initialise;
 use resnet::ops::resize_taps;
 use resnet::plan::{Limits, plan};
+use resnet::tensor::DType;
 use resnet::train::{Optimizer, Part, SessionSpec, Source, passes, train};
 use std::collections::BTreeMap;
 

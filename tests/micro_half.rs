@@ -5,7 +5,7 @@ use crate::micro::{Outcome, batches, by_hand, outcome};
 use crate::small::{BATCH, few, session, spec};
 use crate::training::devices;
 use resnet::backend::cpu::Cpu;
-use resnet::graph::DType;
+use resnet::tensor::DType;
 use resnet::train::{Part, Session, SessionSpec};
 
 /// A step's change of all parameters and momenta, one after another.

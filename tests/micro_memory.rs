@@ -4,8 +4,8 @@ use crate::small::{session, spec};
 use crate::training::sample;
 use resnet::backend::cpu::Cpu;
 use resnet::config::MicroBatch;
-use resnet::graph::DType;
 use resnet::plan::Limits;
+use resnet::tensor::DType;
 use resnet::train::{Part, SessionSpec, StepPlans, micro_batch, refused_to_resume};
 use std::path::Path;
 

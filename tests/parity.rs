@@ -7,8 +7,9 @@ use crate::{cases, half};
 use resnet::backend::Backend;
 use resnet::backend::cpu::Cpu;
 use resnet::backend::gpu::Options;
-use resnet::graph::{DType, Graph, Kind, Node, TensorDesc, TensorId};
+use resnet::graph::{Graph, Kind, Node, TensorId};
 use resnet::ops::Op;
+use resnet::tensor::{DType, TensorDesc};
 
 #[test]
 fn unchecked_kernels_equal_the_cpu() {

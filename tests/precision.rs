@@ -1,7 +1,7 @@
 //! Products in bfloat16 on the CPU: PyTorch's values by every unit that this machine has, and units against each other.
 use resnet::backend::cpu::Cpu;
-use resnet::backend::cpu::precision::{Matmul, MatmulPrecision, Unit};
-use resnet::graph::DType;
+use resnet::kernels::precision::{Matmul, MatmulPrecision, Unit};
+use resnet::tensor::DType;
 use resnet::verify::{Report, Set, run};
 use std::num::NonZeroUsize;
 

@@ -3,9 +3,10 @@ use crate::device;
 use resnet::backend::Backend;
 use resnet::backend::cpu::Cpu;
 use resnet::backend::gpu::Options;
-use resnet::graph::{DType, Graph, Shape, TensorDesc};
+use resnet::graph::Graph;
 use resnet::ops::resize_taps;
 use resnet::plan::plan;
+use resnet::tensor::{DType, Shape, TensorDesc};
 use safetensors::SafeTensors;
 
 const GOLDEN: &[u8] = include_bytes!("golden/resize.safetensors");

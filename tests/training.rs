@@ -2,15 +2,16 @@
 use crate::device;
 use resnet::backend::Backend;
 use resnet::backend::cpu::Cpu;
-use resnet::backend::cpu::precision::Matmul;
 use resnet::backend::gpu::{Gpu, Options};
 use resnet::config::TrainConfig;
 use resnet::data::{self, Dataset};
-use resnet::graph::{DType, Graph, Shape, TensorDesc};
+use resnet::graph::Graph;
+use resnet::kernels::precision::Matmul;
 use resnet::model::{self, Arch, Mode, Stage, initialise};
 use resnet::ops::Tilings;
 use resnet::plan::Limits;
 use resnet::report::{Console, Progress};
+use resnet::tensor::{DType, Shape, TensorDesc};
 use resnet::train::checkpoint::{self, WeightsInfo};
 use resnet::train::{Optimizer, Outcome, Part, Run, Session, SessionSpec, StepPlans};
 use safetensors::{SafeTensors, tensor::TensorView};

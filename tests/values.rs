@@ -5,7 +5,7 @@ use crate::training::devices;
 use resnet::backend::Backend;
 use resnet::backend::cpu::Cpu;
 use resnet::backend::gpu::Options;
-use resnet::graph::DType;
+use resnet::tensor::DType;
 use resnet::verify::{Case, Report, Set, run};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use std::fs;

@@ -1,5 +1,4 @@
 //! Executes plans: natively on the CPU, or through wgpu on a GPU. Callers hold a `dyn Backend`.
-#![allow(unsafe_code)]
 
 pub mod cpu;
 mod error;

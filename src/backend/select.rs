@@ -1,9 +1,9 @@
 //! Which device a command runs on.
 use super::Backend;
 use super::cpu::Cpu;
-use super::cpu::precision::{Matmul, MatmulPrecision};
 use super::gpu::{Gpu, Options, adapters, cooperative};
-use crate::graph::DType;
+use crate::kernels::precision::{Matmul, MatmulPrecision};
+use crate::tensor::DType;
 use anyhow::{Result, bail};
 use std::convert::Infallible;
 use std::num::NonZeroUsize;

@@ -2,10 +2,10 @@
 //! would reach, and the plan and the shaders as text.
 use super::hardware::{Hardware, check_shaders};
 use crate::backend::Choice;
-use crate::backend::cpu::precision::MatmulPrecision;
 use crate::bench::profile::Row;
 use crate::bench::{Report, Settings, cards, measure};
 use crate::config::{MicroBatch, Precision};
+use crate::kernels::precision::MatmulPrecision;
 use crate::plan::Roofline;
 use crate::report::mib;
 use anyhow::{Context, Result, bail, ensure};

@@ -1,8 +1,8 @@
 //! The flags that say how a device is used, shared by all commands that run on one.
-use crate::backend::cpu::precision::MatmulPrecision;
 use crate::backend::gpu::Options;
 use crate::backend::{self, Backend, Choice};
 use crate::config::Precision;
+use crate::kernels::precision::MatmulPrecision;
 use anyhow::{Result, ensure};
 use std::num::NonZeroUsize;
 

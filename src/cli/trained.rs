@@ -1,9 +1,9 @@
 //! A trained network: where its weights are and how it is run, shared by the commands that take one.
 use super::hardware::Hardware;
 use crate::backend::Choice;
-use crate::backend::cpu::precision::MatmulPrecision;
 use crate::config::{MicroBatch, Precision, TrainConfig};
 use crate::data::Dataset;
+use crate::kernels::precision::MatmulPrecision;
 use crate::train::checkpoint::{self, WeightsInfo};
 use crate::train::{Session, SessionSpec, StepPlans, folder};
 use anyhow::{Result, ensure};

@@ -1,8 +1,8 @@
 //! `resnet verify`: arguments and printing.
 use super::hardware::Hardware;
 use crate::backend::Choice;
-use crate::backend::cpu::precision::MatmulPrecision;
 use crate::config::Precision;
+use crate::kernels::precision::MatmulPrecision;
 use crate::verify::{Case, Check, Report, Rule, Set, run as replay, worst};
 use anyhow::{Result, ensure};
 use std::io::{Write, stdout};

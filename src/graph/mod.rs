@@ -2,13 +2,12 @@
 //! A node reads only tensors that already exist, so no topological sort is ever needed.
 mod autodiff;
 mod fuse;
-mod tensor;
 
 pub use autodiff::{Gradients, backward};
 pub use fuse::{fuse, retile};
-pub use tensor::{DType, Shape, TensorDesc};
 
 use crate::ops::Op;
+use crate::tensor::{DType, Shape, TensorDesc};
 use anyhow::{Context, Result, ensure};
 use std::{
     collections::{HashMap, HashSet},

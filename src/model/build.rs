@@ -1,7 +1,9 @@
 //! Appends the layers of a network to a graph, naming parameters as PyTorch does.
 use super::{Arch, Block, Layer, LayerKind, Mode, Network, Param, Role};
-use crate::graph::{Graph, Shape, TensorDesc, TensorId};
-use crate::ops::{BatchNorm, Window};
+use crate::graph::{Graph, TensorId};
+use crate::kernels::Window;
+use crate::ops::BatchNorm;
+use crate::tensor::{Shape, TensorDesc};
 use anyhow::{Context, Result};
 
 /// PyTorch's default, which the chapter uses.

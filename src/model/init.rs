@@ -1,6 +1,7 @@
 //! The chapter's initial values: Xavier-uniform weights, PyTorch's default biases, neutral BatchNorms.
 use super::{Param, Role};
-use crate::graph::{Shape, TensorId};
+use crate::graph::TensorId;
+use crate::tensor::Shape;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 

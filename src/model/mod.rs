@@ -11,8 +11,9 @@ pub use init::initialise;
 pub use params::{Param, Role};
 pub use shapes::{Order, Row, summary, table};
 
-use crate::graph::{Graph, Shape, TensorDesc, TensorId};
-use crate::ops::Window;
+use crate::graph::{Graph, TensorId};
+use crate::kernels::Window;
+use crate::tensor::{Shape, TensorDesc};
 use anyhow::Result;
 
 /// Whether BatchNorm normalises by the batch or by the running statistics.

@@ -1,5 +1,6 @@
 //! Parameters under PyTorch's names, and the way between its layouts and ours.
-use crate::graph::{Shape, TensorId};
+use crate::graph::TensorId;
+use crate::tensor::Shape;
 
 /// What a parameter is for; decides its initial value and PyTorch's layout.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -1,6 +1,6 @@
 //! What `resnet shapes` tells about a network: the chapter's summary, and a full table.
 use super::{Arch, Layer, LayerKind, describe};
-use crate::graph::Shape;
+use crate::tensor::Shape;
 use anyhow::Result;
 use serde::Serialize;
 

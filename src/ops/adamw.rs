@@ -1,6 +1,6 @@
 //! AdamW: adaptive moments with decoupled weight decay, and the correction of their start at zero.
 use super::{BLOCK, Launch, OpDef, Shader, View, ViewMut, arity};
-use crate::graph::{Shape, TensorDesc};
+use crate::tensor::{Shape, TensorDesc};
 use anyhow::{Result, ensure};
 use rayon::prelude::*;
 

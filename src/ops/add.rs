@@ -1,7 +1,8 @@
 //! The sum of two tensors: residual connections, and gradients of a tensor with two readers.
 use super::rows::map_rows;
 use super::{Batched, Launch, OpDef, Shader, View, ViewMut, arity};
-use crate::graph::{Graph, Node, TensorDesc, TensorId};
+use crate::graph::{Graph, Node, TensorId};
+use crate::tensor::TensorDesc;
 use anyhow::{Result, ensure};
 
 /// `[a, b] → [a + b]`.

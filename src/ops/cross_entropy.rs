@@ -1,7 +1,8 @@
 //! Softmax cross-entropy per example, from logits and class numbers, and its gradient.
 //! The mean over the batch is not here: it is the `1/n` in the seed of the backward pass.
 use super::{Batched, Launch, OpDef, SCALING, Shader, View, ViewMut, arity};
-use crate::graph::{Graph, Node, Shape, TensorDesc, TensorId};
+use crate::graph::{Graph, Node, TensorId};
+use crate::tensor::{Shape, TensorDesc};
 use anyhow::{Result, bail, ensure};
 use rayon::prelude::*;
 

@@ -1,6 +1,6 @@
 //! A tensor of one repeated value: the gradient of a mean with respect to its terms.
 use super::{Launch, OpDef, SCALING, Shader, View, ViewMut, arity};
-use crate::graph::{Shape, TensorDesc};
+use crate::tensor::{Shape, TensorDesc};
 use anyhow::{Result, ensure};
 
 /// `[(scaling)] → [y]`, every element `value`, times the first of `scaling`, the state of [`super::Rescale`].

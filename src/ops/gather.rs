@@ -1,7 +1,8 @@
 //! The batch, made on the device: images and labels gathered by index from the data set that stays
 //! there, images resized as PIL's bilinear filter does and scaled to 0..1.
 use super::{Batched, Launch, OpDef, Shader, View, ViewMut, arity};
-use crate::graph::{DType, Graph, Node, Shape, TensorDesc, TensorId};
+use crate::graph::{Graph, Node, TensorId};
+use crate::tensor::{DType, Shape, TensorDesc};
 use anyhow::{Result, ensure};
 use rayon::prelude::*;
 

@@ -1,6 +1,8 @@
 //! The mean over height and width of every channel, and its gradient.
-use super::{Batched, Launch, Mask, Norm, OpDef, Shader, View, ViewMut, arity};
-use crate::graph::{Graph, Node, Shape, TensorDesc, TensorId};
+use super::{Batched, Launch, Mask, OpDef, Shader, View, ViewMut, arity};
+use crate::graph::{Graph, Node, TensorId};
+use crate::kernels::Norm;
+use crate::tensor::{Shape, TensorDesc};
 use anyhow::{Result, ensure};
 use rayon::prelude::*;
 
@@ -159,7 +161,7 @@ impl OpDef for GlobalAvgPoolGrad {
                     .for_each(|row| row.copy_from_slice(first));
             });
         let [partials] = partials else { return };
-        let (pre, norm) = (inputs[1].f32(), Norm::of(inputs[2]));
+        let (pre, norm) = (inputs[1].f32(), Norm::of(inputs[2].f32()));
         let out = inputs.get(3).map(View::f32);
         let block = self.images_per_block() * image;
         dx.f32()

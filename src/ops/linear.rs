@@ -1,6 +1,6 @@
 //! The fully connected layer: a 1×1 convolution of a 1×1 image, on the same kernels.
-use super::Window;
 use crate::graph::{Graph, TensorId};
+use crate::kernels::Window;
 use anyhow::{Result, ensure};
 
 impl Graph {

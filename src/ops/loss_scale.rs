@@ -2,7 +2,7 @@
 //! do not vanish in f16; the update divides by it, or is left out where a gradient overflowed. All of it is
 //! decided on the device.
 use super::{Launch, OpDef, Segment, Shader, View, ViewMut, arity, sgd_bucket};
-use crate::graph::{Shape, TensorDesc};
+use crate::tensor::{Shape, TensorDesc};
 use anyhow::{Result, ensure};
 use rayon::prelude::*;
 

@@ -1,7 +1,9 @@
 //! Max-pooling and its gradient, for any window: padding never wins, of equals the first in row-major
 //! order does, and a NaN beats all before it, earlier NaNs too, as in PyTorch.
-use super::{Batched, Launch, OpDef, Shader, View, ViewMut, Window, arity};
-use crate::graph::{Graph, Node, Shape, TensorDesc, TensorId};
+use super::{Batched, Launch, OpDef, Shader, View, ViewMut, arity};
+use crate::graph::{Graph, Node, TensorId};
+use crate::kernels::Window;
+use crate::tensor::{Shape, TensorDesc};
 use anyhow::{Result, ensure};
 use rayon::prelude::*;
 

@@ -19,14 +19,13 @@ mod sgd_bucket;
 mod shader;
 mod sum;
 mod view;
-mod window;
 
 pub use adamw::{AdamW, AdamWCorrection};
 pub use add::Add;
 pub use batch_norm::{
     Activate, BatchNorm, BatchNormApply, BatchNormFinish, BatchNormFold, BatchNormGradInput,
     BatchNormGradPartials, BatchNormGradSum, BatchNormMaxPool, BatchNormMaxPoolGrad,
-    BatchNormPartials, Norm, Skip,
+    BatchNormPartials, Skip,
 };
 pub use conv2d::{
     Conv2d, Conv2dGradBias, Conv2dGradInput, Conv2dGradWeight, ConvKernel, ConvPass, Convolution,
@@ -45,9 +44,9 @@ pub use sgd_bucket::{MAX_SEGMENTS, Segment, SgdBucket};
 pub use shader::{Kernel, Launch, Shader};
 pub use sum::SumPartials;
 pub use view::{View, ViewMut};
-pub use window::Window;
 
-use crate::graph::{Graph, Node, TensorDesc, TensorId};
+use crate::graph::{Graph, Node, TensorId};
+use crate::tensor::TensorDesc;
 use anyhow::{Result, bail};
 
 /// What every op says about itself.

@@ -1,7 +1,8 @@
 //! The log of losses on the device: each step leaves its mean loss and its count of right answers
 //! in a ring, so that the host need not wait for every step to know them.
 use super::{Launch, OpDef, Shader, View, ViewMut, arity};
-use crate::graph::{Graph, Shape, TensorDesc, TensorId};
+use crate::graph::{Graph, TensorId};
+use crate::tensor::{Shape, TensorDesc};
 use anyhow::{Result, ensure};
 
 /// Steps that the ring of [`Graph::record`] holds. A host that reads it at least this often misses none.

@@ -1,7 +1,8 @@
 //! ReLU and its gradient: `y = max(x, 0)`, `dx = dy` where `y > 0`, else 0 (also at exactly 0).
 use super::rows::map_rows;
 use super::{Batched, Launch, OpDef, Shader, View, ViewMut, arity};
-use crate::graph::{Graph, Node, TensorDesc, TensorId};
+use crate::graph::{Graph, Node, TensorId};
+use crate::tensor::TensorDesc;
 use anyhow::{Result, ensure};
 
 const SHADER: &str = "relu";

@@ -1,8 +1,8 @@
 //! Element-wise kernels over images on the CPU, whatever these are stored as.
 use super::{BLOCK, View, ViewMut};
-use crate::backend::cpu::bf16::round_all;
-use crate::backend::cpu::floats::{Floats, FloatsMut};
-use crate::backend::cpu::simd::vectorized;
+use crate::kernels::bf16::round_all;
+use crate::kernels::floats::{Floats, FloatsMut};
+use crate::kernels::simd::vectorized;
 use rayon::prelude::*;
 
 /// Elements of bfloat16 that are widened at a time: 4 KiB of f32 per tensor.

@@ -1,6 +1,6 @@
 //! Stochastic gradient descent with momentum, Nesterov's variant and weight decay.
 use super::{BLOCK, Launch, OpDef, Shader, View, ViewMut, arity, loss_scale::STEP};
-use crate::graph::{Shape, TensorDesc};
+use crate::tensor::{Shape, TensorDesc};
 use anyhow::{Result, ensure};
 use rayon::prelude::*;
 

@@ -2,7 +2,7 @@
 //! of the reductions that their gradients come from is done on the way.
 use super::sgd::{check_step, step};
 use super::{Launch, OpDef, Sgd, Shader, View, ViewMut, arity};
-use crate::graph::{Shape, TensorDesc};
+use crate::tensor::{Shape, TensorDesc};
 use anyhow::{Result, ensure};
 use rayon::prelude::*;
 

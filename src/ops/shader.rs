@@ -1,6 +1,6 @@
 //! A GPU dispatch as plain data. Nothing here knows wgpu.
 use super::{ConvKernel, Cooperative, StemKernel, Tile};
-use crate::graph::{DType, TensorDesc};
+use crate::tensor::{DType, TensorDesc};
 
 /// The most workgroups per dimension that WebGPU guarantees.
 const MAX_GROUPS: u32 = 65_535;

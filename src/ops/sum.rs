@@ -1,6 +1,6 @@
 //! The second stage of a reduction: partial sums added in a fixed order, the same on every run.
 use super::{Launch, OpDef, Shader, View, ViewMut, arity};
-use crate::graph::{Shape, TensorDesc};
+use crate::tensor::{Shape, TensorDesc};
 use anyhow::{Result, ensure};
 use rayon::prelude::*;
 

@@ -1,6 +1,6 @@
 //! Borrowed tensors as the CPU kernels see them.
-use crate::backend::cpu::floats::{Floats, FloatsMut};
-use crate::graph::{DType, Shape, TensorDesc};
+use crate::kernels::floats::{Floats, FloatsMut};
+use crate::tensor::{DType, Shape, TensorDesc};
 
 /// A tensor to read.
 #[derive(Clone, Copy)]

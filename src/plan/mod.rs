@@ -6,8 +6,9 @@ mod roofline;
 
 pub use roofline::Roofline;
 
-use crate::graph::{Graph, Kind, TensorDesc, TensorId};
+use crate::graph::{Graph, Kind, TensorId};
 use crate::ops::{Cooperative, Launch, Op};
+use crate::tensor::TensorDesc;
 use anyhow::{Context, Result};
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},

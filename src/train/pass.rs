@@ -1,10 +1,11 @@
 //! One training step and one evaluation step as ranges of nodes: data, network, loss, gradients, update.
 //! A step of micro-batches has its gradients and its update in ranges of their own.
-use crate::graph::{DType, Gradients, Graph, Shape, TensorDesc, TensorId, backward};
+use crate::graph::{Gradients, Graph, TensorId, backward};
 use crate::model::{Arch, Mode, Network, Param, build};
 use crate::ops::{
     AnyFlag, Fill, GradientCheck, RecordStates, Rescale, SCALING, Segment, Sgd, resize_taps,
 };
+use crate::tensor::{DType, Shape, TensorDesc};
 use anyhow::Result;
 use std::ops::Range;
 

@@ -4,10 +4,11 @@ use super::pass::StepGraph;
 use super::prepared::{Part, Step, StepPlans};
 use crate::backend::{Backend, PlanId};
 use crate::data::Dataset;
-use crate::graph::{Graph, Shape, TensorId};
+use crate::graph::{Graph, TensorId};
 use crate::model::Param;
 use crate::ops::{RECORD_CAPACITY, RecordStates, first_scale, resize_taps};
 use crate::report::{StepResult, Sums};
+use crate::tensor::Shape;
 use anyhow::{Context, Result};
 
 /// A network on a device.

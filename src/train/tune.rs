@@ -2,8 +2,9 @@
 use super::prepared::{Part, SessionSpec, StepPlans};
 use crate::backend::{Backend, Tuned};
 use crate::data::Dataset;
-use crate::graph::{TensorDesc, TensorId};
+use crate::graph::TensorId;
 use crate::ops::Convolution;
+use crate::tensor::TensorDesc;
 use anyhow::Result;
 use std::cmp::Reverse;
 use std::collections::BTreeMap;

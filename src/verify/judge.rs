@@ -1,5 +1,5 @@
 //! How near a result is to the wanted one, and whether that is near enough.
-use crate::graph::DType;
+use crate::tensor::DType;
 use serde::Serialize;
 
 /// The unit roundoff: the relative error of a number rounded to the nearest, half of the last of 24, 11 or 8 digits;

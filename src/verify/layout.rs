@@ -1,6 +1,6 @@
 //! PyTorch's orders of dimensions and ours: NCHW ↔ NHWC, OIHW ↔ `[k_h, k_w, c_in, c_out]`.
 use super::golden::Array;
-use crate::graph::Shape;
+use crate::tensor::Shape;
 use anyhow::{Result, bail, ensure};
 
 /// How a tensor's dimensions are ordered in PyTorch.

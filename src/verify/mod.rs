@@ -13,7 +13,8 @@ pub use golden::Set;
 pub use judge::{Case, Check, Rule, worst};
 
 use crate::backend::Backend;
-use crate::graph::{DType, Graph};
+use crate::graph::Graph;
+use crate::tensor::DType;
 use network::NetworkCase;
 use ops::OpCase;
 use resize::Resize;

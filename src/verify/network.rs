@@ -9,9 +9,10 @@ use super::{
     replay::{self, Read, Run, Write, bytes},
 };
 use crate::backend::Backend;
-use crate::graph::{DType, Graph, TensorId};
+use crate::graph::{Graph, TensorId};
 use crate::model::{Arch, Block, Param, Role, Stage};
 use crate::ops::{first_scale, resize_taps};
+use crate::tensor::DType;
 use crate::train::{Optimizer, Source, StepGraph, evaluate, learning_rate, train};
 use anyhow::{Result, bail, ensure};
 

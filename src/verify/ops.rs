@@ -11,7 +11,8 @@ use super::{
     replay::{self, Output, Outputs, Stage},
 };
 use crate::backend::Backend;
-use crate::graph::{DType, Graph};
+use crate::graph::Graph;
+use crate::tensor::DType;
 use anyhow::{Context, Result, ensure};
 use images::{Images, has_images};
 

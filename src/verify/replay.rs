@@ -1,9 +1,10 @@
 //! Runs a case's part of the graph and collects what came out. Nothing is judged here.
 use super::{golden::Array, layout::Layout};
 use crate::backend::Backend;
-use crate::graph::{self, DType, Graph, Kind, Shape, TensorId};
+use crate::graph::{self, Graph, Kind, TensorId};
 use crate::ops::Tilings;
 use crate::plan;
+use crate::tensor::{DType, Shape};
 use anyhow::Result;
 use std::{collections::BTreeMap, ops::Range};
 

@@ -6,8 +6,9 @@ use super::{
     replay::{self, Read, Run, Stage, bytes},
 };
 use crate::backend::Backend;
-use crate::graph::{DType, Graph, Shape, TensorDesc};
+use crate::graph::Graph;
 use crate::ops::resize_taps;
+use crate::tensor::{DType, Shape, TensorDesc};
 use anyhow::{Context, Result, ensure};
 
 /// One size of the file, ready to run.

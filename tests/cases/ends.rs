@@ -1,7 +1,8 @@
 //! Cases of both ends of a training step: batches out of a data set, losses, and optimisers.
 use crate::case::{Case, differentiable, plain};
-use resnet::graph::{DType, Shape, TensorDesc, TensorId};
+use resnet::graph::TensorId;
 use resnet::ops::{AdamW, AdamWCorrection, Sgd, resize_taps};
+use resnet::tensor::{DType, Shape, TensorDesc};
 
 /// A batch of `n` out of `images: [m, s, s, c]`, resized to `size`, with its labels. Its indices may
 /// be `m`, one beyond the data set, which takes the last image.

@@ -1,6 +1,7 @@
 //! Cases of layers: convolutions, batch normalisation and pooling.
 use crate::case::{Case, differentiable};
-use resnet::ops::{BatchNorm, Window};
+use resnet::kernels::Window;
+use resnet::ops::BatchNorm;
 
 /// A convolution of `x` with `[kernel, stride, pad]` to `c_out` channels.
 fn conv(name: &str, x: [usize; 4], window: [usize; 3], c_out: usize, bias: bool) -> Case {

@@ -2,10 +2,10 @@
 //! to f32 before it and results rounded to the nearest after it. It makes the reference that GPUs are held against, not
 //! a fast path. Of a fused step in bfloat16 only the batch's images and the pooling of the last ones take this way, which
 //! are small; unfused also BatchNorm's sums, a bias's gradient and the pooling of the first.
-use super::bf16;
-use super::simd::vectorized;
-use crate::graph::{DType, TensorDesc};
+use crate::kernels::bf16;
+use crate::kernels::simd::vectorized;
 use crate::ops::{OpDef, View};
+use crate::tensor::{DType, TensorDesc};
 use half::{f16, slice::HalfBitsSliceExt, slice::HalfFloatSliceExt};
 use rayon::prelude::*;
 

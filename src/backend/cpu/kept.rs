@@ -1,8 +1,8 @@
 //! Weights as the kernels of convolutions read them, kept from one run to the next where no plan changes them: a small
 //! batch would spend more time on preparing them than on its products.
 use super::buffer::Buffer;
-use super::conv::{self, Form, Geometry};
 use crate::graph::TensorId;
+use crate::kernels::conv::{self, Form, Geometry};
 use crate::ops::Op;
 use crate::plan::{Binding, Dispatch, Place, Plan};
 use anyhow::Result;

@@ -1,22 +1,19 @@
 //! The native backend: runs a plan's dispatches one after another, each on all threads.
-pub mod bf16;
 mod buffer;
-pub mod conv;
-pub mod floats;
 mod half;
 pub mod host;
 mod kept;
-pub mod precision;
-pub mod simd;
 
 use super::{Assignment, Backend, PlanId};
-use crate::graph::{TensorDesc, TensorId};
+use crate::graph::TensorId;
+use crate::kernels::precision::Matmul;
+use crate::kernels::simd;
 use crate::ops::{View, ViewMut};
 use crate::plan::{Binding, Dispatch, Limits, Part, Place, Plan};
+use crate::tensor::TensorDesc;
 use anyhow::{Context, Result, ensure};
 use buffer::Buffer;
 use kept::{Kept, WEIGHT};
-use precision::Matmul;
 use std::collections::{BTreeMap, HashMap, hash_map::Entry};
 use std::num::NonZeroUsize;
 use std::ops::Range;

@@ -3,10 +3,12 @@
 use super::{AdapterReport, Gpu, Options};
 use crate::backend::Backend;
 use crate::backend::cpu::Cpu;
-use crate::backend::cpu::precision::MatmulPrecision;
-use crate::graph::{DType, Graph, Shape, TensorDesc, TensorId};
-use crate::ops::{Conv2d, Conv2dGradInput, Conv2dGradWeight, Cooperative, Tile, Window};
+use crate::graph::{Graph, TensorId};
+use crate::kernels::Window;
+use crate::kernels::precision::MatmulPrecision;
+use crate::ops::{Conv2d, Conv2dGradInput, Conv2dGradWeight, Cooperative, Tile};
 use crate::plan::plan;
+use crate::tensor::{DType, Shape, TensorDesc};
 use anyhow::{Context, Result, bail};
 use half::f16;
 

@@ -1,5 +1,7 @@
 //! The wgpu backend: Vulkan, Metal or DX12. One encoder, one pass and one submit per run of a
 //! plan, unless that would keep the device busy for too long.
+#![allow(unsafe_code)]
+
 mod adapter;
 mod cache;
 mod compiled;

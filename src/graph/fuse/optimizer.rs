@@ -1,8 +1,9 @@
 //! The updates of all parameters as a few nodes: parameters, momenta and partial gradients are packed,
 //! and the second stage of the gradients' reductions is done by the update itself.
 use super::Rewrite;
-use crate::graph::{DType, Kind, Node, TensorId};
+use crate::graph::{Kind, Node, TensorId};
 use crate::ops::{AnyFlag, Fill, GradientCheck, MAX_SEGMENTS, Op, Segment, Sgd, SgdBucket};
+use crate::tensor::DType;
 use anyhow::Result;
 use std::collections::BTreeSet;
 

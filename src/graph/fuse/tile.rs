@@ -1,8 +1,8 @@
 //! Convolutions take the tilings that were found for them, with what is fused into them. Partial results
 //! get other shapes by it, so that this comes before the optimiser packs them.
 use super::Rewrite;
-use crate::graph::TensorDesc;
 use crate::ops::{Convolution, Op, Tilings};
+use crate::tensor::TensorDesc;
 use anyhow::Result;
 
 /// Cuts every convolution as it was found to be fastest, if it was.

@@ -1,8 +1,8 @@
 //! BatchNorm, the sum with a shortcut, and ReLU in one pass.
-use super::Norm;
-use crate::graph::TensorDesc;
+use crate::kernels::Norm;
 use crate::ops::rows::map_rows;
 use crate::ops::{Batched, Launch, OpDef, Shader, View, ViewMut};
+use crate::tensor::TensorDesc;
 use anyhow::{Result, ensure};
 
 /// `[x, norm, (skip), (skip_norm)] → [y]`: `y = max(x·scale + shift + s, 0)`, where `s` is made from
@@ -71,8 +71,8 @@ impl OpDef for Activate {
 
     fn run_cpu(&self, inputs: &[View], outputs: &mut [ViewMut]) {
         let c = inputs[0].shape().c();
-        let Norm { scale, shift, .. } = Norm::of(inputs[1]);
-        let skip_norm = inputs.get(3).map(|norm| Norm::of(*norm));
+        let Norm { scale, shift, .. } = Norm::of(inputs[1].f32());
+        let skip_norm = inputs.get(3).map(|norm| Norm::of(norm.f32()));
         let read = [Some(&inputs[0]), inputs.get(2)];
         map_rows(
             &mut outputs[0],

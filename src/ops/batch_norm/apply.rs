@@ -1,11 +1,13 @@
 //! The normalisation itself, the same for training and evaluation.
 use super::{
-    BatchNormGradInput, BatchNormGradPartials, BatchNormGradSum, MAX_BLOCKS, Norm, SHADER_APPLY,
+    BatchNormGradInput, BatchNormGradPartials, BatchNormGradSum, MAX_BLOCKS, SHADER_APPLY,
     per_channel,
 };
-use crate::graph::{Graph, Node, TensorDesc, TensorId};
+use crate::graph::{Graph, Node, TensorId};
+use crate::kernels::Norm;
 use crate::ops::rows::map_rows;
 use crate::ops::{Batched, Launch, OpDef, Shader, View, ViewMut, arity};
+use crate::tensor::TensorDesc;
 use anyhow::Result;
 
 /// `[x, norm, gamma, beta] → [y]`: `y = (x − mean)·rstd·gamma + beta`.
@@ -64,7 +66,7 @@ impl OpDef for BatchNormApply {
             unreachable!("four inputs")
         };
         let c = x.shape().c();
-        let (Norm { mean, rstd, .. }, beta) = (Norm::of(*norm), beta.f32());
+        let (Norm { mean, rstd, .. }, beta) = (Norm::of(norm.f32()), beta.f32());
         let scale: Vec<f32> = rstd.iter().zip(gamma.f32()).map(|(r, g)| r * g).collect();
         map_rows(
             &mut outputs[0],

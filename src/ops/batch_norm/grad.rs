@@ -1,8 +1,9 @@
 //! The gradient of BatchNorm: two sums per channel in two stages, then one pass.
-use super::{FINISH_CHANNELS, Norm, SHADER, SHADER_APPLY, blocks, per_channel, reduction};
-use crate::graph::{DType, Shape, TensorDesc};
+use super::{FINISH_CHANNELS, SHADER, SHADER_APPLY, blocks, per_channel, reduction};
+use crate::kernels::Norm;
 use crate::ops::rows::map_rows;
 use crate::ops::{Batched, Launch, OpDef, Shader, View, ViewMut, arity};
+use crate::tensor::{DType, Shape, TensorDesc};
 use anyhow::{Result, bail, ensure};
 use rayon::prelude::*;
 
@@ -52,7 +53,7 @@ impl OpDef for BatchNormGradPartials {
         };
         let c = x.shape().c();
         let block = self.images_per_block * x.shape().with_n(1).len();
-        let (x, dy, Norm { mean, rstd, .. }) = (x.f32(), dy.f32(), Norm::of(*norm));
+        let (x, dy, Norm { mean, rstd, .. }) = (x.f32(), dy.f32(), Norm::of(norm.f32()));
         let tensors = x.par_chunks(block).zip(dy.par_chunks(block));
         outputs[0]
             .f32()
@@ -153,7 +154,7 @@ impl<'a> Affine<'a> {
     pub fn new(norm: View<'a>, dbeta: View, dgamma: View, share: f32) -> Affine<'a> {
         let Norm {
             scale, mean, rstd, ..
-        } = Norm::of(norm);
+        } = Norm::of(norm.f32());
         let slope = |ch: usize| -scale[ch] * rstd[ch] * dgamma.f32()[ch] * share;
         let offset = |ch: usize| -scale[ch] * dbeta.f32()[ch] * share;
         Affine {

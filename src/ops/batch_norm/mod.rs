@@ -12,10 +12,11 @@ pub use activate::{Activate, Skip};
 pub use apply::BatchNormApply;
 pub use grad::{BatchNormGradInput, BatchNormGradPartials, BatchNormGradSum};
 pub use moments::BatchNormPartials;
-pub use norm::{BatchNormFinish, BatchNormFold, Norm};
+pub use norm::{BatchNormFinish, BatchNormFold};
 pub use pool::{BatchNormMaxPool, BatchNormMaxPoolGrad};
 
-use crate::graph::{Graph, Shape, TensorDesc, TensorId};
+use crate::graph::{Graph, TensorId};
+use crate::tensor::{Shape, TensorDesc};
 use anyhow::{Result, ensure};
 
 /// The reductions.

@@ -2,8 +2,9 @@
 //! rstd = 1/√(var + eps), with scale = gamma·rstd and shift = beta − mean·scale: from the moments of a
 //! batch, which also move the running statistics, or from the running statistics.
 use super::{FINISH_CHANNELS, per_channel};
-use crate::graph::{Shape, TensorDesc};
+use crate::kernels::Norm;
 use crate::ops::{Launch, OpDef, Shader, View, ViewMut};
+use crate::tensor::{Shape, TensorDesc};
 use anyhow::{Result, bail, ensure};
 
 const SHADER: Shader = Shader::Plain("norm");
@@ -31,59 +32,6 @@ pub struct BatchNormFold {
     pub eps: f32,
     /// Whether a bias `b` of the convolution before was left out: it is taken off the mean.
     pub bias: bool,
-}
-
-/// The rows of a `norm`, one number per channel each.
-#[derive(Clone, Copy)]
-pub struct Norm<'a> {
-    /// gamma·rstd.
-    pub scale: &'a [f32],
-    /// beta − mean·scale.
-    pub shift: &'a [f32],
-    /// Mean.
-    pub mean: &'a [f32],
-    /// 1/√(var + eps).
-    pub rstd: &'a [f32],
-}
-
-impl<'a> Norm<'a> {
-    /// Takes a tensor's rows apart.
-    pub fn of(norm: View<'a>) -> Norm<'a> {
-        let (rows, c) = (norm.f32(), norm.shape().c());
-        Norm {
-            scale: &rows[..c],
-            shift: &rows[c..2 * c],
-            mean: &rows[2 * c..3 * c],
-            rstd: &rows[3 * c..],
-        }
-    }
-
-    /// `max(x·scale + shift, 0)` of channels `first..`; a NaN stays one.
-    #[inline(always)]
-    pub fn activate(&self, x: &mut [f32], first: usize) {
-        let channels = first..first + x.len();
-        let (scale, shift) = (&self.scale[channels.clone()], &self.shift[channels]);
-        for ((x, scale), shift) in x.iter_mut().zip(scale).zip(shift) {
-            let z = *x * scale + shift;
-            // Unlike `max`, the comparison lets a NaN through.
-            *x = if z < 0.0 { 0.0 } else { z };
-        }
-    }
-
-    /// The description of the norm of a tensor with `c` channels.
-    pub const fn desc(c: usize) -> TensorDesc {
-        TensorDesc::f32(Shape([1, 1, 4, c]))
-    }
-
-    /// Checks that `norm` is one of `x`'s channels.
-    ///
-    /// # Errors
-    /// When it is not.
-    pub fn check(norm: TensorDesc, x: TensorDesc) -> Result<()> {
-        let want = Norm::desc(x.shape.c());
-        ensure!(norm == want, "{x} is normalised by {want}, not by {norm}");
-        Ok(())
-    }
 }
 
 /// Writes the rows of channel `ch`.

@@ -2,10 +2,12 @@
 //! reverse the order of a channel's values, so that the winner of a window is found by its normalised
 //! value, but kept as it was: whoever reads it normalises it, and the large tensor is read only once.
 use super::grad::Affine;
-use super::{BatchNormGradInput, Norm, per_channel};
-use crate::backend::cpu::simd::vectorized;
-use crate::graph::{DType, Shape, TensorDesc};
-use crate::ops::{Batched, Launch, OpDef, Shader, View, ViewMut, Window, arity};
+use super::{BatchNormGradInput, per_channel};
+use crate::kernels::Norm;
+use crate::kernels::Window;
+use crate::kernels::simd::vectorized;
+use crate::ops::{Batched, Launch, OpDef, Shader, View, ViewMut, arity};
+use crate::tensor::{DType, Shape, TensorDesc};
 use anyhow::{Result, ensure};
 use rayon::prelude::*;
 
@@ -53,7 +55,7 @@ impl OpDef for BatchNormMaxPool {
 
     fn run_cpu(&self, inputs: &[View], outputs: &mut [ViewMut]) {
         let Shape([_, h, w, c]) = inputs[0].shape();
-        let Norm { scale, shift, .. } = Norm::of(inputs[1]);
+        let Norm { scale, shift, .. } = Norm::of(inputs[1].f32());
         let [y, winner] = outputs else {
             unreachable!("two outputs")
         };

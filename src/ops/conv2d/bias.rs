@@ -1,7 +1,7 @@
 //! The gradient of a convolution's bias: the sum of `dy` over all pixels, in two stages.
 use super::WORKGROUPS;
-use crate::graph::{Shape, TensorDesc};
 use crate::ops::{Batched, Launch, OpDef, Shader, View, ViewMut, arity};
+use crate::tensor::{Shape, TensorDesc};
 use anyhow::{Result, ensure};
 use rayon::prelude::*;
 

@@ -1,6 +1,6 @@
 //! How the rows of a result are cut into tiles, and whole images into units that a dispatch may be
 //! cut between: a unit owns whole tiles, so that a cut changes neither the tiles nor their order.
-use crate::graph::Shape;
+use crate::tensor::Shape;
 
 /// Tiles of a unit from which on a ragged last one costs little.
 const ENOUGH: usize = 16;

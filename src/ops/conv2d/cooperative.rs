@@ -1,6 +1,6 @@
 //! How a convolution's products are split over a GPU's subgroups where cooperative matrices multiply them.
 use super::{ConvKernel, Tile};
-use crate::graph::DType;
+use crate::tensor::DType;
 use minijinja::{Value, context};
 use std::fmt;
 

@@ -1,9 +1,10 @@
 //! The gradient of a convolution with respect to its image, with what follows it on the way back:
 //! the sum with a skip connection's gradient, ReLU's mask, and the sums that BatchNorm's gradient needs.
 use super::{Blocks, ConvKernel, Tile, check_norm, flops, launch, result};
-use crate::backend::cpu::conv::{self, Epilogue, Geometry, Partials};
-use crate::graph::{Shape, TensorDesc};
-use crate::ops::{Batched, ConvPass, Launch, Norm, OpDef, Shader, View, ViewMut, Window};
+use crate::kernels::conv::{self, Epilogue, Geometry, Partials};
+use crate::kernels::{Norm, Window};
+use crate::ops::{Batched, ConvPass, Launch, OpDef, Shader, View, ViewMut};
+use crate::tensor::{Shape, TensorDesc};
 use anyhow::{Result, ensure};
 
 /// `[dy, w, (skip), (pre, norm), (out)] → [dx, (partials)]`:
@@ -138,7 +139,7 @@ impl OpDef for Conv2dGradInput {
             skip: self.add.then(|| inputs[2].floats()),
             mask: (self.mask != Mask::None).then(|| conv::Mask {
                 pre: masking[0].floats(),
-                norm: Norm::of(masking[1]),
+                norm: Norm::of(masking[1].f32()),
                 out: masking.get(2).map(View::floats),
             }),
         };

@@ -1,8 +1,9 @@
 //! The gradient of a convolution with respect to its weight, split along the images.
 use super::{ConvKernel, StemKernel, Tile, WORKGROUPS, check_norm, flops, launch, result};
-use crate::backend::cpu::conv::{self, Geometry};
-use crate::graph::{Shape, TensorDesc};
-use crate::ops::{Batched, ConvPass, Launch, Norm, OpDef, Shader, View, ViewMut, Window, arity};
+use crate::kernels::conv::{self, Geometry};
+use crate::kernels::{Norm, Window};
+use crate::ops::{Batched, ConvPass, Launch, OpDef, Shader, View, ViewMut, arity};
+use crate::tensor::{Shape, TensorDesc};
 use anyhow::{Result, ensure};
 
 /// `[x, dy, (norm)] → [partials]` of shape `[splits, k_h·k_w, c_in, c_out]`, where split s covers the
@@ -87,7 +88,7 @@ impl OpDef for Conv2dGradWeight {
             y: dy.shape(),
             window: self.window,
         };
-        let norm = self.activate.then(|| Norm::of(inputs[2]));
+        let norm = self.activate.then(|| Norm::of(inputs[2].f32()));
         let (x, dy, partials) = (x.floats(), dy.floats(), outputs[0].f32());
         conv::grad_weight(&geometry, x, norm, dy, self.images_per_split, partials);
     }

@@ -20,9 +20,11 @@ pub use template::{ConvKernel, ConvPass};
 pub use tile::Tile;
 pub use tiling::{Convolution, Tiling, Tilings};
 
-use super::{Batched, Launch, Norm, OpDef, Shader, SumPartials, View, ViewMut, Window};
-use crate::backend::cpu::conv::{self, Epilogue, Geometry, Partials};
-use crate::graph::{DType, Graph, Node, Shape, TensorDesc, TensorId};
+use super::{Batched, Launch, OpDef, Shader, SumPartials, View, ViewMut};
+use crate::graph::{Graph, Node, TensorId};
+use crate::kernels::conv::{self, Epilogue, Geometry, Partials};
+use crate::kernels::{Norm, Window};
+use crate::tensor::{DType, Shape, TensorDesc};
 use anyhow::{Result, bail, ensure};
 use blocks::Blocks;
 
@@ -164,7 +166,9 @@ impl OpDef for Conv2d {
     fn run_cpu(&self, inputs: &[View], outputs: &mut [ViewMut]) {
         let [x, w] = [inputs[0], inputs[1]];
         let geometry = self.geometry(x.shape(), w.shape(), outputs[0].shape());
-        let norm = self.activate.then(|| Norm::of(inputs[self.arity() - 1]));
+        let norm = self
+            .activate
+            .then(|| Norm::of(inputs[self.arity() - 1].f32()));
         let epilogue = Epilogue {
             bias: self.bias.then(|| inputs[2].f32()),
             ..Epilogue::default()

@@ -2,9 +2,9 @@
 //! says which those are, and names and renders its variants.
 use super::template::{MOMENTS, STEM, STEM_FORWARD, STEM_GRAD_WEIGHT, render};
 use super::{Blocks, ConvPass};
-use crate::graph::{DType, Shape};
-use crate::ops::Window;
+use crate::kernels::Window;
 use crate::ops::shader::stored;
+use crate::tensor::{DType, Shape};
 use minijinja::context;
 use std::collections::BTreeMap;
 

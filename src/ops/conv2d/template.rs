@@ -1,8 +1,8 @@
 //! The files of `shaders/conv2d/` are the parts of templates; this names the variants of a convolution as a
 //! matrix product and renders them.
 use super::{Cooperative, Mask, Tile, cooperative};
-use crate::graph::DType;
 use crate::ops::shader::stored;
+use crate::tensor::DType;
 use minijinja::{Environment, Value, context};
 use std::collections::BTreeMap;
 

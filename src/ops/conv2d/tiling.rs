@@ -1,8 +1,8 @@
 //! How the work of a convolution can be cut, beside how the shapes alone cut it: data for the tuner that
 //! times it, the fusion that applies it, and the files that keep it.
 use super::{Tile, WORKGROUPS, grad_weight::images_per_split};
-use crate::graph::TensorDesc;
 use crate::ops::{Op, Shader};
+use crate::tensor::TensorDesc;
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -205,8 +205,9 @@ impl From<Tiling> for String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::graph::{DType, Shape};
-    use crate::ops::{Conv2d, Conv2dGradInput, Conv2dGradWeight, Window};
+    use crate::kernels::Window;
+    use crate::ops::{Conv2d, Conv2dGradInput, Conv2dGradWeight};
+    use crate::tensor::{DType, Shape};
 
     const WINDOW: Window = Window {
         kernel: 3,

@@ -1,7 +1,7 @@
 //! The pass rules of whole networks.
 use super::{LOSSES, NetworkCase};
-use crate::graph::DType;
 use crate::model::Param;
+use crate::tensor::DType;
 use crate::verify::{
     judge::{Check, Rule, roundoff},
     replay::{Output, Outputs},

@@ -1,5 +1,5 @@
 //! A case's attributes: what changes the result must be understood, remarks may be there.
-use crate::ops::Window;
+use crate::kernels::Window;
 use anyhow::{Context, Result, ensure};
 use serde_json::{Map, Value};
 

@@ -2,8 +2,9 @@
 //! with the case's `dy`.
 use super::attrs::Attrs;
 use super::images::{Images, gives_images};
-use crate::graph::{self, Gradients, Graph, Shape, TensorDesc, TensorId};
+use crate::graph::{self, Gradients, Graph, TensorId};
 use crate::ops::{BatchNorm, Fill};
+use crate::tensor::{Shape, TensorDesc};
 use crate::verify::{
     golden::Tensors,
     layout::Layout,

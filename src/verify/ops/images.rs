@@ -1,5 +1,5 @@
 //! Which ops work on images, and how given images are stored for them.
-use crate::graph::DType;
+use crate::tensor::DType;
 use crate::verify::replay::bytes;
 use half::{bf16, f16};
 

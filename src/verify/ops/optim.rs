@@ -1,7 +1,8 @@
 //! Cases of optimisers: steps in sequence on the same states, the parameters read after each.
 use super::build::Build;
-use crate::graph::{Shape, TensorDesc, TensorId};
+use crate::graph::TensorId;
 use crate::ops::{AdamW, AdamWCorrection, Sgd};
+use crate::tensor::{Shape, TensorDesc};
 use crate::verify::{
     layout::Layout,
     replay::{Read, Run, bytes},

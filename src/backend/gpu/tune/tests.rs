@@ -2,9 +2,10 @@
 use super::*;
 use crate::backend::gpu::{AdapterReport, Fault, Options, adapters};
 use crate::backend::{DeviceError, Failure};
-use crate::graph::{DType, Shape, TensorDesc};
-use crate::ops::{Conv2d, Conv2dGradInput, Conv2dGradWeight, Mask, Norm, Tile, Window};
+use crate::kernels::{Norm, Window};
+use crate::ops::{Conv2d, Conv2dGradInput, Conv2dGradWeight, Mask, Tile};
 use crate::plan::Limits;
+use crate::tensor::{DType, Shape, TensorDesc};
 use std::fs;
 use std::path::Path;
 

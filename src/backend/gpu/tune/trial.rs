@@ -1,11 +1,12 @@
 //! A convolution in every tiling that is worth timing, as one plan on buffers of its own.
 use super::Gpu;
 use crate::backend::Backend;
-use crate::graph::{Graph, Shape, TensorDesc, TensorId};
+use crate::graph::{Graph, TensorId};
 use crate::ops::{
     BatchNormFinish, BatchNormGradSum, Convolution, Fill, Mask, Op, SumPartials, Tiling,
 };
 use crate::plan::{Binding, Dispatch, Limits, Place, Plan, plan};
+use crate::tensor::{Shape, TensorDesc};
 use anyhow::Result;
 use std::ops::Range;
 

@@ -1,11 +1,11 @@
 //! The layout of the micro-kernels: blocks of 32 channels, and in a block the images of a pixel side by side. A run
 //! of pixels is then one dense matrix whose rows are (pixel, image), and a border is only where the run starts.
-use super::dot;
-use super::tile::{BLOCK, SQUARE};
-use crate::backend::cpu::floats::Floats;
-use crate::backend::cpu::simd::vectorized;
-use crate::graph::Shape;
-use crate::ops::{Norm, Window};
+use super::micro_bf16;
+use super::micro_f32::{BLOCK, SQUARE};
+use crate::kernels::floats::Floats;
+use crate::kernels::simd::vectorized;
+use crate::kernels::{Norm, Window};
+use crate::tensor::Shape;
 use rayon::prelude::*;
 use std::ops::Range;
 
@@ -200,7 +200,7 @@ pub fn weight(w: &[f32], shape: Shape, direction: Direction, packed: &mut [f32])
     });
 }
 
-/// [`weight`] in bfloat16: each square is `terms` squares of [`dot::multiply`].
+/// [`weight`] in bfloat16: each square is `terms` squares of [`micro_bf16::multiply`].
 pub fn weight_bf16(
     w: &[f32],
     shape: Shape,
@@ -225,9 +225,9 @@ pub fn weight_bf16(
             vectorized(
                 #[inline(always)]
                 || {
-                    dot::split(&whole, &mut hi, (terms == 2).then_some(&mut lo));
+                    micro_bf16::split(&whole, &mut hi, (terms == 2).then_some(&mut lo));
                     for (rows, to) in [&hi, &lo].iter().zip(to.chunks_exact_mut(SQUARE)) {
-                        dot::pack_square(&rows[..], to);
+                        micro_bf16::pack_square(&rows[..], to);
                     }
                 },
             );

@@ -1,10 +1,10 @@
 //! The gradient of the weight in bfloat16. The sum is over pixels, so x is turned to have them in its rows.
-use super::dot::{Multiplier, pack_square, products, split, transpose};
 use super::grad_weight::Task;
+use super::micro_bf16::{Multiplier, pack_square, products, split, transpose};
+use super::micro_f32::{BLOCK, SQUARE};
 use super::pack::Rows;
-use super::tile::{BLOCK, SQUARE};
 use super::{PRODUCTS, SCRATCH, lend};
-use crate::backend::cpu::floats::Floats;
+use crate::kernels::floats::Floats;
 use fearless_simd::prelude::*;
 
 /// Where the packed rows of a task stand, in bfloat16 numbers.

@@ -1,14 +1,14 @@
 //! The gradient of the weight: for every tap, the pixels that it saw, transposed, times the gradients of what they
 //! made.
 use super::axis::Run;
-use super::correlate::Correlate;
+use super::micro_f32::{BLOCK, SQUARE, multiply_transposed};
 use super::pack::Rows;
-use super::tile::{BLOCK, SQUARE, multiply_transposed};
+use super::plan::Correlate;
 use super::{Geometry, IMAGES, SCRATCH, SHARED, lend, winograd};
-use crate::backend::cpu::floats::Floats;
-use crate::backend::cpu::precision::Matmul;
-use crate::backend::cpu::simd::level;
-use crate::ops::Norm;
+use crate::kernels::Norm;
+use crate::kernels::floats::Floats;
+use crate::kernels::precision::Matmul;
+use crate::kernels::simd::level;
 use fearless_simd::{dispatch, prelude::*};
 use rayon::prelude::*;
 use std::ops::Range;

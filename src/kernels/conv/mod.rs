@@ -2,27 +2,31 @@
 //! the image is a dense product of 32 channels with a block of the weight. No padding is multiplied, a stride is
 //! only another list of taps, and the bits depend on neither the threads nor how the work is shared among them.
 //! Where they take fewer products, `winograd` makes tiles of targets instead.
-pub mod amx;
+//!
+//! To read it: `plan` decides how a pass is computed, from the taps along each `axis`; a `task` computes some images or
+//! rows, which `pack` lays out for the micro-kernel, `micro_f32` or `micro_bf16` (by `amx` or `avx512`), and the
+//! `epilogue` ends. `grad_weight` has tasks of its own.
+mod amx;
 mod avx512;
 mod axis;
-mod correlate;
-mod dot;
 mod epilogue;
 mod grad_weight;
 mod grad_weight_bf16;
+mod micro_bf16;
+mod micro_f32;
 mod pack;
-mod tile;
+mod plan;
+mod task;
 mod winograd;
-mod work;
 
 pub use epilogue::{Epilogue, Mask, Partials};
 pub use grad_weight::grad_weight;
 
-use crate::backend::cpu::floats::{Floats, FloatsMut};
-use crate::backend::cpu::precision::Matmul;
-use crate::graph::Shape;
-use crate::ops::{Norm, Window};
-use correlate::Correlate;
+use crate::kernels::floats::{Floats, FloatsMut};
+use crate::kernels::precision::Matmul;
+use crate::kernels::{Norm, Window};
+use crate::tensor::Shape;
+use plan::Correlate;
 use std::cell::RefCell;
 
 /// Images that a task works on at once by the definition: enough rows for the micro-kernels at a border pixel, few

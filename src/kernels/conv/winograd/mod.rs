@@ -12,10 +12,10 @@ pub use correlate::Work;
 pub use grad_weight::grad_weight;
 pub use tiles::Source;
 
-use super::pack::{self, Direction};
-use super::tile::{BLOCK, SQUARE};
-use crate::backend::cpu::simd::level;
-use crate::graph::Shape;
+use crate::kernels::conv::micro_f32::{BLOCK, SQUARE};
+use crate::kernels::conv::pack::{self, Direction};
+use crate::kernels::simd::level;
+use crate::tensor::Shape;
 use fearless_simd::{dispatch, prelude::*};
 use rayon::prelude::*;
 

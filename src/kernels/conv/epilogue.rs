@@ -1,7 +1,7 @@
 //! What happens to a finished row of targets while it is in the cache.
-use super::tile::BLOCK;
-use crate::backend::cpu::floats::Floats;
-use crate::ops::Norm;
+use super::micro_f32::BLOCK;
+use crate::kernels::Norm;
+use crate::kernels::floats::Floats;
 
 /// What is done to the targets, in this order.
 #[derive(Clone, Copy, Default)]

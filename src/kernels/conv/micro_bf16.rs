@@ -1,10 +1,10 @@
 //! The micro-kernel for bfloat16: rows of 32 factors times squares of 32 × 32, added up in f32.
 use super::amx::{TILE, Tiles};
 use super::avx512;
-use super::tile::{BLOCK, SQUARE};
-use crate::backend::cpu::bf16::{round, widen};
-use crate::backend::cpu::precision::Unit;
-use crate::backend::cpu::simd::vectorized;
+use super::micro_f32::{BLOCK, SQUARE};
+use crate::kernels::bf16::{round, widen};
+use crate::kernels::precision::Unit;
+use crate::kernels::simd::vectorized;
 
 /// Pairs of a matrix with rows of 32, so many elements apart, and a square packed as
 /// `[16-column half][pair of rows][column][2]`, whose products are summed.

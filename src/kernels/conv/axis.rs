@@ -1,6 +1,6 @@
 //! One axis of a convolution: which source positions each target position sees. The forward pass looks from y at
 //! x, the gradient of the image from x at y; the kernels know only targets and sources.
-use crate::ops::Window;
+use crate::kernels::Window;
 use std::ops::Range;
 
 /// A tap of the kernel: target `j` of its class sees position `j + shift` of the source's plane `plane`.

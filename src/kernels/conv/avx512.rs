@@ -3,9 +3,9 @@ pub use imp::{available, multiply, transpose};
 
 #[cfg(target_arch = "x86_64")]
 mod imp {
-    use crate::backend::cpu::conv::dot::Pairs;
-    use crate::backend::cpu::conv::tile::{BLOCK, SQUARE};
-    use crate::backend::cpu::simd;
+    use crate::kernels::conv::micro_bf16::Pairs;
+    use crate::kernels::conv::micro_f32::{BLOCK, SQUARE};
+    use crate::kernels::simd;
     use std::arch::x86_64::*;
 
     /// Whether there are 16-bit shuffles of AVX-512.
@@ -125,7 +125,7 @@ mod imp {
 
 #[cfg(not(target_arch = "x86_64"))]
 mod imp {
-    use crate::backend::cpu::conv::dot::Pairs;
+    use crate::kernels::conv::micro_bf16::Pairs;
 
     pub fn available() -> bool {
         false

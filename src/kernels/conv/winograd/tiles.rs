@@ -2,10 +2,10 @@
 //! (image, tile), in blocks of 32 channels.
 use super::filter::{gradient, input, output};
 use super::{put, vector};
-use crate::backend::cpu::conv::tile::BLOCK;
-use crate::backend::cpu::floats::{Floats, widened_vector};
-use crate::graph::Shape;
-use crate::ops::Norm;
+use crate::kernels::Norm;
+use crate::kernels::conv::micro_f32::BLOCK;
+use crate::kernels::floats::{Floats, widened_vector};
+use crate::tensor::Shape;
 use fearless_simd::prelude::*;
 use std::ops::Range;
 

@@ -1,6 +1,6 @@
 //! How exactly the CPU multiplies matrices, in the terms of `torch.set_float32_matmul_precision`, and which of its
 //! units multiplies bfloat16 numbers.
-use super::conv::amx;
+use super::detect;
 use super::simd;
 use anyhow::{Result, bail, ensure};
 use serde::{Deserialize, Serialize};
@@ -130,8 +130,8 @@ impl Unit {
     pub fn if_there(self) -> Option<Unit> {
         let there = match self {
             // What fills no tile is left to AVX-512, which every processor with AMX has.
-            Unit::Amx => Unit::Avx512.if_there().is_some() && amx::available(),
-            Unit::Avx512 => simd::name() == "avx512" && has_avx512_bf16(),
+            Unit::Amx => Unit::Avx512.if_there().is_some() && detect::amx(),
+            Unit::Avx512 => simd::name() == "avx512" && detect::avx512_bf16(),
             Unit::Scalar => true,
         };
         there.then_some(self)
@@ -153,14 +153,4 @@ fn forced() -> Result<Option<Unit>> {
         simd::VARIABLE
     );
     Ok(Some(unit))
-}
-
-#[cfg(target_arch = "x86_64")]
-fn has_avx512_bf16() -> bool {
-    is_x86_feature_detected!("avx512bf16") && is_x86_feature_detected!("avx512bw")
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-fn has_avx512_bf16() -> bool {
-    false
 }

@@ -1,9 +1,9 @@
 //! The gradient of the weight by tiles.
 use super::tiles::{Line, Source, transform_gradient, transform_input};
 use super::{Tile, stride};
-use crate::backend::cpu::conv::grad_weight::DEPTH;
-use crate::backend::cpu::conv::tile::{BLOCK, SQUARE, multiply_transposed};
-use crate::backend::cpu::conv::{PRODUCTS, lend};
+use crate::kernels::conv::grad_weight::DEPTH;
+use crate::kernels::conv::micro_f32::{BLOCK, SQUARE, multiply_transposed};
+use crate::kernels::conv::{PRODUCTS, lend};
 use fearless_simd::prelude::*;
 use std::ops::Range;
 

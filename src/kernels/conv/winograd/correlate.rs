@@ -1,13 +1,13 @@
 //! A task of a forward pass or of a gradient of the image by tiles.
 use super::tiles::{Line, Source, transform_input, transform_output};
 use super::{ROWS, Tile, stride};
-use crate::backend::cpu::bf16::round_all;
-use crate::backend::cpu::conv::epilogue::{Epilogue, Partials, Place, ROOMS};
-use crate::backend::cpu::conv::tile::{BLOCK, SQUARE, multiply};
-use crate::backend::cpu::conv::work::Part;
-use crate::backend::cpu::conv::{PRODUCTS, lend};
-use crate::backend::cpu::floats::FloatsMut;
-use crate::graph::Shape;
+use crate::kernels::bf16::round_all;
+use crate::kernels::conv::epilogue::{Epilogue, Partials, Place, ROOMS};
+use crate::kernels::conv::micro_f32::{BLOCK, SQUARE, multiply};
+use crate::kernels::conv::task::Part;
+use crate::kernels::conv::{PRODUCTS, lend};
+use crate::kernels::floats::FloatsMut;
+use crate::tensor::Shape;
 use fearless_simd::prelude::*;
 use std::ops::Range;
 

@@ -2,16 +2,16 @@
 //! lie inside the source, its channels times a block of the weight.
 use super::axis::Axis;
 use super::epilogue::{Epilogue, Partials};
+use super::micro_f32::{BLOCK, SQUARE};
 use super::pack::{self, Direction, Rows};
-use super::tile::{BLOCK, SQUARE};
-use super::work::{Part, Work};
+use super::task::{Part, Work};
 use super::{Geometry, IMAGES, SHARED, lend, winograd};
-use crate::backend::cpu::floats::{Floats, FloatsMut};
-use crate::backend::cpu::precision::{Matmul, Unit};
-use crate::backend::cpu::simd::level;
-use crate::graph::Shape;
-use crate::ops::Norm;
-use crate::ops::Window;
+use crate::kernels::Norm;
+use crate::kernels::Window;
+use crate::kernels::floats::{Floats, FloatsMut};
+use crate::kernels::precision::{Matmul, Unit};
+use crate::kernels::simd::level;
+use crate::tensor::Shape;
 use fearless_simd::dispatch;
 use rayon::prelude::*;
 

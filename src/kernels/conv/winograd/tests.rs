@@ -1,12 +1,12 @@
 //! Both tiles against the definition in double precision, at sizes that leave tiles and blocks of channels half empty.
 use super::Tile;
-use crate::backend::cpu::bf16::{round, widen};
-use crate::backend::cpu::conv::correlate::Correlate;
-use crate::backend::cpu::conv::grad_weight::grad_weight_by;
-use crate::backend::cpu::conv::{Epilogue, Geometry, Mask, Partials};
-use crate::backend::cpu::floats::{Floats, FloatsMut};
-use crate::graph::Shape;
-use crate::ops::{Norm, Window};
+use crate::kernels::bf16::{round, widen};
+use crate::kernels::conv::grad_weight::grad_weight_by;
+use crate::kernels::conv::plan::Correlate;
+use crate::kernels::conv::{Epilogue, Geometry, Mask, Partials};
+use crate::kernels::floats::{Floats, FloatsMut};
+use crate::kernels::{Norm, Window};
+use crate::tensor::Shape;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 

@@ -1,14 +1,14 @@
 //! A task of a forward pass or of a gradient of the image: it packs the source row by row into a ring, computes
 //! groups of target rows, and hands each to the epilogue.
 use super::axis::Run;
-use super::correlate::{CACHED, Correlate};
-use super::dot::{self, split};
 use super::epilogue::{Epilogue, Partials, Place, ROOMS};
+use super::micro_bf16::{self, split};
+use super::micro_f32::{BLOCK, SQUARE, multiply};
 use super::pack::Rows;
-use super::tile::{BLOCK, SQUARE, multiply};
+use super::plan::{CACHED, Correlate};
 use super::{SCRATCH, lend};
-use crate::backend::cpu::floats::FloatsMut;
-use crate::backend::cpu::precision::Matmul;
+use crate::kernels::floats::FloatsMut;
+use crate::kernels::precision::Matmul;
 use fearless_simd::prelude::*;
 use std::ops::Range;
 
@@ -250,7 +250,7 @@ impl<'a> Work<'a> {
                 let tap = tap_y.k * self.conv.weight.0[1] + tap_x.k;
                 for source in sources.clone() {
                     let b = (target * self.conv.taps() + tap) * self.rows.blocks.len() + source;
-                    for [of_a, of_b] in dot::products(terms) {
+                    for [of_a, of_b] in micro_bf16::products(terms) {
                         let row = &row[of_a * row_len..][..row_len];
                         let a = self.rows.from(row, tap_x.plane, source, column);
                         pairs.push((a, &w[(b * terms + of_b) * SQUARE..][..SQUARE]));

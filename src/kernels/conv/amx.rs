@@ -1,8 +1,7 @@
 //! Intel's Advanced Matrix Extensions, by inline assembly as stable Rust has no intrinsics for them: eight tiles of
 //! 16 rows of 64 bytes, and an instruction that multiplies two of them and adds to a third.
-pub use imp::available;
-
-use super::dot::Pairs;
+use super::micro_bf16::Pairs;
+use crate::kernels::detect;
 use std::marker::PhantomData;
 
 /// Rows that a tile has.
@@ -14,12 +13,12 @@ pub struct Tiles(PhantomData<*const ()>);
 impl Tiles {
     /// Gives every tile 16 rows of 64 bytes.
     pub fn configure() -> Tiles {
-        assert!(available(), "asked for only where AMX is there");
+        assert!(detect::amx(), "asked for only where AMX is there");
         imp::configure();
         Tiles(PhantomData)
     }
 
-    /// Rows `first..first + 16` of [`super::dot::Multiplier::multiply`], or `first..first + 32` if `TWO`.
+    /// Rows `first..first + 16` of [`super::micro_bf16::Multiplier::multiply`], or `first..first + 32` if `TWO`.
     pub fn multiply_rows<const TWO: bool>(
         &self,
         pairs: &Pairs,
@@ -42,11 +41,9 @@ impl Drop for Tiles {
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 mod imp {
     use super::TILE;
-    use crate::backend::cpu::conv::dot::Pairs;
-    use crate::backend::cpu::conv::tile::{BLOCK, SQUARE};
+    use crate::kernels::conv::micro_bf16::Pairs;
+    use crate::kernels::conv::micro_f32::{BLOCK, SQUARE};
     use std::arch::asm;
-    use std::arch::x86_64::__cpuid_count;
-    use std::sync::OnceLock;
 
     /// What LDTILECFG reads: palette 1, then for each tile its bytes per row and its rows.
     #[repr(C, align(64))]
@@ -56,29 +53,6 @@ mod imp {
         reserved: [u8; 14],
         bytes_per_row: [u16; 16],
         rows: [u8; 16],
-    }
-
-    /// Whether the processor has AMX with bfloat16 and the kernel lets this process use it.
-    pub fn available() -> bool {
-        static AVAILABLE: OnceLock<bool> = OnceLock::new();
-        *AVAILABLE.get_or_init(|| {
-            // Leaf 7, EDX: bit 22 is AMX-BF16, bit 24 AMX-TILE.
-            const BITS: u32 = 1 << 22 | 1 << 24;
-            if __cpuid_count(0, 0).eax < 7 || __cpuid_count(7, 0).edx & BITS != BITS {
-                return false;
-            }
-            const ARCH_REQ_XCOMP_PERM: libc::c_ulong = 0x1023;
-            const XFEATURE_XTILEDATA: libc::c_ulong = 18;
-            // SAFETY: the call asks for a permission and touches no memory of ours.
-            let answer = unsafe {
-                libc::syscall(
-                    libc::SYS_arch_prctl,
-                    ARCH_REQ_XCOMP_PERM,
-                    XFEATURE_XTILEDATA,
-                )
-            };
-            answer == 0
-        })
     }
 
     pub fn configure() {
@@ -172,11 +146,7 @@ mod imp {
 
 #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
 mod imp {
-    use crate::backend::cpu::conv::dot::Pairs;
-
-    pub fn available() -> bool {
-        false
-    }
+    use crate::kernels::conv::micro_bf16::Pairs;
 
     pub fn configure() {}
 
