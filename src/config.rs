@@ -4,7 +4,7 @@ mod micro_batch;
 pub use micro_batch::MicroBatch;
 
 use crate::kernels::precision::MatmulPrecision;
-use crate::ops::Tilings;
+use crate::ops::tuning::TuningTable;
 use crate::tensor::DType;
 use anyhow::{Context, Result, bail, ensure};
 use clap::builder::{BoolishValueParser, TypedValueParser};
@@ -82,8 +82,8 @@ pub struct TrainConfig {
     pub deterministic: bool,
     /// How convolutions are cut that were tuned for the device; it decides the order of sums. A new run that
     /// has some already is not tuned.
-    #[serde(skip_serializing_if = "Tilings::is_empty")]
-    pub tilings: Tilings,
+    #[serde(skip_serializing_if = "TuningTable::is_empty")]
+    pub tilings: TuningTable,
 }
 
 impl Default for TrainConfig {
@@ -109,7 +109,7 @@ impl Default for TrainConfig {
             matmul_precision: MatmulPrecision::Highest,
             precision: Precision::F32,
             deterministic: false,
-            tilings: Tilings::default(),
+            tilings: TuningTable::default(),
         }
     }
 }
@@ -197,7 +197,7 @@ pub struct Overrides {
     pub deterministic: Option<bool>,
     /// What an earlier run was tuned to, in its file.
     #[arg(skip)]
-    pub tilings: Option<Tilings>,
+    pub tilings: Option<TuningTable>,
 }
 
 /// `--no-shuffle` and `--no-fuse` say the opposite of the settings they stand for.
@@ -241,7 +241,7 @@ pub fn resolve(file: Option<&Path>, flags: &Overrides) -> Result<TrainConfig> {
     flags.apply(&mut config);
     config.check()?;
     if config.deterministic {
-        config.tilings = Tilings::default();
+        config.tilings = TuningTable::default();
     }
     Ok(config)
 }

@@ -5,7 +5,8 @@ use resnet::backend::{Backend, cpu::Cpu, gpu::Options};
 use resnet::bench::Settings;
 use resnet::graph::{Graph, TensorId, fuse};
 use resnet::model::{Arch, Block, Param, Role, Stage, initialise};
-use resnet::ops::{Tilings, resize_taps};
+use resnet::ops::resize_taps;
+use resnet::ops::tuning::TuningTable;
 use resnet::plan::{Limits, plan};
 use resnet::tensor::DType;
 use resnet::train::{Optimizer, Source, StepGraph, evaluate, train};
@@ -91,7 +92,7 @@ fn run(network: Network, keep: &Values, steps: usize, fused: bool, open: Open) -
     let kept: Vec<TensorId> = keep.values().copied().collect();
     let mut nodes = pass.nodes.clone();
     if fused {
-        nodes = fuse(&mut g, nodes, &kept, &Tilings::default()).unwrap();
+        nodes = fuse(&mut g, nodes, &kept, &TuningTable::default()).unwrap();
     }
     let mut backend = open();
     let plan = plan(&g, nodes, &kept, backend.limits()).unwrap();

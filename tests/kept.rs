@@ -7,7 +7,8 @@ use resnet::graph::Graph;
 use resnet::kernels::Window;
 use resnet::kernels::precision::{Matmul, Unit};
 use resnet::model::{Arch, initialise};
-use resnet::ops::{Fill, Tilings};
+use resnet::ops::Fill;
+use resnet::ops::tuning::TuningTable;
 use resnet::plan::{Limits, plan};
 use resnet::tensor::{DType, Shape, TensorDesc};
 use resnet::train::{Optimizer, Part, Session, SessionSpec, StepPlans};
@@ -31,7 +32,7 @@ fn spec(arch: Arch, batch_size: usize, optimizer: Option<Optimizer>) -> SessionS
         optimizer,
         fuse: true,
         stored: DType::F32,
-        tilings: Tilings::default(),
+        tilings: TuningTable::default(),
     }
 }
 

@@ -8,7 +8,8 @@ use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
 use naga::{AddressSpace, EntryPoint, Module, ShaderStage};
 use resnet::data;
 use resnet::model::Arch;
-use resnet::ops::{ConvKernel, Cooperative, Kernel, Shader, Tilings};
+use resnet::ops::tuning::TuningTable;
+use resnet::ops::{ConvKernel, Cooperative, Kernel, Shader};
 use resnet::plan::{Limits, Plan, descs};
 use resnet::tensor::DType;
 use resnet::train::{Optimizer, Part, SessionSpec, StepPlans};
@@ -329,7 +330,7 @@ fn steps() -> Vec<Plan> {
             }),
             fuse,
             stored,
-            tilings: Tilings::default(),
+            tilings: TuningTable::default(),
         };
         let prepared = StepPlans::new(&spec, &data, Limits::NONE).unwrap();
         for part in [Part::Train, Part::Test] {

@@ -5,7 +5,7 @@ use resnet::backend::Backend;
 use resnet::config::TrainConfig;
 use resnet::data::Dataset;
 use resnet::model::{Arch, initialise};
-use resnet::ops::Tilings;
+use resnet::ops::tuning::TuningTable;
 use resnet::report::{Console, Progress};
 use resnet::tensor::DType;
 use resnet::train::checkpoint::{self, WeightsInfo};
@@ -50,7 +50,7 @@ pub fn spec(micro_batch: Option<usize>, fuse: bool) -> SessionSpec {
         optimizer: Some(OPTIMIZER),
         fuse,
         stored: DType::F32,
-        tilings: Tilings::default(),
+        tilings: TuningTable::default(),
     }
 }
 

@@ -8,7 +8,7 @@ use resnet::data::{self, Dataset};
 use resnet::graph::Graph;
 use resnet::kernels::precision::Matmul;
 use resnet::model::{self, Arch, Mode, Stage, initialise};
-use resnet::ops::Tilings;
+use resnet::ops::tuning::TuningTable;
 use resnet::plan::Limits;
 use resnet::report::{Console, Progress};
 use resnet::tensor::{DType, Shape, TensorDesc};
@@ -68,7 +68,7 @@ fn spec(momentum: f32) -> SessionSpec {
         }),
         fuse: true,
         stored: DType::F32,
-        tilings: Tilings::default(),
+        tilings: TuningTable::default(),
     }
 }
 

@@ -10,7 +10,7 @@ use resnet::backend::gpu::{Options, Tune};
 use resnet::config::TrainConfig;
 use resnet::data::Dataset;
 use resnet::model::Arch;
-use resnet::ops::Tilings;
+use resnet::ops::tuning::TuningTable;
 use resnet::plan::Limits;
 use resnet::tensor::DType;
 use resnet::train::{Optimizer, Part, SessionSpec, StepPlans, checkpoint, folder};
@@ -19,14 +19,14 @@ use std::path::Path;
 use tempfile::TempDir;
 
 /// For every convolution of a training step the candidate of this number, or its last.
-fn candidates(spec: &SessionSpec, data: &Dataset, number: usize) -> Tilings {
+fn candidates(spec: &SessionSpec, data: &Dataset, number: usize) -> TuningTable {
     let prepared = StepPlans::new(spec, data, Limits::NONE).unwrap();
     let chosen = prepared.convolutions().into_iter().map(|convolution| {
         let candidates = convolution.candidates();
         let tiling = candidates[number.min(candidates.len() - 1)];
         (convolution.key().unwrap(), tiling)
     });
-    Tilings(chosen.collect())
+    TuningTable(chosen.collect())
 }
 
 /// The losses of three steps, and all parameters after them.
@@ -79,7 +79,12 @@ fn every_candidate_gives_the_same_numbers_within_rounding() {
 
 /// Trains until `epochs` in `into` as `resnet train` does: a new run with these tilings or tuned by its
 /// device, an old one as its file says.
-fn run(into: &Path, tilings: &Tilings, mut backend: Box<dyn Backend>, epochs: usize) -> Tilings {
+fn run(
+    into: &Path,
+    tilings: &TuningTable,
+    mut backend: Box<dyn Backend>,
+    epochs: usize,
+) -> TuningTable {
     let data = few();
     let resumed = into.join("config.toml").exists();
     let mut config = match resumed {
@@ -122,10 +127,10 @@ fn a_resumed_run_keeps_its_tilings_and_so_its_bits() {
         let [unbroken, broken, other] = [(); 3].map(|()| TempDir::new().unwrap());
         run(unbroken.path(), &tilings, open(), 2);
         run(broken.path(), &tilings, open(), 1);
-        run(broken.path(), &Tilings::default(), open(), 2);
+        run(broken.path(), &TuningTable::default(), open(), 2);
         assert!(weights(&unbroken) == weights(&broken), "{name}");
         // By the shapes alone the bits would have been others.
-        run(other.path(), &Tilings::default(), open(), 2);
+        run(other.path(), &TuningTable::default(), open(), 2);
         assert!(weights(&unbroken) != weights(&other), "{name}");
     }
 }
@@ -142,7 +147,7 @@ fn a_run_that_was_tuned_goes_on_with_the_same_bits_where_nothing_is_known_of_it(
         };
         Box::new(device::open(adapter, options))
     };
-    let nothing = Tilings::default();
+    let nothing = TuningTable::default();
     let [unbroken, broken] = [(); 2].map(|()| TempDir::new().unwrap());
     let found = run(unbroken.path(), &nothing, open(Tune::Always), 2);
     assert_eq!(found.0.len(), prepared_convolutions());
@@ -172,7 +177,7 @@ fn the_chapters_step_has_few_convolutions_to_time() {
         }),
         fuse: true,
         stored: DType::F32,
-        tilings: Tilings::default(),
+        tilings: TuningTable::default(),
     };
     let mut prepared = StepPlans::new(&spec, &data, Limits::NONE).unwrap();
     let convolutions = prepared.convolutions();
@@ -182,7 +187,7 @@ fn the_chapters_step_has_few_convolutions_to_time() {
         "{} convolutions, {candidates} candidates",
         convolutions.len()
     );
-    let flops = |c: &resnet::ops::Convolution| {
+    let flops = |c: &resnet::ops::tuning::Convolution| {
         let outputs = c.op.def().infer(&c.inputs).unwrap();
         c.op.def().flops(&c.inputs, &outputs)
     };

@@ -7,7 +7,8 @@ use crate::backend::Backend;
 use crate::config::MicroBatch;
 use crate::data::{Dataset, Images};
 use crate::model::{Arch, initialise};
-use crate::ops::{Shader, Tilings};
+use crate::ops::Shader;
+use crate::ops::tuning::TuningTable;
 use crate::plan::{Dispatch, Limits, Plan, Roofline};
 use crate::tensor::DType;
 use crate::train::{Optimizer, Part, Session, SessionSpec, StepPlans, micro_batch, passes};
@@ -178,7 +179,7 @@ impl Settings {
             }),
             fuse: self.fuse,
             stored: self.stored,
-            tilings: Tilings::default(),
+            tilings: TuningTable::default(),
         }
     }
 

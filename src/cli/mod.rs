@@ -6,15 +6,14 @@ mod fetch;
 mod hardware;
 mod predict;
 mod shapes;
+mod status;
 mod train;
 mod trained;
 mod verify;
 
 use clap::{Parser, Subcommand};
+use status::{INTERRUPTED, Status};
 use std::process::ExitCode;
-
-/// Exit code after Ctrl-C.
-const INTERRUPTED: u8 = 130;
 
 /// Trains ResNets on any GPU through WGSL compute shaders, and on the CPU where there is none.
 #[derive(Parser)]
@@ -42,13 +41,6 @@ enum Command {
     Fetch(fetch::Args),
     /// Replays golden cases from PyTorch: whether this device computes right.
     Verify(verify::Args),
-}
-
-/// How a command that did not fail ended.
-#[derive(PartialEq, Eq)]
-enum Status {
-    Done,
-    Interrupted,
 }
 
 /// Runs the command; prints its error, if any, to stderr.

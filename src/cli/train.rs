@@ -1,6 +1,6 @@
 //! `resnet train`: trains, tests after every epoch, saves checkpoints, resumes.
-use super::Status;
 use super::hardware::Hardware;
+use super::status::{INTERRUPTED, Status};
 use crate::config::{self, MicroBatch, Overrides, TrainConfig};
 use crate::data::{self, Dataset};
 use crate::model::{Arch, initialise};
@@ -169,7 +169,7 @@ fn stop_on_signal() -> Result<Arc<AtomicBool>> {
     let asked = Arc::clone(&stop);
     ctrlc::set_handler(move || {
         if asked.swap(true, Ordering::Relaxed) {
-            exit(i32::from(super::INTERRUPTED));
+            exit(i32::from(INTERRUPTED));
         }
         eprintln!("finishing the step and saving; once more to stop at once");
     })

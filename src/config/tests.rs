@@ -7,8 +7,8 @@ fn file(text: &str) -> tempfile::NamedTempFile {
     file
 }
 
-fn tilings() -> Tilings {
-    Tilings(
+fn tilings() -> TuningTable {
+    TuningTable(
         [(
             "conv2d.forward 1×2×3×4".to_string(),
             "128x64 by 7".parse().unwrap(),

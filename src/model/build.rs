@@ -42,6 +42,20 @@ pub fn residual(
     b.block(name, x, width, stride)
 }
 
+/// The network on images of `size`×`size`, evaluated; for shapes and counts, nothing is executed.
+///
+/// # Errors
+/// When the images are too small for the windows.
+pub fn describe(arch: &Arch, batch: usize, size: usize) -> Result<(Graph, Network)> {
+    let mut g = Graph::default();
+    let x = g.input(
+        "x",
+        TensorDesc::f32(Shape([batch, size, size, arch.in_channels])),
+    );
+    let network = build(&mut g, arch, x, Mode::Eval)?;
+    Ok((g, network))
+}
+
 struct Builder<'a> {
     g: &'a mut Graph,
     arch: &'a Arch,

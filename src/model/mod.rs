@@ -2,88 +2,13 @@
 mod arch;
 mod build;
 mod init;
+mod network;
 mod params;
 mod shapes;
 
 pub use arch::{Arch, Block, Stage};
-pub use build::{build, residual};
+pub use build::{build, describe, residual};
 pub use init::initialise;
+pub use network::{Layer, LayerKind, Mode, Network};
 pub use params::{Param, Role};
 pub use shapes::{Order, Row, summary, table};
-
-use crate::graph::{Graph, TensorId};
-use crate::kernels::Window;
-use crate::tensor::{Shape, TensorDesc};
-use anyhow::Result;
-
-/// Whether BatchNorm normalises by the batch or by the running statistics.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Mode {
-    /// By the batch, updating the running statistics.
-    Train,
-    /// By the running statistics.
-    Eval,
-}
-
-/// What kind of layer a row of the shape table is.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum LayerKind {
-    /// Convolution.
-    Conv2d,
-    /// Batch normalisation.
-    BatchNorm,
-    /// Rectifier.
-    Relu,
-    /// Maximum over a window.
-    MaxPool,
-    /// Residual sum.
-    Add,
-    /// Mean over height and width.
-    GlobalAvgPool,
-    /// Fully connected layer.
-    Linear,
-}
-
-/// One layer as a person counts them.
-#[derive(Clone, Debug)]
-pub struct Layer {
-    /// PyTorch's module name, such as `layer2.0.conv1`.
-    pub name: String,
-    /// What it does.
-    pub kind: LayerKind,
-    /// Its window, for convolutions and poolings.
-    pub window: Option<Window>,
-    /// What it computes.
-    pub output: TensorId,
-    /// Elements of its weights and biases.
-    pub params: usize,
-    /// Multiply-adds of convolutions and the linear layer.
-    pub macs: usize,
-}
-
-/// A network in a graph.
-#[derive(Clone, Debug)]
-pub struct Network {
-    /// `[n, 1, 1, classes]`.
-    pub logits: TensorId,
-    /// Every parameter and running statistic, in PyTorch's order.
-    pub params: Vec<Param>,
-    /// Every layer in order of execution.
-    pub layers: Vec<Layer>,
-    /// Outputs of the stages, from the finest to the coarsest.
-    pub stages: Vec<TensorId>,
-}
-
-/// The network on images of `size`×`size`, evaluated; for shapes and counts, nothing is executed.
-///
-/// # Errors
-/// When the images are too small for the windows.
-pub fn describe(arch: &Arch, batch: usize, size: usize) -> Result<(Graph, Network)> {
-    let mut g = Graph::default();
-    let x = g.input(
-        "x",
-        TensorDesc::f32(Shape([batch, size, size, arch.in_channels])),
-    );
-    let network = build(&mut g, arch, x, Mode::Eval)?;
-    Ok((g, network))
-}

@@ -1,7 +1,7 @@
 //! Dynamic loss scaling: the gradient of the loss is multiplied by a power of two, so that small gradients
 //! do not vanish in f16; the update divides by it, or is left out where a gradient overflowed. All of it is
 //! decided on the device.
-use super::{Launch, OpDef, Segment, Shader, View, ViewMut, arity, sgd_bucket};
+use super::{Launch, OpDef, Segment, Shader, View, ViewMut, arity, sgd::STEP, sgd_bucket};
 use crate::tensor::{Shape, TensorDesc};
 use anyhow::{Result, ensure};
 use rayon::prelude::*;
@@ -26,8 +26,6 @@ pub fn first_scale(batch: usize) -> f32 {
 
 /// The scale, and the steps since it changed last.
 pub const SCALING: TensorDesc = TensorDesc::f32(Shape::channels(2));
-/// The learning rate, and what the gradients are to be multiplied by: 0 says that there is no update.
-pub const STEP: TensorDesc = TensorDesc::f32(Shape::channels(2));
 const ONE: TensorDesc = TensorDesc::u32(Shape::channels(1));
 
 /// `[g] → [flags: u32 1×1×1×blocks]`: for every 1,024 elements of each segment 1 if one of their partial

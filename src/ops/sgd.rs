@@ -1,10 +1,13 @@
 //! Stochastic gradient descent with momentum, Nesterov's variant and weight decay.
-use super::{BLOCK, Launch, OpDef, Shader, View, ViewMut, arity, loss_scale::STEP};
+use super::{BLOCK, Launch, OpDef, Shader, View, ViewMut, arity};
 use crate::tensor::{Shape, TensorDesc};
 use anyhow::{Result, ensure};
 use rayon::prelude::*;
 
 const SHADER: Shader = Shader::Plain("sgd");
+
+/// The learning rate, and what the gradients are to be multiplied by: 0 says that there is no update.
+pub(super) const STEP: TensorDesc = TensorDesc::f32(Shape::channels(2));
 
 /// `[g, lr: 1×1×1×1]`, states `[p]`, or `[p, m]` where `momentum > 0`; `g`, `p` and `m` have one shape.
 /// For lr may stand `[lr, unscale]`, the step of [`super::Rescale`]: `g` is multiplied by `unscale`, and

@@ -5,7 +5,8 @@ use crate::backend::memory_needed;
 use crate::data::{Dataset, Images};
 use crate::graph::{Graph, TensorId, fuse, retile};
 use crate::model::Arch;
-use crate::ops::{RECORD_CAPACITY, Tilings};
+use crate::ops::RECORD_CAPACITY;
+use crate::ops::tuning::TuningTable;
 use crate::plan::{Limits, Plan, plan};
 use crate::tensor::DType;
 use anyhow::{Result, ensure};
@@ -33,7 +34,7 @@ pub struct SessionSpec {
     /// What activations and their gradients are stored as, f32, f16 or bfloat16.
     pub stored: DType,
     /// How convolutions are cut that were tuned; the others are cut by their shapes.
-    pub tilings: Tilings,
+    pub tilings: TuningTable,
 }
 
 /// Which half of the data set a step takes its examples from.

@@ -3,7 +3,7 @@ use super::prepared::{Part, SessionSpec, StepPlans};
 use crate::backend::{Backend, Tuned};
 use crate::data::Dataset;
 use crate::graph::TensorId;
-use crate::ops::Convolution;
+use crate::ops::tuning::Convolution;
 use crate::tensor::TensorDesc;
 use anyhow::Result;
 use std::cmp::Reverse;

@@ -13,6 +13,11 @@ pub fn roundoff(dtype: DType) -> f64 {
     }
 }
 
+/// The same numbers in f64.
+pub fn widen<T: Copy + Into<f64>>(values: &[T]) -> Vec<f64> {
+    values.iter().map(|&v| v.into()).collect()
+}
+
 /// What decides whether a tensor passes.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub enum Rule {

@@ -97,7 +97,3 @@ pub fn run(
         cases,
     }
 }
-
-fn widen<T: Copy + Into<f64>>(values: &[T]) -> Vec<f64> {
-    values.iter().map(|&v| v.into()).collect()
-}

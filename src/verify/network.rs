@@ -15,9 +15,7 @@ use crate::ops::{first_scale, resize_taps};
 use crate::tensor::DType;
 use crate::train::{Optimizer, Source, StepGraph, evaluate, learning_rate, train};
 use anyhow::{Result, bail, ensure};
-
-/// The losses of a run, of which element `s` is that of step `s`.
-const LOSSES: &str = "losses.want";
+use verdict::{Judge, LOSSES};
 
 /// A case of a network, ready to run.
 pub struct NetworkCase<'a> {
@@ -133,7 +131,16 @@ impl<'a> NetworkCase<'a> {
     /// Runs and judges the case.
     pub fn run(&self, g: &mut Graph, backend: &mut dyn Backend, fuse: bool) -> Case {
         let name = self.entry.name();
-        let play = |case: &Self| case.judge(&replay::play(g, backend, &case.stages, fuse)?);
+        let play = |case: &Self| {
+            let outputs = replay::play(g, backend, &case.stages, fuse)?;
+            let judge = Judge {
+                entry: case.entry,
+                tensors: &case.tensors,
+                params: &case.params,
+                scale: case.scale,
+            };
+            judge.judge(&outputs)
+        };
         match self.checks(play) {
             Ok(checks) => Case::judged(name, "network", checks),
             Err(why) => Case::refused(name, "network", &why),

@@ -6,7 +6,7 @@ mod optim;
 
 use super::{
     golden::{Set, Tensors},
-    judge::{Case, Check, Rule, roundoff},
+    judge::{Case, Check, Rule, roundoff, widen},
     manifest::{OpEntry, Want},
     replay::{self, Output, Outputs, Stage},
 };
@@ -165,10 +165,10 @@ impl<'a> OpCase<'a> {
         let in_file = || format!("in {}", self.entry.file);
         let (fits, want) = if output.is_u32() {
             let want = self.tensors.u32(&full).with_context(in_file)?;
-            (output.fits(&want), super::widen(&want.data))
+            (output.fits(&want), widen(&want.data))
         } else {
             let want = self.tensors.f32(&full).with_context(in_file)?;
-            (output.fits(&want), super::widen(&want.data))
+            (output.fits(&want), widen(&want.data))
         };
         ensure!(
             fits && output.shape.len() == want.len(),

@@ -2,7 +2,7 @@
 use super::{golden::Array, layout::Layout};
 use crate::backend::Backend;
 use crate::graph::{self, Graph, Kind, TensorId};
-use crate::ops::Tilings;
+use crate::ops::tuning::TuningTable;
 use crate::plan;
 use crate::tensor::{DType, Shape};
 use anyhow::Result;
@@ -115,7 +115,7 @@ pub fn play(
         let keep: Vec<TensorId> = reads.map(|read| read.tensor).collect();
         let mut nodes = stage.nodes.clone();
         if fuse {
-            nodes = graph::fuse(g, nodes, &keep, &Tilings::default())?;
+            nodes = graph::fuse(g, nodes, &keep, &TuningTable::default())?;
         }
         let plan = plan::plan(g, nodes, &keep, backend.limits())?;
         let on_device = plan.clone();

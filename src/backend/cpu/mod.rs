@@ -2,18 +2,19 @@
 mod buffer;
 mod half;
 pub mod host;
-mod kept;
+mod packed;
 
-use super::{Assignment, Backend, PlanId};
+use super::pool::{Assignment, assign};
+use super::{Backend, PlanId};
 use crate::graph::TensorId;
 use crate::kernels::precision::Matmul;
 use crate::kernels::simd;
 use crate::ops::{View, ViewMut};
-use crate::plan::{Binding, Dispatch, Limits, Part, Place, Plan};
+use crate::plan::{Aliased, Binding, Dispatch, Limits, Place, Plan};
 use crate::tensor::TensorDesc;
 use anyhow::{Context, Result, ensure};
 use buffer::Buffer;
-use kept::{Kept, WEIGHT};
+use packed::{PackedWeights, WEIGHT};
 use std::collections::{BTreeMap, HashMap, hash_map::Entry};
 use std::num::NonZeroUsize;
 use std::ops::Range;
@@ -26,9 +27,9 @@ pub struct Cpu {
     threads: rayon::ThreadPool,
     owned: HashMap<TensorId, Buffer>,
     /// Inputs and states in the buffers of others.
-    parts: HashMap<TensorId, Part>,
+    parts: HashMap<TensorId, Aliased>,
     pool: Vec<Buffer>,
-    kept: Kept,
+    packed: PackedWeights,
     plans: Vec<Compiled>,
 }
 
@@ -75,7 +76,7 @@ impl Cpu {
             owned: HashMap::new(),
             parts: HashMap::new(),
             pool: Vec::new(),
-            kept: Kept::default(),
+            packed: PackedWeights::default(),
             plans: Vec::new(),
         })
     }
@@ -126,7 +127,7 @@ impl Backend for Cpu {
         };
         let dispatches = plans.iter().flat_map(|plan| &plan.dispatches);
         let wide = dispatches.map(of).max().unwrap_or(0);
-        wide + self.threads.install(|| kept::bytes(plans))
+        wide + self.threads.install(|| packed::bytes(plans))
     }
 
     fn max_buffer(&self) -> u64 {
@@ -144,9 +145,9 @@ impl Backend for Cpu {
             }
         }
         self.parts.extend(&plan.parts);
-        self.kept.compile(&plan);
+        self.packed.compile(&plan);
         let sizes: Vec<usize> = self.pool.iter().map(|b| b.bytes().len()).collect();
-        let Assignment { slots, new } = super::assign(&plan.slots, &sizes);
+        let Assignment { slots, new } = assign(&plan.slots, &sizes);
         for bytes in new {
             self.pool.push(Buffer::zeroed(bytes)?);
         }
@@ -163,14 +164,14 @@ impl Backend for Cpu {
             threads,
             owned,
             pool,
-            kept,
+            packed,
             plans,
             ..
         } = self;
         let Compiled { plan, slots } = &plans[id.0];
         let mut timed = |dispatch: &Dispatch| {
             let start = Instant::now();
-            let prepared = kept.weight(dispatch, owned)?;
+            let prepared = packed.weight(dispatch, owned)?;
             run_dispatch(dispatch, prepared, slots, owned, pool);
             Ok(start.elapsed().as_secs_f64())
         };
@@ -185,7 +186,7 @@ impl Backend for Cpu {
             bytes.len(),
             range.len()
         );
-        self.kept.forget(buffer);
+        self.packed.forget(buffer);
         let buffer = self.owned.get_mut(&buffer).expect("allocated by compile");
         buffer.bytes_mut()[range].copy_from_slice(bytes);
         Ok(())

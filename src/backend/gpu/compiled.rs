@@ -1,11 +1,10 @@
 //! A plan on the device: its dispatches with everything prebuilt.
-use super::device::Device;
-use super::padded;
+use super::device::{Device, padded};
 use super::pipelines::{Arity, Pipelines};
 use super::submits::Submits;
 use crate::graph::TensorId;
 use crate::ops::Launch;
-use crate::plan::{Binding, Dispatch, Kept, Plan};
+use crate::plan::{Binding, Dispatch, KeptValue, Plan};
 use anyhow::Result;
 use std::collections::BTreeMap;
 
@@ -14,7 +13,7 @@ pub struct Compiled {
     pub calls: Vec<Call>,
     pub submits: Submits,
     /// Values that can be read; their slots are numbers of the pool's buffers.
-    pub kept: BTreeMap<TensorId, Kept>,
+    pub kept: BTreeMap<TensorId, KeptValue>,
 }
 
 /// A dispatch with everything prebuilt.

@@ -1,5 +1,6 @@
 //! Which of an adapter's cooperative matrices kernels may use: those that it offers and that then compute what
 //! the CPU computes.
+use super::device::COOPERATIVE_FEATURES;
 use super::{AdapterReport, Gpu, Options};
 use crate::backend::Backend;
 use crate::backend::cpu::Cpu;
@@ -15,10 +16,6 @@ use half::f16;
 /// The environment variable that names the unit: an emulated one, or one of the adapter's, which is then used
 /// without a test.
 pub const VARIABLE: &str = "RESNET_GPU_MATRICES";
-
-/// What such kernels need of a device beside f16.
-pub(super) const FEATURES: wgpu::Features =
-    wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX.union(wgpu::Features::SUBGROUP);
 
 /// What a precision means on this adapter for images that are `stored` so, with a line for the user where it
 /// is not what was asked for. It is never less exact than that.
@@ -95,7 +92,7 @@ fn offered(adapter: &AdapterReport) -> Vec<Cooperative> {
     use wgpu::CooperativeScalarType::{F16, F32};
     let (info, limits) = (adapter.adapter.get_info(), adapter.adapter.limits());
     let has = adapter.adapter.features();
-    if !has.contains(FEATURES | wgpu::Features::SHADER_F16)
+    if !has.contains(COOPERATIVE_FEATURES | wgpu::Features::SHADER_F16)
         || limits.max_compute_workgroup_storage_size < Cooperative::WORKGROUP_BYTES
     {
         return Vec::new();

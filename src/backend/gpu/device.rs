@@ -1,6 +1,5 @@
 //! A device opened on an adapter. Its errors are kept and returned instead of panicking.
 use super::adapter::AdapterReport;
-use super::padded;
 use crate::backend::{DeviceError, Failure};
 use crate::ops::Cooperative;
 use anyhow::{Context, Result, bail};
@@ -13,6 +12,10 @@ const TIMEOUT: Duration = Duration::from_secs(3600);
 
 /// How long a failed device may take to end what is queued, before its error is told as it is.
 const SETTLE: Duration = Duration::from_secs(10);
+
+/// What kernels that multiply by cooperative matrices need of a device beside f16.
+pub const COOPERATIVE_FEATURES: wgpu::Features =
+    wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX.union(wgpu::Features::SUBGROUP);
 
 /// How a device is opened. The default is what training uses; tests take the other paths.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -72,7 +75,7 @@ impl Device {
                 // SAFETY: wgpu may let mistakes of such kernels through. They are used only where the user
                 // asked for them, and after they computed what the CPU does.
                 let enabled = unsafe { wgpu::ExperimentalFeatures::enabled() };
-                (super::cooperative::FEATURES, enabled)
+                (COOPERATIVE_FEATURES, enabled)
             }
             _ => (Features::empty(), wgpu::ExperimentalFeatures::disabled()),
         };
@@ -235,6 +238,11 @@ fn failure(error: &wgpu::Error) -> Failure {
         wgpu::Error::OutOfMemory { .. } => Failure::OutOfMemory,
         _ => Failure::Other,
     }
+}
+
+/// Sizes of buffers, bindings and copies are whole words; an empty tensor still has one.
+pub fn padded(bytes: usize) -> u64 {
+    bytes.next_multiple_of(4).max(4) as u64
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ mod cache;
 mod compiled;
 pub mod cooperative;
 mod device;
+mod executor;
 mod pipelines;
 mod profile;
 mod submits;
@@ -14,159 +15,20 @@ mod tune;
 
 pub use adapter::{AdapterReport, adapters};
 pub use device::{Fault, Options, Tune};
+pub use executor::Gpu;
 
 use super::cpu::host;
-use super::{Assignment, Backend, PlanId, Tuned};
+use super::{Backend, PlanId, Tuned};
 use crate::graph::TensorId;
-use crate::ops::{Convolution, Cooperative};
-use crate::plan::{Binding, Kept, Limits, Part, Place, Plan};
+use crate::ops::Cooperative;
+use crate::ops::tuning::Convolution;
+use crate::plan::{Binding, KeptValue, Limits, Place, Plan};
 use anyhow::{Context, Result, ensure};
-use cache::Cache;
 use compiled::Compiled;
-use device::Device;
-use pipelines::Pipelines;
-use std::collections::{HashMap, VecDeque};
-use std::time::Instant;
 use submits::Submits;
 
 /// Runs that may be queued before the host waits for the oldest.
 const IN_FLIGHT: usize = 2;
-
-/// Runs plans on an adapter.
-pub struct Gpu {
-    device: Device,
-    pipelines: Pipelines,
-    /// Inputs and states with their sizes in bytes.
-    owned: HashMap<TensorId, (wgpu::Buffer, usize)>,
-    /// Inputs and states in the buffers of others.
-    parts: HashMap<TensorId, Part>,
-    pool: Vec<wgpu::Buffer>,
-    plans: Vec<Compiled>,
-    queued: VecDeque<wgpu::SubmissionIndex>,
-    max_binding: usize,
-    cooperative: Option<Cooperative>,
-    fault: Option<Fault>,
-    tune: Tune,
-    identity: tune::Identity,
-}
-
-impl Gpu {
-    /// Opens an adapter of [`adapters`].
-    ///
-    /// # Errors
-    /// When the driver refuses.
-    pub fn open(adapter: &AdapterReport, options: Options) -> Result<Gpu> {
-        let device = Device::open(adapter, options)?;
-        let cache = Cache::open(&device, adapter);
-        let offered = device.wgpu.limits().max_storage_buffer_binding_size;
-        let offered = usize::try_from(offered).context("the binding limit")?;
-        Ok(Gpu {
-            max_binding: options.max_binding.unwrap_or(offered).min(offered),
-            cooperative: options.cooperative,
-            fault: options.fault,
-            tune: options.tune,
-            identity: tune::Identity::of(adapter, options.cooperative),
-            pipelines: Pipelines::new(options.checked && adapter.checks(), cache),
-            device,
-            owned: HashMap::new(),
-            parts: HashMap::new(),
-            pool: Vec::new(),
-            plans: Vec::new(),
-            queued: VecDeque::new(),
-        })
-    }
-
-    fn storage(&self, bytes: usize) -> wgpu::Buffer {
-        use wgpu::BufferUsages as Usage;
-        self.device
-            .buffer(bytes, Usage::STORAGE | Usage::COPY_DST | Usage::COPY_SRC)
-    }
-
-    /// Makes the buffers that the plan needs and that are not there yet; returns for each of its
-    /// slots the number of the pool buffer that plays it.
-    fn allocate(&mut self, plan: &Plan) -> Vec<usize> {
-        for (&tensor, &bytes) in &plan.owned {
-            if !self.owned.contains_key(&tensor) {
-                self.owned.insert(tensor, (self.storage(bytes), bytes));
-            }
-        }
-        self.parts.extend(&plan.parts);
-        let sizes: Vec<usize> = self.pool.iter().map(|b| b.size() as usize).collect();
-        let Assignment { slots, new } = super::assign(&plan.slots, &sizes);
-        for bytes in new {
-            let buffer = self.storage(bytes);
-            self.pool.push(buffer);
-        }
-        slots
-    }
-
-    /// The buffer of an input or a state, and its first byte and its size there.
-    fn place(&self, tensor: TensorId) -> Result<(&wgpu::Buffer, usize, usize)> {
-        let part = self.parts.get(&tensor);
-        let (buffer, size) = self
-            .owned
-            .get(&part.map_or(tensor, |part| part.of))
-            .context("no compiled plan has this input or state")?;
-        let (offset, bytes) = part.map_or((0, *size), |part| (part.offset, part.bytes));
-        Ok((buffer, offset, bytes))
-    }
-
-    /// Queues a run in as few submits as the device's speed allows; returns the last one.
-    fn submit(&self, id: PlanId) -> Option<wgpu::SubmissionIndex> {
-        let Compiled { calls, submits, .. } = &self.plans[id.0];
-        let mut last = None;
-        for range in submits.ranges() {
-            let mut encoder = self.device.wgpu.create_command_encoder(&Default::default());
-            {
-                let mut pass = encoder.begin_compute_pass(&Default::default());
-                for call in &calls[range.clone()] {
-                    call.encode(&mut pass);
-                }
-            }
-            last = Some(self.device.queue.submit([encoder.finish()]));
-        }
-        last
-    }
-
-    /// Fails if it is time for the fault that was asked for.
-    fn count_run(&mut self) {
-        if let Some(fault) = &mut self.fault {
-            match fault.after.checked_sub(1) {
-                Some(after) => fault.after = after,
-                None => self.device.fail(fault.failure),
-            }
-        }
-    }
-
-    /// Whether it can time its kernels.
-    fn has_timestamps(&self) -> bool {
-        let features = self.device.wgpu.features();
-        features.contains(wgpu::Features::TIMESTAMP_QUERY)
-    }
-
-    /// Gives back all buffers and plans; compiled kernels stay.
-    fn forget(&mut self) -> Result<()> {
-        self.wait()?;
-        self.plans.clear();
-        self.owned.clear();
-        self.parts.clear();
-        self.pool.clear();
-        Ok(())
-    }
-
-    /// Runs a plan alone and takes its time, by which its submits are cut.
-    fn run_timed(&mut self, id: PlanId) -> Result<()> {
-        // What was written before goes to the device with the next submit.
-        self.device.queue.submit([]);
-        self.wait()?;
-        let start = Instant::now();
-        self.submit(id);
-        self.wait()?;
-        let seconds = start.elapsed().as_secs_f64();
-        self.plans[id.0].submits.measured(seconds);
-        Ok(())
-    }
-}
 
 impl Backend for Gpu {
     fn device(&self) -> &str {
@@ -245,7 +107,7 @@ impl Backend for Gpu {
             .iter()
             .map(|(&t, kept)| {
                 let slot = slots[kept.slot];
-                (t, Kept { slot, ..*kept })
+                (t, KeptValue { slot, ..*kept })
             })
             .collect();
         let submits = Submits::new(&plan);
@@ -306,7 +168,7 @@ impl Backend for Gpu {
 
     fn read_value(&mut self, id: PlanId, tensor: TensorId) -> Result<Vec<u8>> {
         let kept = self.plans[id.0].kept.get(&tensor);
-        let Kept {
+        let KeptValue {
             slot,
             offset,
             bytes,
@@ -318,9 +180,4 @@ impl Backend for Gpu {
         self.queued.clear();
         self.device.wait(None)
     }
-}
-
-/// Sizes of buffers, bindings and copies are whole words; an empty tensor still has one.
-fn padded(bytes: usize) -> u64 {
-    bytes.next_multiple_of(4).max(4) as u64
 }

@@ -1,6 +1,6 @@
 //! The way back through BatchNorm and ReLU: the mask and the sums over the batch come out of the op that
 //! makes the gradient, and sums with another reader's gradient go along.
-use super::Rewrite;
+use super::rewrite::Rewrite;
 use crate::graph::TensorId;
 use crate::ops::{
     Activate, BatchNormGradInput, Conv2dGradInput, GlobalAvgPoolGrad, Mask, Op, Skip,

@@ -1,6 +1,6 @@
 //! BatchNorm on the way forward: its moments come out of the convolution before it, and it goes with
 //! its ReLU into the convolutions after it, or with a shortcut's sum into one pass.
-use super::Rewrite;
+use super::rewrite::Rewrite;
 use crate::graph::TensorId;
 use crate::ops::{Activate, BatchNormFinish, BatchNormFold, Conv2d, Conv2dGradWeight, Op, Skip};
 use anyhow::Result;

@@ -1,5 +1,5 @@
 //! The loss: its gradient is made where the loss is.
-use super::Rewrite;
+use super::rewrite::Rewrite;
 use crate::graph::{Node, TensorId};
 use crate::ops::{CrossEntropy, CrossEntropyGrad, Fill, Op};
 use anyhow::Result;

@@ -10,13 +10,15 @@ mod backward;
 mod batch_norm;
 mod head;
 mod optimizer;
+mod rewrite;
 mod stem;
 mod tile;
 
-use super::{Graph, Node, TensorId};
-use crate::ops::{Op, Tilings};
+use super::{Graph, TensorId};
+use crate::ops::tuning::TuningTable;
 use anyhow::Result;
-use std::{collections::HashSet, ops::Range};
+use rewrite::Rewrite;
+use std::ops::Range;
 
 /// Appends nodes that do what `nodes` do, and returns their range. Every value in `keep` and every
 /// state is made by both; other values of the fused nodes may be missing or new. Convolutions are cut by
@@ -31,7 +33,7 @@ pub fn fuse(
     g: &mut Graph,
     nodes: Range<usize>,
     keep: &[TensorId],
-    tilings: &Tilings,
+    tilings: &TuningTable,
 ) -> Result<Range<usize>> {
     let mut rewrite = Rewrite::new(g, nodes, keep);
     rewrite.drop_dead();
@@ -61,7 +63,7 @@ pub fn retile(
     g: &mut Graph,
     nodes: Range<usize>,
     keep: &[TensorId],
-    tilings: &Tilings,
+    tilings: &TuningTable,
 ) -> Result<Range<usize>> {
     if tilings.is_empty() {
         return Ok(nodes);
@@ -70,69 +72,4 @@ pub fn retile(
     tile::cut(&mut rewrite, tilings)?;
     let nodes = rewrite.nodes;
     Ok(g.append(nodes))
-}
-
-/// The nodes while they are rewritten.
-struct Rewrite<'g> {
-    g: &'g mut Graph,
-    nodes: Vec<Node>,
-    kept: HashSet<TensorId>,
-}
-
-impl<'g> Rewrite<'g> {
-    fn new(g: &'g mut Graph, nodes: Range<usize>, keep: &[TensorId]) -> Rewrite<'g> {
-        Rewrite {
-            nodes: g.nodes()[nodes].to_vec(),
-            kept: keep.iter().copied().collect(),
-            g,
-        }
-    }
-
-    /// Position of the node that makes a value.
-    fn maker(&self, t: TensorId) -> Option<usize> {
-        self.nodes.iter().position(|node| node.outputs.contains(&t))
-    }
-
-    /// The op that makes a value, and its inputs.
-    fn made_by(&self, t: TensorId) -> Option<(&Op, &[TensorId])> {
-        let node = &self.nodes[self.maker(t)?];
-        Some((&node.op, &node.inputs))
-    }
-
-    /// Positions of the nodes that read a value.
-    fn readers(&self, t: TensorId) -> Vec<usize> {
-        (0..self.nodes.len())
-            .filter(|&i| self.nodes[i].inputs.contains(&t))
-            .collect()
-    }
-
-    /// Whether nothing but the node at `reader` needs a value.
-    fn private(&self, t: TensorId, reader: usize) -> bool {
-        !self.kept.contains(&t) && self.readers(t) == [reader]
-    }
-
-    /// Puts a node in the place of another; its first outputs are `outputs`, the others new values.
-    fn replace(
-        &mut self,
-        at: usize,
-        op: impl Into<Op>,
-        inputs: &[TensorId],
-        outputs: &[TensorId],
-    ) -> Result<()> {
-        self.nodes[at] = self.g.node(op.into(), inputs, outputs)?;
-        Ok(())
-    }
-
-    /// Lets the nodes that read `from` read `to` instead.
-    fn redirect(&mut self, from: TensorId, to: TensorId) {
-        let inputs = self.nodes.iter_mut().flat_map(|node| &mut node.inputs);
-        inputs.filter(|t| **t == from).for_each(|t| *t = to);
-    }
-
-    /// Forgets the nodes that nothing kept and no state depends on.
-    fn drop_dead(&mut self) {
-        let keep: Vec<TensorId> = self.kept.iter().copied().collect();
-        let live = self.g.live(&self.nodes, &keep);
-        self.nodes = live.into_iter().cloned().collect();
-    }
 }

@@ -1,6 +1,6 @@
 //! The updates of all parameters as a few nodes: parameters, momenta and partial gradients are packed,
 //! and the second stage of the gradients' reductions is done by the update itself.
-use super::Rewrite;
+use super::rewrite::Rewrite;
 use crate::graph::{Kind, Node, TensorId};
 use crate::ops::{AnyFlag, Fill, GradientCheck, MAX_SEGMENTS, Op, Segment, Sgd, SgdBucket};
 use crate::tensor::DType;

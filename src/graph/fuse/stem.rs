@@ -1,6 +1,6 @@
 //! The stem's `max_pool(Relu(BatchNorm(x)))`: the pooling goes first, so that what is normalised,
 //! rectified and sent back has a quarter of the pixels.
-use super::Rewrite;
+use super::rewrite::Rewrite;
 use crate::graph::{Node, TensorId};
 use crate::ops::{Activate, BatchNormMaxPool, BatchNormMaxPoolGrad, MaxPool, Op, ReluGrad, Skip};
 use anyhow::Result;

@@ -1,12 +1,13 @@
 //! Convolutions take the tilings that were found for them, with what is fused into them. Partial results
 //! get other shapes by it, so that this comes before the optimiser packs them.
-use super::Rewrite;
-use crate::ops::{Convolution, Op, Tilings};
+use super::rewrite::Rewrite;
+use crate::ops::Op;
+use crate::ops::tuning::{Convolution, TuningTable};
 use crate::tensor::TensorDesc;
 use anyhow::Result;
 
 /// Cuts every convolution as it was found to be fastest, if it was.
-pub fn cut(r: &mut Rewrite, tilings: &Tilings) -> Result<()> {
+pub fn cut(r: &mut Rewrite, tilings: &TuningTable) -> Result<()> {
     for at in 0..r.nodes.len() {
         let node = r.nodes[at].clone();
         let inputs: Vec<TensorDesc> = node.inputs.iter().map(|&t| r.g.desc(t)).collect();

@@ -1,8 +1,6 @@
 //! The normalisation itself, the same for training and evaluation.
-use super::{
-    BatchNormGradInput, BatchNormGradPartials, BatchNormGradSum, MAX_BLOCKS, SHADER_APPLY,
-    per_channel,
-};
+use super::reduction::{MAX_BLOCKS, SHADER_APPLY, per_channel};
+use super::{BatchNormGradInput, BatchNormGradPartials, BatchNormGradSum};
 use crate::graph::{Graph, Node, TensorId};
 use crate::kernels::Norm;
 use crate::ops::rows::map_rows;

@@ -1,5 +1,5 @@
 //! The gradient of BatchNorm: two sums per channel in two stages, then one pass.
-use super::{FINISH_CHANNELS, SHADER, SHADER_APPLY, blocks, per_channel, reduction};
+use super::reduction::{FINISH_CHANNELS, SHADER, SHADER_APPLY, blocks, per_channel, reduction};
 use crate::kernels::Norm;
 use crate::ops::rows::map_rows;
 use crate::ops::{Batched, Launch, OpDef, Shader, View, ViewMut, arity};

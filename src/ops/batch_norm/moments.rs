@@ -1,6 +1,6 @@
 //! The moments of each channel in blocks: every block's own mean and sum of squares about it. Nothing
 //! is ever squared before a mean is taken off, so a large mean costs no digits.
-use super::{SHADER, blocks, reduction};
+use super::reduction::{SHADER, blocks, reduction};
 use crate::ops::{Batched, Launch, OpDef, Shader, View, ViewMut, arity};
 use crate::tensor::{Shape, TensorDesc};
 use anyhow::Result;

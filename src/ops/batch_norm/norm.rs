@@ -1,7 +1,7 @@
 //! What BatchNorm comes to for each channel, `norm: f32 [1, 1, 4, c]` of rows scale, shift, mean and
 //! rstd = 1/√(var + eps), with scale = gamma·rstd and shift = beta − mean·scale: from the moments of a
 //! batch, which also move the running statistics, or from the running statistics.
-use super::{FINISH_CHANNELS, per_channel};
+use super::reduction::{FINISH_CHANNELS, per_channel};
 use crate::kernels::Norm;
 use crate::ops::{Launch, OpDef, Shader, View, ViewMut};
 use crate::tensor::{Shape, TensorDesc};

@@ -1,8 +1,9 @@
 //! The stem's max-pooling on the side of BatchNorm and ReLU where there are fewer pixels. Both keep or
 //! reverse the order of a channel's values, so that the winner of a window is found by its normalised
 //! value, but kept as it was: whoever reads it normalises it, and the large tensor is read only once.
+use super::BatchNormGradInput;
 use super::grad::Affine;
-use super::{BatchNormGradInput, per_channel};
+use super::reduction::per_channel;
 use crate::kernels::Norm;
 use crate::kernels::Window;
 use crate::kernels::simd::vectorized;

@@ -1,5 +1,5 @@
 //! The gradient of a convolution's bias: the sum of `dy` over all pixels, in two stages.
-use super::WORKGROUPS;
+use super::tile::WORKGROUPS;
 use crate::ops::{Batched, Launch, OpDef, Shader, View, ViewMut, arity};
 use crate::tensor::{Shape, TensorDesc};
 use anyhow::{Result, ensure};

@@ -1,6 +1,5 @@
 //! How a convolution's products are split over a GPU's subgroups where cooperative matrices multiply them.
-use super::{ConvKernel, Tile};
-use crate::tensor::DType;
+use super::Tile;
 use minijinja::{Value, context};
 use std::fmt;
 
@@ -56,19 +55,6 @@ impl fmt::Display for Cooperative {
         let Cooperative { size, emulated, .. } = self;
         let how = if *emulated { "emulated " } else { "" };
         write!(f, "f16 by {how}{size}×{size} matrices")
-    }
-}
-
-impl ConvKernel {
-    /// The same kernel with its products by cooperative matrices where that loses nothing but digits of the
-    /// weights: of images that are stored as f16 and whose gradients are therefore scaled. f32 numbers may
-    /// lie outside f16's range, and small gradients do.
-    pub fn multiplied_by(self, unit: Option<Cooperative>) -> ConvKernel {
-        let fits = self.vec4 && self.stored == DType::F16;
-        ConvKernel {
-            cooperative: unit.filter(|_| fits),
-            ..self
-        }
     }
 }
 

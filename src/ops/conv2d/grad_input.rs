@@ -1,9 +1,11 @@
 //! The gradient of a convolution with respect to its image, with what follows it on the way back:
 //! the sum with a skip connection's gradient, ReLU's mask, and the sums that BatchNorm's gradient needs.
-use super::{Blocks, ConvKernel, Tile, check_norm, flops, launch, result};
+use super::blocks::Blocks;
+use super::shared::{flops, launch, result};
+use super::{ConvKernel, ConvPass, Mask, Tile};
 use crate::kernels::conv::{self, Epilogue, Geometry, Partials};
 use crate::kernels::{Norm, Window};
-use crate::ops::{Batched, ConvPass, Launch, OpDef, Shader, View, ViewMut};
+use crate::ops::{Batched, Launch, OpDef, Shader, View, ViewMut};
 use crate::tensor::{Shape, TensorDesc};
 use anyhow::{Result, ensure};
 
@@ -25,28 +27,6 @@ pub struct Conv2dGradInput {
     pub mask: Mask,
     /// What a workgroup of a GPU computes of the pixels of one class × channels. A block has its rows.
     pub tile: Tile,
-}
-
-/// How a ReLU's mask is known.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum Mask {
-    /// There is no ReLU: everything is kept.
-    None,
-    /// The ReLU saw BatchNorm's result: kept where `pre·scale + shift > 0`.
-    Activation,
-    /// The ReLU saw a sum with BatchNorm's result: kept where its own result `out > 0`.
-    Output,
-}
-
-impl Mask {
-    /// Inputs by which it is known: `pre`, `norm` and perhaps `out`.
-    pub fn inputs(self) -> usize {
-        match self {
-            Mask::None => 0,
-            Mask::Activation => 2,
-            Mask::Output => 3,
-        }
-    }
 }
 
 impl Conv2dGradInput {
@@ -111,7 +91,7 @@ impl OpDef for Conv2dGradInput {
         }
         let pre = self.pre();
         ensure!(inputs[pre] == dx, "pre {} is not like {dx}", inputs[pre]);
-        check_norm(inputs[pre + 1], dx)?;
+        Norm::check(inputs[pre + 1], dx)?;
         if self.mask == Mask::Output {
             let out = inputs[pre + 2];
             ensure!(out == dx, "output {out} is not like {dx}");

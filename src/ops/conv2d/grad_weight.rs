@@ -1,8 +1,10 @@
 //! The gradient of a convolution with respect to its weight, split along the images.
-use super::{ConvKernel, StemKernel, Tile, WORKGROUPS, check_norm, flops, launch, result};
+use super::shared::{flops, launch, result};
+use super::tile::WORKGROUPS;
+use super::{ConvKernel, ConvPass, StemKernel, Tile};
 use crate::kernels::conv::{self, Geometry};
 use crate::kernels::{Norm, Window};
-use crate::ops::{Batched, ConvPass, Launch, OpDef, Shader, View, ViewMut, arity};
+use crate::ops::{Batched, Launch, OpDef, Shader, View, ViewMut, arity};
 use crate::tensor::{Shape, TensorDesc};
 use anyhow::{Result, ensure};
 
@@ -39,7 +41,7 @@ impl Conv2dGradWeight {
 }
 
 /// Images in a split of `n` when there are about so many workgroups.
-pub(super) fn images_per_split(
+pub fn images_per_split(
     window: Window,
     tile: Tile,
     w: Shape,
@@ -58,7 +60,7 @@ impl OpDef for Conv2dGradWeight {
     fn infer(&self, inputs: &[TensorDesc]) -> Result<Vec<TensorDesc>> {
         let (x, dy) = if self.activate {
             let [x, dy, norm] = arity(inputs)?;
-            check_norm(norm, x)?;
+            Norm::check(norm, x)?;
             (x, dy)
         } else {
             let [x, dy] = arity(inputs)?;

@@ -1,9 +1,10 @@
 //! `shaders/conv2d/stem.wgsl` and its neighbours are a template for convolutions of images of few channels; this
 //! says which those are, and names and renders its variants.
+use super::ConvPass;
+use super::blocks::Blocks;
 use super::template::{MOMENTS, STEM, STEM_FORWARD, STEM_GRAD_WEIGHT, render};
-use super::{Blocks, ConvPass};
 use crate::kernels::Window;
-use crate::ops::shader::stored;
+use crate::ops::stored::stored;
 use crate::tensor::{DType, Shape};
 use minijinja::context;
 use std::collections::BTreeMap;

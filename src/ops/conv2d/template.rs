@@ -1,7 +1,7 @@
 //! The files of `shaders/conv2d/` are the parts of templates; this names the variants of a convolution as a
 //! matrix product and renders them.
 use super::{Cooperative, Mask, Tile, cooperative};
-use crate::ops::shader::stored;
+use crate::ops::stored::stored;
 use crate::tensor::DType;
 use minijinja::{Environment, Value, context};
 use std::collections::BTreeMap;
@@ -173,7 +173,7 @@ impl ConvKernel {
     }
 
     /// The same without the tile.
-    pub(super) fn name(self) -> String {
+    pub(crate) fn name(self) -> String {
         let mut label = format!("conv2d.{}", self.pass.label());
         if self.vec4 {
             label += ".vec4";
@@ -185,6 +185,17 @@ impl ConvKernel {
             label = format!("{label}.{}", unit.label());
         }
         label
+    }
+
+    /// The same kernel with its products by cooperative matrices where that loses nothing but digits of the
+    /// weights: of images that are stored as f16 and whose gradients are therefore scaled. f32 numbers may
+    /// lie outside f16's range, and small gradients do.
+    pub fn multiplied_by(self, unit: Option<Cooperative>) -> ConvKernel {
+        let fits = self.vec4 && self.stored == DType::F16;
+        ConvKernel {
+            cooperative: unit.filter(|_| fits),
+            ..self
+        }
     }
 
     /// Whether factors go through BatchNorm and ReLU on the way.

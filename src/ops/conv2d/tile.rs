@@ -1,7 +1,9 @@
 //! The part of a matrix product that one workgroup computes. Unless it was tuned it is chosen by the
 //! shapes alone: the order of summation, and so every bit of a result, is the same on all devices of a kind.
-use super::WORKGROUPS;
 use std::fmt;
+
+/// Workgroups that keep a large GPU busy.
+pub const WORKGROUPS: usize = 256;
 
 /// Rows × columns of the result of one workgroup.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]

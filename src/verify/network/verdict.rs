@@ -1,11 +1,11 @@
 //! The pass rules of whole networks.
-use super::{LOSSES, NetworkCase};
 use crate::model::Param;
 use crate::tensor::DType;
 use crate::verify::{
-    judge::{Check, Rule, roundoff},
+    golden::Tensors,
+    judge::{Check, Rule, roundoff, widen},
+    manifest::NetworkEntry,
     replay::{Output, Outputs},
-    widen,
 };
 use anyhow::{Context, Result, ensure};
 
@@ -15,12 +15,24 @@ const RELATIVE: f64 = 1e-4;
 /// A bound that is no nearer than this part of the wanted tensor's length says nothing.
 const VAGUE: f64 = 0.5;
 
-impl NetworkCase<'_> {
+/// The losses of a run, of which element `s` is that of step `s`.
+pub const LOSSES: &str = "losses.want";
+
+/// What the results of a network are judged by.
+pub struct Judge<'a> {
+    pub entry: &'a NetworkEntry,
+    pub tensors: &'a Tensors<'a>,
+    pub params: &'a [Param],
+    /// What the gradients were multiplied by.
+    pub scale: f32,
+}
+
+impl Judge<'_> {
     /// Every result against what is wanted, as `tests/golden/README.md` says.
     ///
     /// # Errors
     /// When a wanted tensor is missing or has other dimensions.
-    pub(super) fn judge(&self, outputs: &Outputs) -> Result<Vec<Check>> {
+    pub fn judge(&self, outputs: &Outputs) -> Result<Vec<Check>> {
         let torch = &self.entry.torch;
         let gradient = Rule::RelL2((8.0 * torch.grad_worst_rel_l2).max(RELATIVE));
         let eval = torch.eval_logits_after20_max_abs;
@@ -116,7 +128,7 @@ impl NetworkCase<'_> {
 ///
 /// # Errors
 /// When a result is not finite.
-pub(super) fn in_half(dtype: DType, single: &[Check], half: Vec<Check>) -> Result<Vec<Check>> {
+pub fn in_half(dtype: DType, single: &[Check], half: Vec<Check>) -> Result<Vec<Check>> {
     let [of_f32, of_half] = [DType::F32, dtype].map(roundoff);
     let mut checks = Vec::new();
     for (single, half) in single.iter().zip(half) {

@@ -1,15 +1,15 @@
 //! Finds the fastest tiling of each convolution by timing it alone, within about a second. What was found
 //! for an adapter is kept in a file, so that the next run has the same tilings, and so the same bits.
-mod kept;
+mod file;
 mod trial;
 
-pub use kept::Identity;
+pub use file::Identity;
 
 use super::{Gpu, Tune};
 use crate::backend::{Backend, Tuned};
-use crate::ops::{Convolution, Tilings};
+use crate::ops::tuning::{Convolution, TuningTable};
 use anyhow::{Context, Result};
-use kept::Kept;
+use file::TuningFile;
 use std::time::Instant;
 use trial::Trial;
 
@@ -37,7 +37,7 @@ enum Clock<'a> {
 
 /// What the timing came to.
 struct Outcome {
-    tilings: Tilings,
+    tilings: TuningTable,
     /// Convolutions that were timed.
     reached: usize,
     /// Their candidates.
@@ -51,7 +51,7 @@ pub fn tune(gpu: &mut Gpu, convolutions: &[Convolution], room: u64) -> Result<Op
     let mut notes = Vec::new();
     let kept = match gpu.tune {
         Tune::Auto if gpu.device.software => return Ok(None),
-        Tune::Auto => Kept::open(gpu.identity.clone())
+        Tune::Auto => TuningFile::open(gpu.identity.clone())
             .map_err(|error| notes.push(format!("tiles are not kept: {error:#}")))
             .ok(),
         Tune::Always => None,
@@ -66,18 +66,18 @@ fn tune_with(
     gpu: &mut Gpu,
     convolutions: &[Convolution],
     room: u64,
-    kept: Option<&Kept>,
+    kept: Option<&TuningFile>,
     notes: &mut Vec<String>,
-) -> Result<Tilings> {
+) -> Result<TuningTable> {
     let name = gpu.device.name.clone();
-    let mut known = match kept.map_or(Ok(Tilings::default()), Kept::read) {
+    let mut known = match kept.map_or(Ok(TuningTable::default()), TuningFile::read) {
         Ok(known) => known,
         Err(error) => {
             notes.push(format!("timing the kernels anew: {error:#}"));
-            Tilings::default()
+            TuningTable::default()
         }
     };
-    let mut found = Tilings::default();
+    let mut found = TuningTable::default();
     let mut unknown = Vec::new();
     for convolution in convolutions {
         let key = convolution.key().context("a convolution has a key")?;
@@ -95,7 +95,7 @@ fn tune_with(
         notes.push(format!(
             "{name} has no clock for its kernels: tiles are chosen by the shapes alone"
         ));
-        return Ok(Tilings::default());
+        return Ok(TuningTable::default());
     }
     let started = Instant::now();
     let trials = trial::all(gpu, unknown, room)?;
@@ -130,7 +130,7 @@ fn tune_with(
 /// own tiling and keeps it: a later run that went on timing would have other bits.
 fn choose(trials: &[Trial], clock: &mut Clock, budget: f64) -> Result<Outcome> {
     let mut outcome = Outcome {
-        tilings: Tilings::default(),
+        tilings: TuningTable::default(),
         reached: 0,
         candidates: 0,
         changed: 0,

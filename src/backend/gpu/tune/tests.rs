@@ -55,7 +55,7 @@ fn trials(n: usize) -> Vec<Trial> {
     convolutions.iter().map(trial).collect()
 }
 
-fn texts(tilings: &Tilings) -> Vec<String> {
+fn texts(tilings: &TuningTable) -> Vec<String> {
     tilings.0.values().map(|t| t.to_string()).collect()
 }
 
@@ -203,9 +203,9 @@ fn a_file_is_read_back_and_a_damaged_or_foreign_one_refused() {
         products: "f32".to_string(),
         program: "0.1.0 01234567".to_string(),
     };
-    let kept = Kept::within(&within, identity.clone());
+    let kept = TuningFile::within(&within, identity.clone());
     assert!(kept.read().unwrap().is_empty());
-    let tilings = Tilings([("a key".to_string(), "64x64 by 3".parse().unwrap())].into());
+    let tilings = TuningTable([("a key".to_string(), "64x64 by 3".parse().unwrap())].into());
     kept.write(&tilings).unwrap();
     assert_eq!(kept.read().unwrap(), tilings);
 
@@ -227,7 +227,7 @@ fn a_file_is_read_back_and_a_damaged_or_foreign_one_refused() {
         driver: "Mesa 26".to_string(),
         ..identity
     };
-    assert_ne!(Kept::within(&within, driver).path, kept.path);
+    assert_ne!(TuningFile::within(&within, driver).path, kept.path);
 }
 
 fn adapter() -> Option<AdapterReport> {
@@ -239,8 +239,13 @@ fn adapter() -> Option<AdapterReport> {
 }
 
 /// Tunes with a file, and returns what was found with what was said.
-fn tuned(gpu: &mut Gpu, convolutions: &[Convolution], room: u64, file: &Path) -> (Tilings, String) {
-    let kept = Kept::within(file, gpu.identity.clone());
+fn tuned(
+    gpu: &mut Gpu,
+    convolutions: &[Convolution],
+    room: u64,
+    file: &Path,
+) -> (TuningTable, String) {
+    let kept = TuningFile::within(file, gpu.identity.clone());
     let mut notes = Vec::new();
     let tilings = tune_with(gpu, convolutions, room, Some(&kept), &mut notes).unwrap();
     (tilings, notes.join("\n"))
@@ -284,7 +289,7 @@ fn an_adapter_is_timed_once_and_its_file_read_from_then_on() {
     assert_eq!(again, found);
     assert!(said.contains("as tuned before"), "{said}");
 
-    let file = Kept::within(folder.path(), gpu.identity.clone()).path;
+    let file = TuningFile::within(folder.path(), gpu.identity.clone()).path;
     fs::write(&file, "{").unwrap();
     let (_, said) = tuned(&mut open(), &all[..1], 1 << 30, folder.path());
     assert!(said.contains("timing the kernels anew"), "{said}");

@@ -2,9 +2,8 @@
 use super::Gpu;
 use crate::backend::Backend;
 use crate::graph::{Graph, TensorId};
-use crate::ops::{
-    BatchNormFinish, BatchNormGradSum, Convolution, Fill, Mask, Op, SumPartials, Tiling,
-};
+use crate::ops::tuning::{Convolution, Tiling};
+use crate::ops::{BatchNormFinish, BatchNormGradSum, Fill, Mask, Op, SumPartials};
 use crate::plan::{Binding, Dispatch, Limits, Place, Plan, plan};
 use crate::tensor::{Shape, TensorDesc};
 use anyhow::Result;

@@ -1,7 +1,7 @@
 //! How the work of a convolution can be cut, beside how the shapes alone cut it: data for the tuner that
 //! times it, the fusion that applies it, and the files that keep it.
-use super::{Tile, WORKGROUPS, grad_weight::images_per_split};
-use crate::ops::{Op, Shader};
+use super::conv2d::{WORKGROUPS, images_per_split};
+use super::{Op, Shader, Tile};
 use crate::tensor::TensorDesc;
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
@@ -134,9 +134,9 @@ impl Convolution {
 /// The tilings that were found for convolutions, by their keys; all others are cut by their shapes.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Tilings(pub BTreeMap<String, Tiling>);
+pub struct TuningTable(pub BTreeMap<String, Tiling>);
 
-impl Tilings {
+impl TuningTable {
     /// Whether nothing was found.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -312,7 +312,7 @@ mod tests {
         let (y, dw) = (forward(x, 64, true), grad_weight(x, 64));
         let found = |c: &Convolution, text: &str| {
             let tiling = text.parse().unwrap();
-            Tilings([(c.key().unwrap(), tiling)].into())
+            TuningTable([(c.key().unwrap(), tiling)].into())
         };
         let Some(Op::Conv2dGradWeight(op)) = found(&dw, "128x64 by 3").apply(&dw) else {
             panic!("another tiling was found");

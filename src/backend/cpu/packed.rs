@@ -13,7 +13,7 @@ pub const WEIGHT: usize = 1;
 
 /// The kept weights of a backend.
 #[derive(Default)]
-pub struct Kept {
+pub struct PackedWeights {
     /// The buffers that some plan writes: what is made of them would not last.
     written: HashSet<TensorId>,
     weights: HashMap<Key, Buffer>,
@@ -22,7 +22,7 @@ pub struct Kept {
 /// The buffer of a weight, its place there, and its form.
 type Key = (TensorId, usize, Form);
 
-impl Kept {
+impl PackedWeights {
     /// Takes note of what a plan writes.
     pub fn compile(&mut self, plan: &Plan) {
         for buffer in written(plan) {

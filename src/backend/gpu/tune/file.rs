@@ -3,7 +3,8 @@
 use crate::backend::gpu::adapter::AdapterReport;
 use crate::backend::gpu::cache;
 use crate::files;
-use crate::ops::{ConvKernel, Cooperative, Tilings};
+use crate::ops::tuning::TuningTable;
+use crate::ops::{ConvKernel, Cooperative};
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -26,7 +27,7 @@ pub struct Identity {
 }
 
 /// A file of tilings.
-pub struct Kept {
+pub struct TuningFile {
     pub path: PathBuf,
     identity: Identity,
 }
@@ -35,7 +36,7 @@ pub struct Kept {
 #[derive(Serialize, Deserialize)]
 struct Contents {
     identity: Identity,
-    tilings: Tilings,
+    tilings: TuningTable,
 }
 
 impl Identity {
@@ -58,17 +59,17 @@ impl Identity {
     }
 }
 
-impl Kept {
+impl TuningFile {
     /// The file for an adapter and its driver in the user's cache folder.
     ///
     /// # Errors
     /// When there is no such folder.
-    pub fn open(identity: Identity) -> Result<Kept> {
-        Ok(Kept::within(&cache::folder("tiles")?, identity))
+    pub fn open(identity: Identity) -> Result<TuningFile> {
+        Ok(TuningFile::within(&cache::folder("tiles")?, identity))
     }
 
     /// The same in another folder.
-    pub fn within(folder: &Path, identity: Identity) -> Kept {
+    pub fn within(folder: &Path, identity: Identity) -> TuningFile {
         let Identity {
             adapter,
             backend,
@@ -80,7 +81,7 @@ impl Kept {
         } = &identity;
         let name = format!("{vendor:04x} {device:04x} {adapter} {backend} {driver} {products}");
         let name = name.replace(|c: char| !c.is_ascii_alphanumeric(), "_");
-        Kept {
+        TuningFile {
             path: folder.join(name + ".json"),
             identity,
         }
@@ -90,11 +91,11 @@ impl Kept {
     ///
     /// # Errors
     /// When the file is damaged, or of another adapter, driver or version.
-    pub fn read(&self) -> Result<Tilings> {
+    pub fn read(&self) -> Result<TuningTable> {
         let path = self.path.display();
         let bytes = match fs::read(&self.path) {
             Ok(bytes) => bytes,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Tilings::default()),
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(TuningTable::default()),
             Err(error) => return Err(error).with_context(|| format!("reading {path}")),
         };
         let contents: Contents = serde_json::from_slice(&bytes)
@@ -110,7 +111,7 @@ impl Kept {
     ///
     /// # Errors
     /// When the disk fails.
-    pub fn write(&self, tilings: &Tilings) -> Result<()> {
+    pub fn write(&self, tilings: &TuningTable) -> Result<()> {
         let contents = Contents {
             identity: self.identity.clone(),
             tilings: tilings.clone(),
