@@ -15,6 +15,7 @@ mod failure;
 mod fused;
 mod fused_norm;
 mod fusion;
+mod gather;
 mod gradients;
 mod graph;
 mod half;

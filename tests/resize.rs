@@ -54,7 +54,9 @@ fn resized(backend: &mut dyn Backend, images: &[u8], indices: &[u32], size: usiz
     let set = g.state("images", TensorDesc::u8(Shape([20, 28, 28, 1])));
     let batch = g.input("indices", TensorDesc::u32(Shape::examples(indices.len())));
     let taps = g.state("taps", TensorDesc::u32(Shape([size, 1, 1, t])));
-    let x = g.gather_images(set, batch, taps, size, DType::F32).unwrap();
+    let x = g
+        .gather_images(set, batch, taps, None, size, DType::F32)
+        .unwrap();
     let id = backend
         .compile(plan(&g, 0..1, &[x], backend.limits()).unwrap())
         .unwrap();

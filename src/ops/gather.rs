@@ -16,12 +16,28 @@ const FRACTION_BITS: u32 = 22;
 /// Bit for bit what `PIL.Image.resize((size, size), BILINEAR)` gives, divided by 255. `taps` is
 /// the table of [`resize_taps`] from `s` to `size`. Indices are expected below `m`; a larger one
 /// takes the last image.
+///
+/// With `augmented` a fourth input follows, `u32 n×1×1×1`: the resized image is mirrored left to right
+/// where it is not 0.
 #[derive(Clone, PartialEq, Debug)]
 pub struct GatherImages {
     /// Height and width of the result.
     pub size: usize,
     /// What the result is stored as, f32, f16 or bfloat16; the network's activations follow it.
     pub stored: DType,
+    /// Whether there is the input of augmentations.
+    pub augmented: bool,
+    /// Which images the first input holds, where it is not all of them.
+    pub shard: Option<Shard>,
+}
+
+/// Some neighbouring images of a data set. A gather from them writes only the examples whose index is theirs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Shard {
+    /// The index of its first image.
+    pub first: usize,
+    /// Images of the whole data set.
+    pub of: usize,
 }
 
 /// `[labels: u32 m×1×1×1, indices: u32 n×1×1×1] → [u32 n×1×1×1]`, with [`GatherImages`]' indices.
@@ -67,8 +83,8 @@ pub fn resize_taps(from: usize, to: usize) -> (Vec<u32>, usize) {
 }
 
 impl Graph {
-    /// Gathers the images of a batch, resized to `size`, scaled to 0..1, and stored as one of the floats: see
-    /// [`GatherImages`].
+    /// Gathers the images of a batch, resized to `size`, scaled to 0..1, and stored as one of the floats, perhaps
+    /// with an augmentation for each: see [`GatherImages`].
     ///
     /// # Errors
     /// When a shape or an element type does not fit.
@@ -77,10 +93,18 @@ impl Graph {
         images: TensorId,
         indices: TensorId,
         taps: TensorId,
+        augmentation: Option<TensorId>,
         size: usize,
         stored: DType,
     ) -> Result<TensorId> {
-        self.push1(GatherImages { size, stored }, &[images, indices, taps])
+        let gather = GatherImages {
+            size,
+            stored,
+            augmented: augmentation.is_some(),
+            shard: None,
+        };
+        let inputs = [images, indices, taps].into_iter().chain(augmentation);
+        self.push1(gather, &inputs.collect::<Vec<_>>())
     }
 
     /// Gathers the labels of a batch.
@@ -98,13 +122,21 @@ impl OpDef for GatherImages {
     }
 
     fn infer(&self, inputs: &[TensorDesc]) -> Result<Vec<TensorDesc>> {
-        let [images, indices, taps] = arity(inputs)?;
+        let (needed, augmentation) = match (self.augmented, inputs) {
+            (true, [needed @ .., augmentation]) => (needed, Some(*augmentation)),
+            _ => (inputs, None),
+        };
+        let [images, indices, taps] = arity(needed)?;
         let Shape([m, h, w, c]) = images.shape;
         ensure!(
             images.dtype == DType::U8 && m > 0 && h > 0 && h == w,
             "images are square and u8, not {images}"
         );
         ensure_examples("indices", indices)?;
+        ensure!(
+            augmentation.is_none_or(|augmentation| augmentation == indices),
+            "augmentations are one u32 per index"
+        );
         let Shape([rows, one, also_one, t]) = taps.shape;
         ensure!(
             taps.dtype == DType::U32 && (rows, one, also_one) == (self.size, 1, 1) && t > 2,
@@ -124,7 +156,7 @@ impl OpDef for GatherImages {
         _: &Node,
         _: &[Option<TensorId>],
     ) -> Result<Vec<Option<TensorId>>> {
-        Ok(vec![None, None, None])
+        Ok(vec![None; 3 + usize::from(self.augmented)])
     }
 
     fn run_cpu(&self, inputs: &[View], outputs: &mut [ViewMut]) {
@@ -134,31 +166,65 @@ impl OpDef for GatherImages {
             table: inputs[2].u32(),
             t: inputs[2].shape().c(),
         };
+        let augmentation = inputs.get(3).map(View::u32);
+        let Shard { first, of } = self.shard_of(m);
         outputs[0]
             .f32()
             .par_chunks_exact_mut(self.size * self.size * c)
             .zip(indices)
-            .for_each(|(x, &index)| {
-                let image = (index as usize).min(m - 1) * s * s * c;
-                resize(&images[image..][..s * s * c], s, c, taps, x, self.size);
+            .enumerate()
+            .for_each(|(n, (x, &index))| {
+                let index = (index as usize).min(of - 1);
+                let Some(index) = index.checked_sub(first).filter(|index| *index < m) else {
+                    return;
+                };
+                let image = &images[index * s * s * c..][..s * s * c];
+                resize(image, s, c, taps, x, self.size);
+                if augmentation.is_some_and(|words| words[n] != 0) {
+                    mirror(x, self.size, c);
+                }
             });
     }
 
     fn launch(&self, inputs: &[TensorDesc], outputs: &[TensorDesc]) -> Launch {
         let Shape([m, s, _, c]) = inputs[0].shape;
         let t = inputs[2].shape.c();
-        let params = [m, s, self.size, c, t].map(|p| p as u32);
+        let Shard { first, of } = self.shard_of(m);
+        let params = [m, first, of, s, self.size, c, t].map(|p| p as u32);
         let TensorDesc { shape, dtype } = outputs[0];
-        let shader = Shader::Stored(SHADER, dtype);
-        Launch::elements(shader, "forward_images", shape.len(), &params)
+        let entry = match self.augmented {
+            true => "forward_augmented",
+            false => "forward_images",
+        };
+        Launch::elements(Shader::Stored(SHADER, dtype), entry, shape.len(), &params)
     }
 
     fn batched(&self, inputs: &[TensorDesc], _: &[TensorDesc]) -> Option<Batched> {
-        Batched::images(inputs[1].shape.n(), &[0, 1, 0], &[1])
+        let rows = &[0, 1, 0, 1][..inputs.len()];
+        Batched::images(inputs[1].shape.n(), rows, &[1])
     }
 
     fn bytes(&self, inputs: &[TensorDesc], outputs: &[TensorDesc]) -> u64 {
-        gathered_bytes(inputs, outputs)
+        // Of the examples, a shard makes its share.
+        let Shard { of, .. } = self.shard_of(inputs[0].shape.n());
+        let whole = [inputs[0].with_n(of)];
+        let whole: Vec<TensorDesc> = whole.iter().chain(&inputs[1..]).copied().collect();
+        gathered_bytes(&whole, outputs) * inputs[0].shape.n() as u64 / of as u64
+    }
+}
+
+impl GatherImages {
+    /// The gather from some images of the data set.
+    pub fn from_shard(&self, shard: Shard) -> GatherImages {
+        GatherImages {
+            shard: Some(shard),
+            ..self.clone()
+        }
+    }
+
+    /// The shard that `m` images are.
+    fn shard_of(&self, m: usize) -> Shard {
+        self.shard.unwrap_or(Shard { first: 0, of: m })
     }
 }
 
@@ -255,5 +321,15 @@ fn resize(image: &[u8], s: usize, c: usize, taps: Taps, x: &mut [f32], size: usi
     for (i, x) in x.iter_mut().enumerate() {
         let (h, rest) = (i / (size * c), i % (size * c));
         *x = f32::from(taps.apply(h, |h| wide[h * size * c + rest])) / 255.0;
+    }
+}
+
+/// Mirrors an image `[size, size, c]` left to right.
+fn mirror(x: &mut [f32], size: usize, c: usize) {
+    for row in x.chunks_exact_mut(size * c) {
+        for w in 0..size / 2 {
+            let (left, right) = row.split_at_mut((size - 1 - w) * c);
+            left[w * c..][..c].swap_with_slice(&mut right[..c]);
+        }
     }
 }

@@ -38,7 +38,7 @@ pub use cross_entropy::{CrossEntropy, CrossEntropyGrad};
 pub(crate) use def::arity;
 pub use def::{Batched, OpDef};
 pub use fill::Fill;
-pub use gather::{GatherImages, GatherLabels, resize_taps};
+pub use gather::{GatherImages, GatherLabels, Shard, resize_taps};
 pub use global_avg_pool::{GlobalAvgPool, GlobalAvgPoolGrad};
 pub use loss_scale::{AnyFlag, GradientCheck, Rescale, SCALING, first_scale};
 pub use max_pool::{MaxPool, MaxPoolGrad};

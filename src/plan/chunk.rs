@@ -1,9 +1,48 @@
-//! Cuts a dispatch along N where one of its tensors is larger than a device lets a binding be.
+//! Cuts a dispatch along N where one of its tensors is larger than a device lets a binding be, and a gather along
+//! the data set.
 use super::{Binding, Dispatch, Limits, descs};
+use crate::ops::{Op, Shard};
 use anyhow::{Result, ensure};
 
-/// The dispatch itself where it fits, otherwise its pieces in order of N.
+/// The dispatch itself where it fits, otherwise its pieces: for each shard of a data set, those in order of N.
 pub(super) fn chunk(whole: Dispatch, limits: Limits) -> Result<Vec<Dispatch>> {
+    let mut pieces = Vec::new();
+    for shard in shards(whole, limits)? {
+        pieces.extend(along_n(shard, limits)?);
+    }
+    Ok(pieces)
+}
+
+/// A gather of images on one shard of the data set after another, where that is too large; else the dispatch itself.
+fn shards(whole: Dispatch, limits: Limits) -> Result<Vec<Dispatch>> {
+    let (Op::GatherImages(gather), Some(&images)) = (&whole.op, whole.inputs.first()) else {
+        return Ok(vec![whole]);
+    };
+    if images.desc.bytes() <= limits.max_binding {
+        return Ok(vec![whole]);
+    }
+    let (count, image) = (images.desc.shape.n(), images.desc.with_n(1).bytes());
+    let step = aligned_units(image, limits);
+    let most = limits.max_binding / image / step * step;
+    ensure!(
+        most > 0,
+        "even {step} image(s) of the data set exceed the {} bytes that one binding may cover",
+        limits.max_binding
+    );
+    let shard = |first: usize| {
+        let mut piece = Dispatch {
+            op: gather.from_shard(Shard { first, of: count }).into(),
+            ..whole.clone()
+        };
+        piece.inputs[0].offset += first * image;
+        piece.inputs[0].desc = images.desc.with_n(most.min(count - first));
+        piece
+    };
+    Ok((0..count).step_by(most).map(shard).collect())
+}
+
+/// The dispatch itself where it fits, otherwise its pieces in order of N.
+fn along_n(whole: Dispatch, limits: Limits) -> Result<Vec<Dispatch>> {
     let fits = |b: &Binding| b.desc.bytes() <= limits.max_binding;
     if whole.inputs.iter().chain(&whole.outputs).all(fits) {
         return Ok(vec![whole]);
@@ -41,10 +80,7 @@ pub(super) fn chunk(whole: Dispatch, limits: Limits) -> Result<Vec<Dispatch>> {
             continue;
         }
         let unit = rows * b.desc.with_n(1).bytes();
-        step = lcm(
-            step,
-            limits.offset_alignment / gcd(unit, limits.offset_alignment),
-        );
+        step = lcm(step, aligned_units(unit, limits));
         most = most.min(limits.max_binding / unit);
     }
     let per_chunk = most / step * step;
@@ -79,6 +115,11 @@ pub(super) fn chunk(whole: Dispatch, limits: Limits) -> Result<Vec<Dispatch>> {
         cooperative: whole.cooperative,
     };
     Ok((0..batched.units).step_by(per_chunk).map(piece).collect())
+}
+
+/// The least number of units of so many bytes whose end a binding may start at.
+fn aligned_units(unit: usize, limits: Limits) -> usize {
+    limits.offset_alignment / gcd(unit, limits.offset_alignment)
 }
 
 fn gcd(a: usize, b: usize) -> usize {

@@ -291,7 +291,7 @@ fn forward(
         stored,
         ..
     } = *source;
-    let x = g.gather_images(images, indices, taps, size, stored)?;
+    let x = g.gather_images(images, indices, taps, None, size, stored)?;
     let labels = g.gather_labels(source.labels, indices)?;
     let network = build(g, arch, x, mode)?;
     let [losses, correct] = g.cross_entropy(network.logits, labels, 0.0)?;

@@ -55,7 +55,7 @@ pub fn build(g: &mut Graph, set: &Set, stored: DType) -> Result<Vec<Resize>> {
                 &format!("{name}/taps"),
                 TensorDesc::u32(Shape([to, 1, 1, t])),
             );
-            let x = g.gather_images(images, indices, taps, to, stored)?;
+            let x = g.gather_images(images, indices, taps, None, to, stored)?;
             let numbers: Vec<u32> = (0..n as u32).collect();
             let run = Run {
                 writes: vec![

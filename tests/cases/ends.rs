@@ -7,7 +7,7 @@ use resnet::tensor::{DType, Shape, TensorDesc};
 /// A batch of `n` out of `images: [m, s, s, c]`, resized to `size`, with its labels. Its indices may
 /// be `m`, one beyond the data set, which takes the last image.
 pub fn gathers() -> Vec<Case> {
-    let gather = |name, images: [usize; 4], n: usize, size: usize| {
+    let gather = |name, images: [usize; 4], n: usize, size: usize, mirrored: bool| {
         plain(name, move |c| {
             let m = images[0];
             let indices = c.below("indices", [n, 1, 1, 1], DType::U32, m as u64 + 1);
@@ -17,15 +17,25 @@ pub fn gathers() -> Vec<Case> {
             let desc = TensorDesc::u32(Shape([size, 1, 1, t]));
             let taps = c.g.input("taps", desc);
             c.data.push((taps, bytemuck::cast_slice(&table).to_vec()));
-            c.g.gather_images(images, indices, taps, size, DType::F32)?;
+            let augmentation = mirrored.then(|| c.below("mirrored", [n, 1, 1, 1], DType::U32, 2));
+            c.g.gather_images(images, indices, taps, augmentation, size, DType::F32)?;
             c.g.gather_labels(labels, indices)?;
             Ok(())
         })
     };
     vec![
-        gather("gather, enlarged", [5, 7, 7, 1], 3, 17),
-        gather("gather, as it is", [4, 28, 28, 1], 2, 28),
-        gather("gather, shrunk, three channels", [3, 11, 11, 3], 4, 5),
+        gather("gather, enlarged", [5, 7, 7, 1], 3, 17, false),
+        gather("gather, as it is", [4, 28, 28, 1], 2, 28, false),
+        gather(
+            "gather, shrunk, three channels",
+            [3, 11, 11, 3],
+            4,
+            5,
+            false,
+        ),
+        gather("gather, mirrored", [4, 8, 8, 3], 6, 9, true),
+        gather("gather, few of many", [40, 8, 8, 3], 9, 4, false),
+        gather("gather, few of many, mirrored", [40, 8, 8, 3], 9, 5, true),
     ]
 }
 

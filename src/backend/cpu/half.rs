@@ -4,7 +4,7 @@
 //! are small; unfused also BatchNorm's sums, a bias's gradient and the pooling of the first.
 use crate::kernels::bf16;
 use crate::kernels::simd::vectorized;
-use crate::ops::{OpDef, View};
+use crate::ops::OpDef;
 use crate::tensor::{DType, TensorDesc};
 use half::{f16, slice::HalfBitsSliceExt, slice::HalfFloatSliceExt};
 use rayon::prelude::*;
@@ -21,16 +21,17 @@ fn is_widened(op: &dyn OpDef, desc: TensorDesc) -> bool {
     }
 }
 
-/// The same tensor in f32, if the op must see it so.
-pub fn widened(op: &dyn OpDef, view: &View) -> Option<Vec<f32>> {
-    if !is_widened(op, view.desc) {
+/// The same tensor in f32, if the op must see it so. Of a result these are the old contents, of which a piece of a
+/// dispatch may leave some.
+pub fn widened(op: &dyn OpDef, desc: TensorDesc, bytes: &[u8]) -> Option<Vec<f32>> {
+    if !is_widened(op, desc) {
         return None;
     }
-    let from: &[u16] = bytemuck::cast_slice(view.bytes);
+    let from: &[u16] = bytemuck::cast_slice(bytes);
     let mut to = vec![0.0; from.len()];
     to.par_chunks_mut(BLOCK)
         .zip(from.par_chunks(BLOCK))
-        .for_each(|(to, from)| match view.desc.dtype {
+        .for_each(|(to, from)| match desc.dtype {
             DType::Bf16 => vectorized(
                 #[inline(always)]
                 || bf16::widen_all(from, to),
@@ -38,11 +39,6 @@ pub fn widened(op: &dyn OpDef, view: &View) -> Option<Vec<f32>> {
             _ => from.reinterpret_cast::<f16>().convert_to_f32_slice(to),
         });
     Some(to)
-}
-
-/// Room for the f32 results of a tensor, if the op must see it so.
-pub fn room(op: &dyn OpDef, desc: TensorDesc) -> Option<Vec<f32>> {
-    is_widened(op, desc).then(|| vec![0.0; desc.shape.len()])
 }
 
 /// Bytes of a tensor in f32, if the op must see it so: what its kernel takes beside the tensor.

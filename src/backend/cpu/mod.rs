@@ -258,7 +258,10 @@ fn run_dispatch(
 /// Runs a kernel, which sees f32 in the place of f16, and of bfloat16 where it does not take that.
 fn run_in_f32(dispatch: &Dispatch, inputs: &[View], outputs: &mut [ViewMut]) {
     let op = dispatch.op.def();
-    let wide: Vec<_> = inputs.iter().map(|view| half::widened(op, view)).collect();
+    let wide = inputs
+        .iter()
+        .map(|view| half::widened(op, view.desc, view.bytes));
+    let wide: Vec<_> = wide.collect();
     let inputs = inputs.iter().zip(&wide).map(|(view, wide)| match wide {
         Some(wide) => View {
             desc: TensorDesc::f32(view.shape()),
@@ -267,7 +270,9 @@ fn run_in_f32(dispatch: &Dispatch, inputs: &[View], outputs: &mut [ViewMut]) {
         },
         None => *view,
     });
-    let rooms = outputs.iter().map(|view| half::room(op, view.desc));
+    let rooms = outputs
+        .iter()
+        .map(|view| half::widened(op, view.desc, view.bytes));
     let mut rooms: Vec<_> = rooms.collect();
     let results = outputs.iter_mut().zip(&mut rooms);
     let mut results: Vec<ViewMut> = results
