@@ -46,8 +46,8 @@ fn bad_input_is_named_with_the_next_command() {
         1,
         &["no-such-card", "resnet devices"],
     );
-    says("train --data sample --lr -1", 1, &["lr", "-1"]);
-    says("train --data sample --batch-size 0", 1, &["batch-size"]);
+    says("train --data sample --lr -1", 2, &["--lr", "-1"]);
+    says("train --data sample --batch-size 0", 2, &["--batch-size"]);
     says("train --resume /nonexistent", 1, &["/nonexistent"]);
     says("eval /nonexistent", 1, &["/nonexistent"]);
     says(

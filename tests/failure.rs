@@ -33,15 +33,12 @@ fn run_stored(
         limit_batches: Some(2),
         ..spec(Some(3), true)
     };
-    let config = TrainConfig {
-        epochs,
-        batch_size: BATCH,
-        micro_batch: Some(MicroBatch::Examples(3)),
-        image_size: SIZE,
-        limit_batches: spec.limit_batches,
-        save_every: Some(3),
-        ..TrainConfig::default()
-    };
+    let mut config = TrainConfig::default();
+    (config.run.epochs, config.run.save_every) = (epochs, Some(3));
+    config.batch.batch_size = BATCH;
+    config.batch.micro_batch = Some(MicroBatch::Examples(3));
+    config.model.image_size = SIZE;
+    config.limit.limit_batches = spec.limit_batches;
     train_in(folder, &config, &spec, backend)
 }
 

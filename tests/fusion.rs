@@ -3,12 +3,12 @@
 use crate::device::{self, floats};
 use resnet::backend::{Backend, cpu::Cpu, gpu::Options};
 use resnet::bench::Settings;
+use resnet::config::{Precision, TrainConfig};
 use resnet::graph::{Graph, TensorId, fuse};
 use resnet::model::{Arch, Block, Param, Role, Stage, initialise};
 use resnet::ops::resize_taps;
 use resnet::ops::tuning::TuningTable;
 use resnet::plan::{Limits, plan};
-use resnet::tensor::DType;
 use resnet::train::{Optimizer, Source, StepGraph, evaluate, train};
 use std::collections::BTreeMap;
 
@@ -255,32 +255,29 @@ fn fused_evaluations_are_the_unfused_ones() {
 /// The chapter's network and batch: what a step costs by the plan's own count.
 #[test]
 fn a_step_costs_what_it_should() {
-    let totals = |fuse, stored| {
+    let totals = |fuse, precision| {
+        let mut config = TrainConfig::default();
+        (config.hardware.fuse, config.hardware.precision) = (fuse, precision);
         let settings = Settings {
-            batch_size: 256,
-            micro_batch: None,
-            image_size: 96,
+            config,
             steps: 1,
-            fuse,
-            stored,
-            deterministic: false,
             inference: false,
         };
         let dump = settings.dump(Limits::NONE).unwrap();
         dump.lines().last().unwrap().to_string()
     };
     assert_eq!(
-        totals(true, DType::F32),
+        totals(true, Precision::F32),
         "130 dispatches, 486897774632 FLOP, 5292832380 B moved; \
          51 pool buffers of 909962240 B, inputs and states 44976176 B"
     );
     assert_eq!(
-        totals(false, DType::F32),
+        totals(false, Precision::F32),
         "363 dispatches, 488298771594 FLOP, 10407278036 B moved; \
          82 pool buffers of 1558505472 B, inputs and states 44957232 B"
     );
     assert_eq!(
-        totals(true, DType::F16),
+        totals(true, Precision::F16),
         "135 dispatches, 486920772654 FLOP, 2947759400 B moved; \
          51 pool buffers of 506522624 B, inputs and states 44976184 B"
     );

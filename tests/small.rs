@@ -91,7 +91,7 @@ pub fn train_in(
         test_count: data.test.count,
         interrupted: &AtomicBool::new(false),
     };
-    let mut console = Console::new(false, config.epochs);
+    let mut console = Console::new(false, config.run.epochs);
     run.train(&mut session, &mut progress, &mut console)?;
     Ok(())
 }

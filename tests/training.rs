@@ -259,14 +259,12 @@ pub fn train(folder: &Path, backend: Box<dyn Backend>, epochs: usize, stored: DT
         true => checkpoint::load(&mut session, &checkpoint::latest(folder).unwrap()).unwrap(),
         false => Progress::default(),
     };
-    let config = TrainConfig {
-        epochs,
-        batch_size: BATCH,
-        image_size: spec.image_size,
-        limit_batches: spec.limit_batches,
-        momentum: 0.9,
-        ..TrainConfig::default()
-    };
+    let mut config = TrainConfig::default();
+    config.run.epochs = epochs;
+    config.batch.batch_size = BATCH;
+    config.model.image_size = spec.image_size;
+    config.limit.limit_batches = spec.limit_batches;
+    config.optim.momentum = 0.9;
     let info = WeightsInfo {
         arch: spec.arch,
         image_size: 32,

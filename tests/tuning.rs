@@ -7,7 +7,7 @@ use predicates::prelude::*;
 use resnet::backend::Backend;
 use resnet::backend::cpu::Cpu;
 use resnet::backend::gpu::{Options, Tune};
-use resnet::config::TrainConfig;
+use resnet::config::{TrainConfig, resolve};
 use resnet::data::Dataset;
 use resnet::model::Arch;
 use resnet::ops::tuning::TuningTable;
@@ -77,6 +77,11 @@ fn every_candidate_gives_the_same_numbers_within_rounding() {
     }
 }
 
+/// The settings of a run.
+fn settings(run: &Path) -> TrainConfig {
+    resolve(&[folder::settings(run).unwrap()]).unwrap().config
+}
+
 /// Trains until `epochs` in `into` as `resnet train` does: a new run with these tilings or tuned by its
 /// device, an old one as its file says.
 fn run(
@@ -88,18 +93,19 @@ fn run(
     let data = few();
     let resumed = into.join("config.toml").exists();
     let mut config = match resumed {
-        true => folder::read_config(into).unwrap(),
-        false => TrainConfig {
-            batch_size: BATCH,
-            image_size: SIZE,
-            limit_batches: Some(2),
-            tilings: tilings.clone(),
-            ..TrainConfig::default()
-        },
+        true => settings(into),
+        false => {
+            let mut config = TrainConfig::default();
+            config.batch.batch_size = BATCH;
+            config.model.image_size = SIZE;
+            config.limit.limit_batches = Some(2);
+            config.tilings = tilings.clone();
+            config
+        }
     };
-    config.epochs = epochs;
+    config.run.epochs = epochs;
     let mut spec = SessionSpec {
-        limit_batches: config.limit_batches,
+        limit_batches: config.limit.limit_batches,
         tilings: config.tilings.clone(),
         ..spec(None, true)
     };
@@ -212,8 +218,8 @@ fn the_program_records_tilings_and_takes_those_of_a_file() {
     cli::train(&by_shape, &["--deterministic"])
         .assert()
         .success();
-    let config = folder::read_config(&by_shape).unwrap();
-    assert!(config.deterministic && config.tilings.is_empty());
+    let config = settings(&by_shape);
+    assert!(config.hardware.deterministic && config.tilings.is_empty());
 
     let spec = SessionSpec {
         arch: Arch::resnet18_d2l(1, 10),
@@ -229,7 +235,7 @@ fn the_program_records_tilings_and_takes_those_of_a_file() {
     fs::write(&file, toml::to_string(&from).unwrap()).unwrap();
     let file = file.to_str().unwrap();
     cli::train(&tuned, &["--config", file]).assert().success();
-    assert_eq!(folder::read_config(&tuned).unwrap().tilings, from.tilings);
+    assert_eq!(settings(&tuned).tilings, from.tilings);
     let weights = |run: &Path| fs::read(checkpoint::weights_of(run).unwrap()).unwrap();
     assert!(weights(&tuned) != weights(&by_shape));
     cli::train(&pinned, &["--config", file, "--deterministic"])
@@ -242,7 +248,7 @@ fn the_program_records_tilings_and_takes_those_of_a_file() {
         .args(["train", "--epochs", "2", "--resume"])
         .arg(&tuned);
     resume.assert().success();
-    assert_eq!(folder::read_config(&tuned).unwrap().tilings, from.tilings);
+    assert_eq!(settings(&tuned).tilings, from.tilings);
     resume
         .arg("--deterministic")
         .assert()

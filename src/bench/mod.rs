@@ -4,13 +4,12 @@ pub mod cards;
 pub mod profile;
 
 use crate::backend::Backend;
-use crate::config::MicroBatch;
+use crate::config::{MicroBatch, TrainConfig};
 use crate::data::{Dataset, Images};
 use crate::model::{Arch, initialise};
 use crate::ops::Shader;
 use crate::ops::tuning::TuningTable;
 use crate::plan::{Dispatch, Limits, Plan, Roofline};
-use crate::tensor::DType;
 use crate::train::{Optimizer, Part, Session, SessionSpec, StepPlans, micro_batch, passes};
 use anyhow::{Context, Result};
 use profile::Row;
@@ -20,22 +19,12 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 /// What to measure.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Settings {
-    /// Examples per step.
-    pub batch_size: usize,
-    /// Examples per pass of a step; `auto` is decided by [`Settings::decided`].
-    pub micro_batch: Option<MicroBatch>,
-    /// Side of the images after resizing.
-    pub image_size: usize,
+    /// Device, batch, network and optimiser; a micro-batch of `auto` is decided by [`Settings::decided`].
+    pub config: TrainConfig,
     /// Measured steps.
     pub steps: usize,
-    /// Whether the steps are fused.
-    pub fuse: bool,
-    /// What activations and their gradients are stored as, f32, f16 or bfloat16.
-    pub stored: DType,
-    /// Whether convolutions are cut by their shapes alone, and not tuned first.
-    pub deterministic: bool,
     /// Whether there is no training, only evaluation steps as `resnet predict` has them.
     pub inference: bool,
 }
@@ -103,11 +92,11 @@ impl Settings {
     /// # Errors
     /// When the images are too small for the network.
     pub fn decided(self, backend: &dyn Backend) -> Result<Settings> {
-        let micro = micro_batch(self.micro_batch, &self.spec(), &self.data(), backend)?;
-        Ok(Settings {
-            micro_batch: micro.map(MicroBatch::Examples),
-            ..self
-        })
+        let wanted = self.config.batch.micro_batch;
+        let micro = micro_batch(wanted, &self.spec(), &self.data(), backend)?;
+        let mut settings = self;
+        settings.config.batch.micro_batch = micro.map(MicroBatch::Examples);
+        Ok(settings)
     }
 
     /// The plan of the measured step as text, of a step of several passes each different one.
@@ -139,7 +128,7 @@ impl Settings {
         let prepared = StepPlans::new(&self.spec(), &self.data(), Limits::NONE)?;
         let rate = |part| {
             let runs = prepared.runs(part).into_iter();
-            self.batch_size as f64 / runs.map(|plan| roofline.run(plan)).sum::<f64>()
+            self.config.batch.batch_size as f64 / runs.map(|plan| roofline.run(plan)).sum::<f64>()
         };
         Ok(Prediction {
             train: rate(Part::Train),
@@ -168,17 +157,17 @@ impl Settings {
     fn spec(&self) -> SessionSpec {
         SessionSpec {
             arch: Arch::resnet18_d2l(1, 10),
-            batch_size: self.batch_size,
+            batch_size: self.config.batch.batch_size,
             micro_batch: self.micro_examples(),
-            image_size: self.image_size,
+            image_size: self.config.model.image_size,
             limit_batches: None,
             optimizer: (!self.inference).then_some(Optimizer {
-                momentum: 0.0,
-                nesterov: false,
-                weight_decay: 0.0,
+                momentum: self.config.optim.momentum,
+                nesterov: self.config.optim.nesterov,
+                weight_decay: self.config.optim.weight_decay,
             }),
-            fuse: self.fuse,
-            stored: self.stored,
+            fuse: self.config.hardware.fuse,
+            stored: self.config.hardware.precision.stored(),
             tilings: TuningTable::default(),
         }
     }
@@ -192,11 +181,11 @@ impl Settings {
     }
 
     fn micro_examples(&self) -> Option<usize> {
-        self.micro_batch.and_then(MicroBatch::examples)
+        self.config.batch.micro_batch.and_then(MicroBatch::examples)
     }
 
     fn indices(&self) -> Vec<u32> {
-        (0..self.batch_size as u32).collect()
+        (0..self.config.batch.batch_size as u32).collect()
     }
 
     /// One batch of images whose grey levels have no pattern; their values do not matter.
@@ -204,11 +193,15 @@ impl Settings {
         let images = || {
             let noise = |i: usize| (i as u32).wrapping_mul(2_654_435_761).to_be_bytes()[0];
             Images {
-                count: self.batch_size,
+                count: self.config.batch.batch_size,
                 size: 28,
                 channels: 1,
-                pixels: (0..self.batch_size * 28 * 28).map(noise).collect(),
-                labels: (0..self.batch_size).map(|i| (i % 10) as u32).collect(),
+                pixels: (0..self.config.batch.batch_size * 28 * 28)
+                    .map(noise)
+                    .collect(),
+                labels: (0..self.config.batch.batch_size)
+                    .map(|i| (i % 10) as u32)
+                    .collect(),
             }
         };
         let classes = (0..10).map(|class| class.to_string()).collect();
@@ -239,12 +232,12 @@ pub fn measure(
     timed: bool,
     roofline: Option<Roofline>,
 ) -> Result<Report> {
-    let settings = &settings.decided(backend.as_ref())?;
+    let settings = &settings.clone().decided(backend.as_ref())?;
     let (mut spec, data) = (settings.spec(), settings.data());
     let mut prepared = StepPlans::new(&spec, &data, backend.limits())?;
     prepared.check_memory(&spec, &data, backend.as_ref())?;
     // What is tuned are the convolutions of a training step.
-    let tuning = match settings.deterministic || settings.inference {
+    let tuning = match settings.config.hardware.deterministic || settings.inference {
         true => None,
         false => prepared.tune(&mut spec, &data, backend.as_mut())?,
     };
@@ -327,7 +320,7 @@ fn time(session: &mut Session, part: Part, settings: &Settings, peak: &mut u64) 
     for i in 0..=settings.steps {
         let start = Instant::now();
         step(session, part, settings)?;
-        let rate = settings.batch_size as f64 / start.elapsed().as_secs_f64();
+        let rate = settings.config.batch.batch_size as f64 / start.elapsed().as_secs_f64();
         if i > 0 {
             rates.push(rate);
         }

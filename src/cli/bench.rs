@@ -1,14 +1,12 @@
 //! `resnet bench`: training and inference on synthetic images, the time of every kernel, what a card
 //! would reach, and the plan and the shaders as text.
-use super::hardware::{Hardware, check_shaders};
-use crate::backend::Choice;
+use super::hardware::{self, check_shaders};
 use crate::bench::profile::Row;
-use crate::bench::{Report, Settings, cards, measure};
-use crate::config::{MicroBatch, Precision};
-use crate::kernels::precision::MatmulPrecision;
+use crate::bench::{self, Report, cards, measure};
+use crate::config::{self, Batch, Given, Hardware, Model, Optim, TrainConfig};
 use crate::plan::Roofline;
 use crate::report::mib;
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use std::fs;
 use std::io::{Write, stdout};
 use std::path::{Path, PathBuf};
@@ -27,36 +25,11 @@ const EXAMPLES: &str = "Examples:
 #[derive(clap::Args)]
 #[command(before_help = EXAMPLES)]
 pub struct Args {
-    /// Device: auto, cpu, gpu, the number of an adapter or a part of its name.
-    #[arg(long, default_value = "auto")]
-    device: Choice,
-    /// Examples per step.
-    #[arg(long, default_value_t = 256)]
-    batch_size: usize,
-    /// Does a step in passes of so many examples, as `resnet train` does.
-    #[arg(long, value_name = "N|auto")]
-    micro_batch: Option<MicroBatch>,
-    /// Side of the images in pixels.
-    #[arg(long, default_value_t = 96)]
-    image_size: usize,
+    #[command(flatten)]
+    settings: Given<Settings>,
     /// Measured steps, after one that warms up.
     #[arg(long, default_value_t = 5)]
     steps: usize,
-    #[command(flatten)]
-    hardware: Hardware,
-    /// How exactly matrices are multiplied, as in PyTorch: in f32, about 16 bits of mantissa, or 8; medium on a GPU
-    /// means 11, by its cooperative matrices and with --precision f16.
-    #[arg(long, value_enum, default_value_t)]
-    matmul_precision: MatmulPrecision,
-    /// Runs every node by itself, as the reference for the fused steps.
-    #[arg(long)]
-    no_fuse: bool,
-    /// What activations and their gradients are stored as.
-    #[arg(long, value_enum, default_value = "f32")]
-    precision: Precision,
-    /// Takes the kernels that the shapes alone decide instead of timing them on a GPU first.
-    #[arg(long)]
-    deterministic: bool,
     /// Measures inference alone, at any batch size, in a session that holds nothing for training.
     #[arg(long, conflicts_with_all = ["predict", "card", "peak", "dump_wgsl"])]
     inference: bool,
@@ -90,20 +63,35 @@ pub struct Args {
     dump_wgsl: Option<PathBuf>,
 }
 
+/// What may be set.
+#[derive(clap::Args)]
+struct Settings {
+    #[command(flatten)]
+    hardware: Hardware,
+    #[command(flatten)]
+    batch: Batch,
+    #[command(flatten)]
+    model: Model,
+    #[command(flatten)]
+    optim: Optim,
+}
+
 /// Measures and prints.
 ///
 /// # Errors
 /// When the device is not there, its memory too small, or it fails.
 pub fn run(args: Args) -> Result<()> {
     let started = Instant::now();
-    let settings = settings(&args)?;
+    let config = config::resolve(args.settings.layers())?.config;
+    let hardware = config.hardware.clone();
+    let settings = settings(&args, config)?;
     let card = card(&args)?;
     if args.card.is_some() {
-        check_shaders("--card", args.precision)?;
+        check_shaders("--card", hardware.precision)?;
     }
     let mut out = stdout().lock();
     if let Some(folder) = &args.dump_wgsl {
-        check_shaders("--dump-wgsl", args.precision)?;
+        check_shaders("--dump-wgsl", hardware.precision)?;
         return dump_wgsl(&settings, folder);
     }
     if args.predict {
@@ -117,14 +105,15 @@ pub fn run(args: Args) -> Result<()> {
         }
         return Ok(());
     }
-    let backend = args
-        .hardware
-        .open(&args.device, args.matmul_precision, args.precision)?;
+    let backend = hardware::open(&hardware)?;
     if args.dump_graph {
         write!(
             out,
             "{}",
-            settings.decided(backend.as_ref())?.dump(backend.limits())?
+            settings
+                .clone()
+                .decided(backend.as_ref())?
+                .dump(backend.limits())?
         )?;
         return Ok(());
     }
@@ -149,28 +138,15 @@ pub fn run(args: Args) -> Result<()> {
     Ok(())
 }
 
-fn settings(args: &Args) -> Result<Settings> {
+fn settings(args: &Args, config: TrainConfig) -> Result<bench::Settings> {
     ensure!(args.steps > 0, "--steps must be at least 1");
-    ensure!(args.batch_size > 0, "--batch-size must be at least 1");
-    ensure!(
-        args.inference || args.batch_size > 1,
-        "--batch-size must be at least 2: BatchNorm needs more than one example to train on; take --inference to \
-         measure inference alone"
-    );
-    let micro = args.micro_batch.and_then(MicroBatch::examples);
-    ensure!(
-        micro.is_none_or(|micro| micro > 1),
-        "--micro-batch must be at least 2: BatchNorm needs more than one example"
-    );
-    ensure!(args.image_size > 0, "--image-size must be at least 1");
-    Ok(Settings {
-        batch_size: args.batch_size,
-        micro_batch: args.micro_batch,
-        image_size: args.image_size,
+    if !args.inference {
+        let alone = "; take --inference to measure inference alone";
+        config.check_training().map_err(|e| anyhow!("{e}{alone}"))?;
+    }
+    Ok(bench::Settings {
+        config,
         steps: args.steps,
-        fuse: !args.no_fuse,
-        stored: args.precision.stored(),
-        deterministic: args.deterministic,
         inference: args.inference,
     })
 }
@@ -191,7 +167,7 @@ fn card(args: &Args) -> Result<Option<(String, Roofline)>> {
     Ok(Some((name, cards::roofline(peak, bandwidth))))
 }
 
-fn dump_wgsl(settings: &Settings, folder: &Path) -> Result<()> {
+fn dump_wgsl(settings: &bench::Settings, folder: &Path) -> Result<()> {
     let modules = settings.modules()?;
     fs::create_dir_all(folder).with_context(|| format!("--dump-wgsl {}", folder.display()))?;
     for (name, source) in &modules {
@@ -278,7 +254,7 @@ fn print_profile(out: &mut impl Write, rows: &[Row]) -> Result<()> {
     Ok(())
 }
 
-fn predicted(card: &str, settings: &Settings, roofline: Roofline) -> Result<String> {
+fn predicted(card: &str, settings: &bench::Settings, roofline: Roofline) -> Result<String> {
     let prediction = settings.predict(roofline)?;
     Ok(format!(
         "predicted  {:.0} examples/s in training and {:.0} in inference on {card},\n           \

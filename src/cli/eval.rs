@@ -1,11 +1,13 @@
 //! `resnet eval`: loss, accuracy, per-class accuracy and the confusion matrix on the test images.
-use super::trained::Trained;
+use super::trained::Checkpoint;
+use crate::config::{Batch, Data, Given, Hardware, Limit};
 use crate::data;
 use crate::report::{Confusion, Sums};
 use crate::train::test;
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use serde::Serialize;
 use std::io::{Write, stdout};
+use std::path::PathBuf;
 
 const EXAMPLES: &str = "Examples:
   resnet eval runs/001               the newest checkpoint of a run
@@ -16,14 +18,26 @@ const EXAMPLES: &str = "Examples:
 #[derive(clap::Args)]
 #[command(before_help = EXAMPLES)]
 pub struct Args {
+    /// A run's folder, one of its checkpoints, or a file of weights.
+    checkpoint: PathBuf,
     #[command(flatten)]
-    trained: Trained,
-    /// Evaluates only the first batches.
-    #[arg(long)]
-    limit_batches: Option<usize>,
+    settings: Given<Settings>,
     /// One JSON object instead of text.
     #[arg(long)]
     json: bool,
+}
+
+/// What may be set; by default all is as it was in the run.
+#[derive(clap::Args)]
+struct Settings {
+    #[command(flatten)]
+    hardware: Hardware,
+    #[command(flatten)]
+    data: Data,
+    #[command(flatten)]
+    limit: Limit,
+    #[command(flatten)]
+    batch: Batch,
 }
 
 #[derive(Serialize)]
@@ -42,18 +56,12 @@ struct Report<'a> {
 /// # Errors
 /// When the checkpoint or the data cannot be read or the device fails.
 pub fn run(args: Args) -> Result<()> {
-    let mut checkpoint = args.trained.read()?;
-    let config = &mut checkpoint.config;
-    config.limit_batches = args.limit_batches.or(config.limit_batches);
-    ensure!(
-        config.limit_batches != Some(0),
-        "--limit-batches must be at least 1"
-    );
-    let data = data::load(config.data.as_deref())?;
+    let checkpoint = Checkpoint::read(&args.checkpoint, args.settings.layers())?;
+    let data = data::load(checkpoint.config.data.data.as_deref())?;
     for note in &data.notes {
         eprintln!("{note}");
     }
-    let mut session = args.trained.open(&checkpoint, &data)?;
+    let mut session = checkpoint.open(&data)?;
 
     let mut confusion = Confusion::new(checkpoint.info.classes);
     let sums = test(
@@ -67,7 +75,7 @@ pub fn run(args: Args) -> Result<()> {
         },
     )?;
     print(
-        &args.trained.checkpoint.display().to_string(),
+        &args.checkpoint.display().to_string(),
         session.backend().device(),
         &sums,
         &confusion,

@@ -1,4 +1,5 @@
 //! `resnet fetch`: downloads Fashion-MNIST into the cache, and shows what is in a data set.
+use crate::config::{self, Given};
 use crate::data::{self, Images, MIRROR};
 use anyhow::{Context, Result};
 use image::{GrayImage, Luma};
@@ -18,7 +19,7 @@ const GAP: usize = 2;
 
 /// Arguments of `resnet fetch`.
 #[derive(clap::Args)]
-#[command(before_help = EXAMPLES)]
+#[command(before_help = EXAMPLES, mut_arg("data", |data| data.requires("preview")))]
 pub struct Args {
     /// Folder on a server that has the four files.
     #[arg(long, default_value = MIRROR)]
@@ -29,9 +30,8 @@ pub struct Args {
     /// Writes a sheet of images as PNG, from what --data names, and downloads nothing.
     #[arg(long, value_name = "FILE")]
     preview: Option<PathBuf>,
-    /// Data set of the sheet: a folder, or `sample` [default: where `train` looks].
-    #[arg(long, requires = "preview")]
-    data: Option<String>,
+    #[command(flatten)]
+    settings: Given<config::Data>,
 }
 
 /// Downloads, or draws the sheet.
@@ -40,7 +40,8 @@ pub struct Args {
 /// When the network, the data or the disk fails.
 pub fn run(args: Args) -> Result<()> {
     if let Some(file) = args.preview {
-        return preview(args.data.as_deref(), &file);
+        let config = config::resolve(args.settings.layers())?.config;
+        return preview(config.data.data.as_deref(), &file);
     }
     let folder = match args.into {
         Some(folder) => folder,

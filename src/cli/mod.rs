@@ -1,5 +1,6 @@
 //! The commands: arguments and printing, one file each. The work is done elsewhere.
 mod bench;
+mod config;
 mod devices;
 mod eval;
 mod fetch;
@@ -37,6 +38,8 @@ enum Command {
     Devices(devices::Args),
     /// Measures training and inference on synthetic images.
     Bench(bench::Args),
+    /// Prints the settings that a command line comes to, and where each is from.
+    Config(Box<config::Args>),
     /// Downloads Fashion-MNIST.
     Fetch(fetch::Args),
     /// Replays golden cases from PyTorch: whether this device computes right.
@@ -53,6 +56,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Shapes(args) => shapes::run(args).map(done),
         Command::Devices(args) => devices::run(args).map(done),
         Command::Bench(args) => bench::run(args).map(done),
+        Command::Config(args) => config::run(*args).map(done),
         Command::Fetch(args) => fetch::run(args).map(done),
         Command::Verify(args) => verify::run(args).map(done),
     };

@@ -1,5 +1,6 @@
 //! `resnet predict`: the most probable classes of pictures, from files or out of the test set.
-use super::trained::{Checkpoint, Trained};
+use super::trained::Checkpoint;
+use crate::config::{Batch, Data, Given, Hardware};
 use crate::data::{self, Dataset, Ground, Images, Picture};
 use crate::train::test;
 use anyhow::{Result, ensure};
@@ -16,8 +17,10 @@ const EXAMPLES: &str = "Examples:
 #[derive(clap::Args)]
 #[command(before_help = EXAMPLES)]
 pub struct Args {
+    /// A run's folder, one of its checkpoints, or a file of weights.
+    checkpoint: PathBuf,
     #[command(flatten)]
-    trained: Trained,
+    settings: Given<Settings>,
     /// PNG or JPEG files of any size, one garment in each.
     #[arg(value_name = "IMAGE", required_unless_present = "test_image")]
     images: Vec<PathBuf>,
@@ -34,6 +37,17 @@ pub struct Args {
     /// One JSON object instead of text.
     #[arg(long)]
     json: bool,
+}
+
+/// What may be set; by default all is as it was in the run.
+#[derive(clap::Args)]
+struct Settings {
+    #[command(flatten)]
+    hardware: Hardware,
+    #[command(flatten)]
+    data: Data,
+    #[command(flatten)]
+    batch: Batch,
 }
 
 #[derive(Serialize)]
@@ -65,7 +79,7 @@ struct Class {
 /// # Errors
 /// When the checkpoint, a picture or the data cannot be read, a flag is out of range, or the device fails.
 pub fn run(args: Args) -> Result<()> {
-    let mut checkpoint = args.trained.read()?;
+    let mut checkpoint = Checkpoint::read(&args.checkpoint, args.settings.layers())?;
     let classes = &checkpoint.info.classes;
     ensure!(
         (1..=classes.len()).contains(&args.top),
@@ -74,9 +88,9 @@ pub fn run(args: Args) -> Result<()> {
         classes.len()
     );
     // A run on a few batches is no reason to look at a few pictures only.
-    checkpoint.config.limit_batches = None;
+    checkpoint.config.limit.limit_batches = None;
     let (mut answers, data) = read(&args, &checkpoint)?;
-    let mut session = args.trained.open(&checkpoint, &data)?;
+    let mut session = checkpoint.open(&data)?;
     let count = data.test.count;
     test(&mut session, count, &checkpoint.config, |session, batch| {
         let logits = session.logits(batch.len())?;
@@ -96,7 +110,7 @@ pub fn run(args: Args) -> Result<()> {
     let mut out = stdout().lock();
     if args.json {
         let report = Report {
-            checkpoint: args.trained.checkpoint.display().to_string(),
+            checkpoint: args.checkpoint.display().to_string(),
             device: session.backend().device(),
             images: answers,
         };
@@ -121,7 +135,7 @@ fn read(args: &Args, checkpoint: &Checkpoint) -> Result<(Vec<Answer>, Dataset)> 
         });
     }
     if !args.test_image.is_empty() {
-        let data = data::load(checkpoint.config.data.as_deref())?;
+        let data = data::load(checkpoint.config.data.data.as_deref())?;
         for note in &data.notes {
             eprintln!("{note}");
         }

@@ -1,7 +1,7 @@
 //! `resnet train`: trains, tests after every epoch, saves checkpoints, resumes.
-use super::hardware::Hardware;
+use super::hardware;
 use super::status::{INTERRUPTED, Status};
-use crate::config::{self, MicroBatch, Overrides, TrainConfig};
+use crate::config::{self, Given, Layer, MicroBatch, TrainConfig};
 use crate::data::{self, Dataset};
 use crate::model::{Arch, initialise};
 use crate::report::{Console, Progress, mib};
@@ -28,7 +28,7 @@ const EXAMPLES: &str = "Examples:
 #[command(before_help = EXAMPLES)]
 pub struct Args {
     #[command(flatten)]
-    overrides: Overrides,
+    settings: Given<TrainConfig>,
     /// TOML file with the same settings as the flags, which beat it.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -38,8 +38,6 @@ pub struct Args {
     /// Starts from the weights in this safetensors file, with PyTorch's names and layouts.
     #[arg(long, value_name = "FILE")]
     init: Option<PathBuf>,
-    #[command(flatten)]
-    hardware: Hardware,
     /// One JSON object per line on stdout: steps, epochs and the end.
     #[arg(long)]
     json: bool,
@@ -50,22 +48,24 @@ pub struct Args {
 /// # Errors
 /// When a setting, file or device is not usable, or the loss diverges.
 pub fn run(args: Args) -> Result<Status> {
+    let given = args.settings.layers();
     let mut config = match &args.resume {
-        Some(run) => args.overrides.resume(folder::read_config(run)?)?,
-        None => config::resolve(args.config.as_deref(), &args.overrides)?,
+        Some(run) => config::resume(folder::settings(run)?, given)?.config,
+        None => {
+            let file = args.config.as_deref().map(Layer::file).transpose()?;
+            let layers: Vec<Layer> = file.into_iter().chain(given.iter().cloned()).collect();
+            config::resolve(&layers)?.config
+        }
     };
-    let data = data::load(config.data.as_deref())?;
+    config.check_training()?;
+    let data = data::load(config.data.data.as_deref())?;
     for note in &data.notes {
         eprintln!("{note}");
     }
-    let mut backend = args.hardware.open(
-        &config.device.parse()?,
-        config.matmul_precision,
-        config.precision,
-    )?;
+    let mut backend = hardware::open(&config.hardware)?;
     let mut spec = spec(&config, &data);
-    spec.micro_batch = micro_batch(config.micro_batch, &spec, &data, backend.as_ref())?;
-    config.micro_batch = spec.micro_batch.map(MicroBatch::Examples);
+    spec.micro_batch = micro_batch(config.batch.micro_batch, &spec, &data, backend.as_ref())?;
+    config.batch.micro_batch = spec.micro_batch.map(MicroBatch::Examples);
     let mut prepared = StepPlans::new(&spec, &data, backend.limits())?;
     eprintln!(
         "{}: {} planned on {}",
@@ -87,7 +87,7 @@ pub fn run(args: Args) -> Result<Status> {
         return Err(refused_to_resume(&refusal, &weights));
     }
     // A run that goes on, or begins with the tilings of another, has its own.
-    if args.resume.is_none() && !config.deterministic && config.tilings.is_empty() {
+    if args.resume.is_none() && !config.hardware.deterministic && config.tilings.is_empty() {
         let note = prepared.tune(&mut spec, &data, backend.as_mut())?;
         note.iter().for_each(|note| eprintln!("{note}"));
         config.tilings = spec.tilings.clone();
@@ -101,8 +101,11 @@ pub fn run(args: Args) -> Result<Status> {
             checkpoint::load(&mut session, &checkpoint::latest(run)?)?,
         ),
         None => {
-            start(&mut session, config.seed, args.init.as_deref())?;
-            (folder::create(config.out.as_deref())?, Progress::default())
+            start(&mut session, config.run.seed, args.init.as_deref())?;
+            (
+                folder::create(config.run.out.as_deref())?,
+                Progress::default(),
+            )
         }
     };
     folder::write_config(&run_folder, &config)?;
@@ -119,7 +122,7 @@ pub fn run(args: Args) -> Result<Status> {
         test_count: data.test.count,
         interrupted: &interrupted,
     };
-    let mut console = Console::new(args.json, config.epochs);
+    let mut console = Console::new(args.json, config.run.epochs);
     match run.train(&mut session, &mut progress, &mut console)? {
         Outcome::Finished => {
             console.end(&progress, session.backend().device())?;
@@ -137,17 +140,17 @@ pub fn run(args: Args) -> Result<Status> {
 fn spec(config: &TrainConfig, data: &Dataset) -> SessionSpec {
     SessionSpec {
         arch: Arch::resnet18_d2l(data.train.channels, data.classes.len()),
-        batch_size: config.batch_size,
+        batch_size: config.batch.batch_size,
         micro_batch: None,
-        image_size: config.image_size,
-        limit_batches: config.limit_batches,
+        image_size: config.model.image_size,
+        limit_batches: config.limit.limit_batches,
         optimizer: Some(Optimizer {
-            momentum: config.momentum,
-            nesterov: config.nesterov,
-            weight_decay: config.weight_decay,
+            momentum: config.optim.momentum,
+            nesterov: config.optim.nesterov,
+            weight_decay: config.optim.weight_decay,
         }),
-        fuse: config.fuse,
-        stored: config.precision.stored(),
+        fuse: config.hardware.fuse,
+        stored: config.hardware.precision.stored(),
         tilings: config.tilings.clone(),
     }
 }

@@ -1,8 +1,6 @@
 //! `resnet verify`: arguments and printing.
-use super::hardware::Hardware;
-use crate::backend::Choice;
-use crate::config::Precision;
-use crate::kernels::precision::MatmulPrecision;
+use super::hardware;
+use crate::config::{self, Given, Hardware};
 use crate::verify::{Case, Check, Report, Rule, Set, run as replay, worst};
 use anyhow::{Result, ensure};
 use std::io::{Write, stdout};
@@ -18,23 +16,11 @@ const EXAMPLES: &str = "Examples:
 #[derive(clap::Args)]
 #[command(before_help = EXAMPLES)]
 pub struct Args {
-    /// auto, cpu, gpu, or the number or a part of the name of an adapter.
-    #[arg(long, default_value = "auto")]
-    device: Choice,
     /// Folder with a manifest.json and its files, instead of the cases inside this program.
     #[arg(long, value_name = "DIR")]
     cases: Option<PathBuf>,
     #[command(flatten)]
-    hardware: Hardware,
-    /// How exactly the CPU multiplies matrices, as in PyTorch: in f32, about 16 bits of mantissa, or 8.
-    #[arg(long, value_enum, default_value_t)]
-    matmul_precision: MatmulPrecision,
-    /// With f16 or bf16 every case that has images is replayed with these and their gradients stored so too.
-    #[arg(long, value_enum, default_value = "f32")]
-    precision: Precision,
-    /// Runs every node by itself, as the reference for the fused steps.
-    #[arg(long)]
-    no_fuse: bool,
+    settings: Given<Hardware>,
     /// One JSON object instead of text.
     #[arg(long)]
     json: bool,
@@ -49,16 +35,15 @@ pub fn run(args: Args) -> Result<()> {
         Some(dir) => Set::open(dir)?,
         None => Set::built_in()?,
     };
-    let mut backend = args
-        .hardware
-        .open(&args.device, args.matmul_precision, args.precision)?;
+    let hardware = config::resolve(args.settings.layers())?.config.hardware;
+    let mut backend = hardware::open(&hardware)?;
     let mut out = stdout().lock();
     if !args.json {
         writeln!(out, "{}", backend.device())?;
     }
     let mut broken_pipe = Ok(());
-    let stored = args.precision.stored();
-    let report = replay(&set, backend.as_mut(), !args.no_fuse, stored, |case| {
+    let stored = hardware.precision.stored();
+    let report = replay(&set, backend.as_mut(), hardware.fuse, stored, |case| {
         if !args.json && broken_pipe.is_ok() {
             broken_pipe = writeln!(out, "{}", line(case));
         }

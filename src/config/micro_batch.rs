@@ -1,11 +1,11 @@
 //! What `--micro-batch` says: `auto`, or how many examples a pass of a step takes.
-use anyhow::{Context, Result};
-use serde::{Deserialize, Serialize};
+use anyhow::{Context, Result, ensure};
+use serde::Serialize;
 use std::str::FromStr;
 
 /// How a step's batch is cut into passes.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(try_from = "Written", into = "Written")]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(into = "Written")]
 pub enum MicroBatch {
     /// The whole batch where it fits the device's memory, else the largest part of it that does.
     Auto,
@@ -14,7 +14,7 @@ pub enum MicroBatch {
 }
 
 /// How a file writes it.
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize)]
 #[serde(untagged)]
 enum Written {
     Number(usize),
@@ -40,18 +40,11 @@ impl FromStr for MicroBatch {
         }
         let examples = text.parse();
         let examples = examples.context("must be `auto` or a number of examples")?;
+        ensure!(
+            examples >= 2,
+            "must be at least 2, since BatchNorm takes the spread of a micro-batch"
+        );
         Ok(MicroBatch::Examples(examples))
-    }
-}
-
-impl TryFrom<Written> for MicroBatch {
-    type Error = anyhow::Error;
-
-    fn try_from(written: Written) -> Result<MicroBatch> {
-        match written {
-            Written::Number(examples) => Ok(MicroBatch::Examples(examples)),
-            Written::Text(text) => text.parse().context("micro_batch"),
-        }
     }
 }
 

@@ -1,149 +1,215 @@
 //! The order of precedence, what is refused, and what a resumed run may change.
 use super::*;
+use clap::{Args, Command};
+use std::path::Path;
 
-fn file(text: &str) -> tempfile::NamedTempFile {
+fn file(text: &str) -> Result<Layer> {
     let file = tempfile::NamedTempFile::new().unwrap();
-    fs::write(file.path(), text).unwrap();
-    file
+    std::fs::write(file.path(), text).unwrap();
+    Layer::file(file.path())
+}
+
+/// The settings of a file.
+fn written(text: &str) -> Result<TrainConfig> {
+    Ok(resolve(&[file(text)?])?.config)
+}
+
+/// What flags alone give.
+fn flags(flags: &[&str]) -> Vec<Layer> {
+    let command = Given::<TrainConfig>::augment_args(Command::new("resnet").no_binary_name(true));
+    let matches = command.try_get_matches_from(flags).unwrap();
+    let given = Given::<TrainConfig>::from_arg_matches(&matches).unwrap();
+    given.layers().to_vec()
 }
 
 fn tilings() -> TuningTable {
-    TuningTable(
-        [(
-            "conv2d.forward 1×2×3×4".to_string(),
-            "128x64 by 7".parse().unwrap(),
-        )]
-        .into(),
-    )
+    let tiling = "128x64 by 7".parse().unwrap();
+    TuningTable([("conv2d.forward 1×2×3×4".to_string(), tiling)].into())
 }
 
 #[test]
 fn the_chapters_file_says_the_defaults() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs/d2l.toml");
-    assert_eq!(
-        resolve(Some(&path), &Overrides::default()).unwrap(),
-        TrainConfig::default()
+    let config = resolve(&[Layer::file(&path).unwrap()]).unwrap().config;
+    assert_eq!(config, TrainConfig::default());
+}
+
+#[test]
+fn the_page_of_settings_is_up_to_date() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/settings.md");
+    let page = std::fs::read_to_string(path).unwrap();
+    assert!(
+        page == reference(),
+        "write it anew: resnet config --reference > docs/settings.md"
     );
 }
 
 #[test]
-fn every_key_is_known_to_files() {
-    let all = toml::Table::try_from(TrainConfig {
-        data: Some(String::new()),
-        out: Some(PathBuf::new()),
-        limit_batches: Some(1),
-        micro_batch: Some(MicroBatch::Auto),
-        save_every: Some(1),
-        tilings: tilings(),
-        ..TrainConfig::default()
-    });
-    let mut keys: Vec<String> = all.unwrap().keys().cloned().collect();
-    let mut known = KEYS.to_vec();
-    keys.sort();
-    known.sort();
-    assert_eq!(keys, known);
+fn what_is_written_is_read() {
+    let all = flags(&[
+        "--device=cpu",
+        "--threads=3",
+        "--precision=bf16",
+        "--matmul-precision=medium",
+        "--no-fuse",
+        "--checked",
+        "--data=somewhere",
+        "--limit-batches=4",
+        "--batch-size=7",
+        "--micro-batch=auto",
+        "--image-size=28",
+        "--momentum=0.9",
+        "--nesterov",
+        "--weight-decay=0.0001",
+        "--lr=0.1",
+        "--epochs=3",
+        "--seed=9223372036854775807",
+        "--no-shuffle",
+        "--out=there",
+        "--save-every=5",
+    ]);
+    let mut config = resolve(&all).unwrap().config;
+    config.tilings = tilings();
+    assert!(!config.run.shuffle && !config.hardware.fuse && config.optim.nesterov);
+    assert_eq!(written(&config.to_toml().unwrap()).unwrap(), config);
+    config.batch.micro_batch = Some(MicroBatch::Examples(64));
+    assert_eq!(written(&config.to_toml().unwrap()).unwrap(), config);
+}
+
+/// The file of a run as the program wrote it before settings had groups.
+#[test]
+fn the_file_of_an_older_run_is_read() {
+    let old = "epochs = 2\nlr = 0.1\nbatch_size = 32\nmicro_batch = 16\nimage_size = 28\nseed = 3\ndevice = \"cpu\"\n\
+               shuffle = false\nmomentum = 0.8999999761581421\nnesterov = true\nweight_decay = 0.0\nfuse = false\n\
+               matmul_precision = \"high\"\nprecision = \"f16\"\ndeterministic = false\n\n[tilings]\n\
+               \"conv2d.forward 1×2×3×4\" = \"128x64 by 7\"\n";
+    let config = written(old).unwrap();
+    assert_eq!((config.run.epochs, config.run.seed), (2, 3));
+    assert_eq!((config.rate.lr, config.optim.momentum), (0.1, 0.9));
+    assert!(!config.run.shuffle && !config.hardware.fuse);
+    assert_eq!(config.hardware.precision, Precision::F16);
+    assert_eq!(config.tilings, tilings());
 }
 
 #[test]
 fn flags_beat_the_file_and_the_file_the_defaults() {
-    let file = file("lr = 0.1\nepochs = 3\nshuffle = false\n");
-    let flags = Overrides {
-        lr: Some(0.2),
-        ..Overrides::default()
-    };
-    let config = resolve(Some(file.path()), &flags).unwrap();
-    assert_eq!((config.lr, config.epochs, config.shuffle), (0.2, 3, false));
-    assert_eq!(config.batch_size, 256);
+    let file = file("lr = 0.1\nepochs = 3\nshuffle = false\nnesterov = true\nmomentum = 0.5\n");
+    let mut layers = vec![file.unwrap()];
+    layers.extend(flags(&["--lr", "0.2", "--nesterov=false"]));
+    let Resolved { config, sources } = resolve(&layers).unwrap();
+    assert_eq!((config.rate.lr, config.run.epochs), (0.2, 3));
+    assert!(!config.run.shuffle && !config.optim.nesterov);
+    assert_eq!(config.batch.batch_size, 256);
+    assert_eq!(sources["lr"], Source::Flag("--lr".to_string()));
+    assert!(matches!(sources["epochs"], Source::File(_)));
+    assert!(!sources.contains_key("seed"));
 }
 
 #[test]
-fn an_unknown_key_names_the_nearest() {
-    let error = resolve(Some(file("momentun = 0.9").path()), &Overrides::default()).unwrap_err();
-    assert!(format!("{error:#}").contains("`momentum`"), "{error:#}");
+fn an_unknown_key_names_a_near_one_or_all() {
+    let says = |text: &str| format!("{:#}", file(text).unwrap_err());
+    assert!(says("momentun = 0.9").contains("did you mean `momentum`?"));
+    let far = says("network = 1");
+    assert!(
+        !far.contains("did you mean") && far.contains("the settings are device,"),
+        "{far}"
+    );
 }
 
 #[test]
 fn wrong_values_are_named() {
-    let says = |text: &str, word: &str| {
-        let error = resolve(Some(file(text).path()), &Overrides::default()).unwrap_err();
-        assert!(format!("{error:#}").contains(word), "{error:#}");
+    let says = |text: &str, words: &str| {
+        let error = format!("{:#}", written(text).unwrap_err());
+        assert!(error.contains(words), "{error}");
     };
-    says("epochs = \"ten\"", "epochs");
-    says("lr = -0.1", "--lr -0.1");
-    says("momentum = 1.0", "--momentum 1");
-    says("batch_size = 1", "--batch-size 1");
-    says("micro_batch = 1", "--micro-batch 1");
-    says("micro_batch = \"half\"", "micro_batch");
-    says("save_every = 0", "--save-every 0");
-    says("limit_batches = 0", "--limit-batches 0");
+    says("epochs = \"ten\"", "epochs = ten: must be a whole number");
+    says("epochs = [1]", "epochs must be one value");
+    says("lr = -0.1", "lr = -0.1: must be a positive number");
+    says("lr = nan", "lr = nan: must be a positive number");
+    says(
+        "momentum = 1.0",
+        "momentum = 1.0: must be from 0 to below 1",
+    );
+    says("batch_size = 0", "batch_size = 0: must be at least 1");
+    says("micro_batch = 1", "micro_batch = 1: must be at least 2");
+    says(
+        "micro_batch = \"half\"",
+        "micro_batch = half: must be `auto` or a number",
+    );
+    says("save_every = 0", "save_every = 0: must be at least 1");
+    says("limit_batches = 0", "limit_batches = 0: must be at least 1");
+    says(
+        "precision = \"f8\"",
+        "precision = f8: must be one of f32, f16, bf16",
+    );
+    says("shuffle = \"perhaps\"", "shuffle = perhaps");
+    says("device = \"\"", "device = : must not be empty");
+    says(
+        "seed = 9223372036854775807\nnesterov = true",
+        "--nesterov needs a --momentum",
+    );
+    says("tilings = 3", "tilings");
+}
+
+#[test]
+fn a_batch_of_one_cannot_be_trained_on() {
+    let config = written("batch_size = 1").unwrap();
+    assert!(config.check_training().is_err());
+    assert!(TrainConfig::default().check_training().is_ok());
 }
 
 #[test]
 fn a_resumed_run_keeps_what_decides_its_bits() {
-    let more = Overrides {
-        epochs: Some(20),
-        ..Overrides::default()
-    };
-    assert_eq!(more.resume(TrainConfig::default()).unwrap().epochs, 20);
-    let other = Overrides {
-        seed: Some(1),
-        ..Overrides::default()
-    };
-    assert!(other.resume(TrainConfig::default()).is_err());
-    let halved = Overrides {
-        precision: Some(Precision::F16),
-        ..Overrides::default()
-    };
-    assert!(halved.resume(TrainConfig::default()).is_err());
-    for (name, precision) in [("f16", Precision::F16), ("bf16", Precision::Bf16)] {
-        let text = format!("precision = \"{name}\"");
-        let run = resolve(Some(file(&text).path()), &more).unwrap();
-        assert_eq!(run.precision, precision);
-        assert_eq!(more.resume(run).unwrap().precision, precision);
-    }
-    let parts = Overrides {
-        micro_batch: Some(MicroBatch::Examples(64)),
-        ..Overrides::default()
-    };
-    assert!(parts.resume(TrainConfig::default()).is_err());
-}
-
-#[test]
-fn a_micro_batch_is_a_number_or_auto() {
-    for (text, micro_batch) in [
-        ("micro_batch = 64", MicroBatch::Examples(64)),
-        ("micro_batch = \"auto\"", MicroBatch::Auto),
+    let run = || file(&TrainConfig::default().to_toml().unwrap()).unwrap();
+    let may = flags(&[
+        "--epochs=20",
+        "--lr=0.1",
+        "--data=sample",
+        "--device=cpu",
+        "--save-every=3",
+    ]);
+    let config = resume(run(), &may).unwrap().config;
+    assert_eq!((config.run.epochs, config.rate.lr), (20, 0.1));
+    for flag in [
+        "--seed=1",
+        "--precision=f16",
+        "--micro-batch=64",
+        "--no-shuffle",
+        "--no-fuse",
     ] {
-        let config = resolve(Some(file(text).path()), &Overrides::default()).unwrap();
-        assert_eq!(config.micro_batch, Some(micro_batch));
-        let written = toml::to_string(&config).unwrap();
-        assert!(written.contains(text), "{written}");
+        let error = resume(run(), &flags(&[flag])).unwrap_err().to_string();
+        let name = flag.split('=').next().unwrap();
+        assert!(
+            error.starts_with(name) && error.contains("--epochs"),
+            "{error}"
+        );
     }
+    // What says the same as the run is no change.
+    assert!(resume(run(), &flags(&["--seed=0", "--precision=f32"])).is_ok());
 }
 
 #[test]
-fn a_runs_tilings_are_written_and_read_and_yield_to_deterministic() {
+fn a_runs_tilings_yield_to_deterministic_but_not_on_resume() {
     let tuned = TrainConfig {
         tilings: tilings(),
         ..TrainConfig::default()
     };
-    let text = toml::to_string(&tuned).unwrap();
-    assert_eq!(toml::from_str::<TrainConfig>(&text).unwrap(), tuned);
-    let file = file(&text);
-    let run = resolve(Some(file.path()), &Overrides::default()).unwrap();
-    assert_eq!(run, tuned);
-    let deterministic = Overrides {
-        deterministic: Some(true),
-        ..Overrides::default()
-    };
-    let by_shape = resolve(Some(file.path()), &deterministic).unwrap();
-    assert!(by_shape.tilings.is_empty());
-    // What a run was tuned to is part of its bits.
-    assert!(deterministic.resume(run.clone()).is_err());
-    assert_eq!(Overrides::default().resume(run).unwrap(), tuned);
-    let wrong = text.replace("128x64", "100x64");
-    let error = toml::from_str::<TrainConfig>(&wrong)
-        .unwrap_err()
-        .to_string();
+    let run = || file(&tuned.to_toml().unwrap()).unwrap();
+    let mut layers = vec![run()];
+    assert_eq!(resolve(&layers).unwrap().config, tuned);
+    layers.extend(flags(&["--deterministic"]));
+    assert!(resolve(&layers).unwrap().config.tilings.is_empty());
+    assert!(resume(run(), &layers[1..]).is_err());
+    assert_eq!(resume(run(), &[]).unwrap().config, tuned);
+    let wrong = tuned.to_toml().unwrap().replace("128x64", "100x64");
+    let error = format!("{:#}", file(&wrong).unwrap_err());
     assert!(error.contains("none of 128x128"), "{error}");
+}
+
+#[test]
+fn a_device_is_no_property_of_a_run() {
+    let run = file("device = \"radeon\"\nprecision = \"bf16\"").unwrap();
+    let config = resolve(&[run.without_device()]).unwrap().config;
+    assert_eq!(config.hardware.device, "auto");
+    assert_eq!(config.hardware.precision, Precision::Bf16);
 }

@@ -14,6 +14,8 @@ use std::path::{Path, PathBuf};
 
 /// The one metadata key, so that the file's bytes are reproducible.
 const KEY: &str = "resnet";
+/// The folder of a run's checkpoints.
+pub const FOLDER: &str = "checkpoints";
 const WEIGHTS: &str = "weights.safetensors";
 const STATE: &str = "state.safetensors";
 
@@ -44,7 +46,7 @@ pub fn save(
     let weights = weights_file(session, &params, info, progress.step)?;
     let state = state_file(session, &momenta, progress)?;
 
-    let folder = run.join("checkpoints");
+    let folder = run.join(FOLDER);
     fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
     let new = hidden_folder(".new-", &folder)?;
     write_synced(&new.path().join(WEIGHTS), &weights)?;
@@ -69,7 +71,7 @@ pub fn save(
 /// # Errors
 /// When the run has none.
 pub fn latest(run: &Path) -> Result<PathBuf> {
-    let folder = run.join("checkpoints");
+    let folder = run.join(FOLDER);
     let steps = steps(&folder)?;
     let newest = steps.last().with_context(|| {
         format!(

@@ -1,5 +1,6 @@
 //! A run's folder: its name, its configuration, and that no run ever overwrites another.
-use crate::config::TrainConfig;
+use super::checkpoint;
+use crate::config::{Layer, TrainConfig};
 use crate::files::replace;
 use anyhow::{Context, Result, ensure};
 use std::fs;
@@ -46,21 +47,37 @@ pub fn create(wanted: Option<&Path>) -> Result<PathBuf> {
 /// # Errors
 /// When the disk fails.
 pub fn write_config(run: &Path, config: &TrainConfig) -> Result<()> {
-    let text = toml::to_string(config).context("formatting the configuration")?;
+    let text = config.to_toml()?;
     replace(&run.join(CONFIG), text.as_bytes())
 }
 
-/// Reads the configuration of a run.
+/// The run that a checkpoint belongs to: its own folder, one of its checkpoints or the weights in one; `None` for a
+/// file elsewhere.
 ///
 /// # Errors
-/// When the folder is not a run's.
-pub fn read_config(run: &Path) -> Result<TrainConfig> {
+/// When the path cannot be resolved.
+pub fn run_of(checkpoint: &Path) -> Result<Option<PathBuf>> {
+    let resolve = || format!("resolving {}", checkpoint.display());
+    let path = checkpoint.canonicalize().with_context(resolve)?;
+    let is_run = |folder: &&Path| {
+        let inside = path
+            .strip_prefix(folder)
+            .is_ok_and(|rest| rest.as_os_str().is_empty() || rest.starts_with(checkpoint::FOLDER));
+        inside && folder.join(CONFIG).is_file()
+    };
+    Ok(path.ancestors().find(is_run).map(Path::to_path_buf))
+}
+
+/// Reads the settings of a run.
+///
+/// # Errors
+/// When the folder is not a run's, or its file is damaged.
+pub fn settings(run: &Path) -> Result<Layer> {
     let path = run.join(CONFIG);
     ensure!(
         path.is_file(),
         "{} is not a run's folder: it has no {CONFIG}",
         run.display()
     );
-    let text = fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
-    toml::from_str(&text).with_context(|| format!("{} is damaged", path.display()))
+    Layer::file(&path)
 }

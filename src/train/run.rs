@@ -2,7 +2,7 @@
 use super::checkpoint::{self, WeightsInfo};
 use super::{Part, Session, batches, passes};
 use crate::backend::{DeviceError, Failure};
-use crate::config::{MicroBatch, TrainConfig};
+use crate::config::{self, MicroBatch, TrainConfig};
 use crate::data::Sampler;
 use crate::report::{Console, Progress, Sums, write_metrics};
 use anyhow::{Error, Result, anyhow, bail};
@@ -58,9 +58,9 @@ impl Run<'_> {
         progress: &mut Progress,
         console: &mut Console,
     ) -> Result<Outcome> {
-        session.set_learning_rate(self.config.lr)?;
+        session.set_learning_rate(self.config.rate.lr)?;
         let mut saved = Instant::now();
-        while progress.epoch < self.config.epochs {
+        while progress.epoch < self.config.run.epochs {
             if self.train_epoch(session, progress, console, &mut saved)? == Outcome::Interrupted {
                 self.save(session, progress)?;
                 return Ok(Outcome::Interrupted);
@@ -88,14 +88,16 @@ impl Run<'_> {
         console: &mut Console,
         saved: &mut Instant,
     ) -> Result<Outcome> {
-        let TrainConfig {
+        let config::Run {
             seed,
             shuffle,
-            batch_size,
-            limit_batches,
             save_every,
             ..
-        } = *self.config;
+        } = self.config.run;
+        let (batch_size, limit_batches) = (
+            self.config.batch.batch_size,
+            self.config.limit.limit_batches,
+        );
         let order = Sampler::new(seed, shuffle).order(progress.epoch, self.train_count);
         let all = batches(&order, batch_size, limit_batches).count();
         let mut todo = batches(&order, batch_size, limit_batches)
@@ -160,8 +162,11 @@ impl Run<'_> {
             }
         };
         if failure == Some(Failure::OutOfMemory) {
-            let batch = self.config.micro_batch.and_then(MicroBatch::examples);
-            let half = batch.unwrap_or(self.config.batch_size).div_ceil(2).max(2);
+            let batch = self.config.batch.micro_batch.and_then(MicroBatch::examples);
+            let half = batch
+                .unwrap_or(self.config.batch.batch_size)
+                .div_ceil(2)
+                .max(2);
             let init = match &saved {
                 Ok(saved) => format!(" --init {}", checkpoint::weights_in(saved).display()),
                 Err(_) => String::new(),
@@ -178,7 +183,7 @@ impl Run<'_> {
     }
 
     fn diverged(&self, step: u64, loss: f32) -> String {
-        let lr = self.config.lr;
+        let lr = self.config.rate.lr;
         let kept = match checkpoint::latest(self.folder) {
             Ok(good) => format!("the last good checkpoint is {}", good.display()),
             Err(_) => "there is no checkpoint yet".to_string(),
@@ -205,8 +210,8 @@ pub fn test(
     let order: Vec<u32> = (0..count as u32).collect();
     let mut sums = Sums::default();
     let mut queued = Vec::new();
-    let micro = config.micro_batch.and_then(MicroBatch::examples);
-    let batches = batches(&order, config.batch_size, config.limit_batches);
+    let micro = config.batch.micro_batch.and_then(MicroBatch::examples);
+    let batches = batches(&order, config.batch.batch_size, config.limit.limit_batches);
     let mut todo = batches.flat_map(|batch| passes(batch, micro)).peekable();
     while let Some(batch) = todo.next() {
         session.step(Part::Test, batch)?;

@@ -1,0 +1,41 @@
+//! `resnet config`: the resolved settings.
+use crate::config::{self, Given, Layer, TrainConfig};
+use anyhow::Result;
+use std::io::{Write, stdout};
+use std::path::PathBuf;
+
+const EXAMPLES: &str = "Examples:
+  resnet config                                the defaults, with what the environment changes
+  resnet config --config configs/smoke.toml --lr 0.1
+  resnet config --config runs/001/config.toml  a run's";
+
+/// Arguments of `resnet config`.
+#[derive(clap::Args)]
+#[command(before_help = EXAMPLES)]
+pub struct Args {
+    #[command(flatten)]
+    settings: Given<TrainConfig>,
+    /// TOML file with the same settings as the flags, which beat it.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Prints the table of all settings in Markdown instead.
+    #[arg(long)]
+    reference: bool,
+}
+
+/// Prints the settings as a file has them, each with what gave it.
+///
+/// # Errors
+/// When a setting or the file is wrong.
+pub fn run(args: Args) -> Result<()> {
+    let mut out = stdout().lock();
+    if args.reference {
+        write!(out, "{}", config::reference())?;
+        return Ok(());
+    }
+    let file = args.config.as_deref().map(Layer::file).transpose()?;
+    let given = args.settings.layers().iter().cloned();
+    let layers: Vec<Layer> = file.into_iter().chain(given).collect();
+    write!(out, "{}", config::resolve(&layers)?)?;
+    Ok(())
+}

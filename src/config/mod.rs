@@ -1,0 +1,211 @@
+//! The settings of a command: defaults, then files, then the environment, then flags.
+mod declared;
+mod layer;
+mod micro_batch;
+mod names;
+mod range;
+mod reference;
+mod settings;
+#[cfg(test)]
+mod tests;
+
+pub use layer::{Given, Layer, Source};
+pub use micro_batch::MicroBatch;
+pub use reference::reference;
+pub use settings::{Batch, Data, Hardware, Limit, Model, Optim, Precision, Rate, Run};
+
+use crate::ops::tuning::TuningTable;
+use anyhow::{Result, bail, ensure};
+use clap::FromArgMatches;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// The group of the settings that a resumed run may change. The others decide the bits of what is already done.
+pub const ON_RESUME: &str = "on_resume";
+
+/// All settings. In a file they stand side by side, under the names of their fields.
+#[derive(Clone, PartialEq, Debug, Serialize, clap::Args)]
+pub struct TrainConfig {
+    /// Which device, and how.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub hardware: Hardware,
+    /// Where the images come from.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub data: Data,
+    /// How many batches.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub limit: Limit,
+    /// How examples are batched.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub batch: Batch,
+    /// The network.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub model: Model,
+    /// How weights follow their gradients.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub optim: Optim,
+    /// How long the steps are.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub rate: Rate,
+    /// The course of a run.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub run: Run,
+    /// How convolutions are cut that were autotuned for the device; it decides the order of sums. Only files have it.
+    #[arg(skip)]
+    #[serde(skip_serializing_if = "TuningTable::is_empty")]
+    pub tilings: TuningTable,
+}
+
+/// Settings and where each of them comes from.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Resolved {
+    /// The settings.
+    pub config: TrainConfig,
+    /// For each setting that is not its default, what gave it.
+    pub sources: BTreeMap<String, Source>,
+}
+
+impl Default for TrainConfig {
+    /// The chapter's settings (d2l.ai, section 7.6).
+    fn default() -> TrainConfig {
+        let matches = declared::command()
+            .try_get_matches_from::<_, String>([])
+            .expect("every setting has a default or may be absent");
+        TrainConfig::from_arg_matches(&matches).expect("declared together")
+    }
+}
+
+/// Merges layers, the later ones over the earlier ones, over the defaults.
+///
+/// # Errors
+/// When two settings contradict each other.
+pub fn resolve(layers: &[Layer]) -> Result<Resolved> {
+    let mut sources = BTreeMap::new();
+    let mut texts = BTreeMap::new();
+    let mut tilings = TuningTable::default();
+    for layer in layers {
+        for (key, text) in &layer.texts {
+            texts.insert(key.as_str(), text);
+            sources.insert(key.clone(), layer.source(key));
+        }
+        if !layer.tilings.is_empty() {
+            tilings = layer.tilings.clone();
+        }
+    }
+    let flags = texts.iter().map(|(key, text)| declared::flag(key, text));
+    // Every value was parsed alone when its layer was read.
+    let matches = declared::command().try_get_matches_from(flags)?;
+    let mut config = TrainConfig::from_arg_matches(&matches)?;
+    config.tilings = tilings;
+    config.check()?;
+    if config.hardware.deterministic {
+        config.tilings = TuningTable::default();
+    }
+    Ok(Resolved { config, sources })
+}
+
+/// The settings of a resumed run: its own, with those of `given` that a resumed run may change.
+///
+/// # Errors
+/// When the run's file is damaged, or another setting is given and differs from the run's.
+pub fn resume(run: Layer, given: &[Layer]) -> Result<Resolved> {
+    let before = resolve(std::slice::from_ref(&run))?.config;
+    let free = declared::on_resume();
+    let fixed = given.iter().flat_map(|layer| {
+        let texts = layer.texts.iter();
+        texts
+            .filter(|(key, _)| !free.contains(*key))
+            .map(move |(key, text)| (layer, key, text))
+    });
+    let fixed: Vec<_> = fixed.collect();
+    let layers: Vec<Layer> = [run].iter().chain(given).cloned().collect();
+    let resolved = resolve(&layers)?;
+    let (old, new) = (before.table(), resolved.config.table());
+    for (layer, key, text) in fixed {
+        if old.get(key) != new.get(key) {
+            let may: Vec<String> = free.iter().map(|key| declared::long(key)).collect();
+            bail!(
+                "{}: a resumed run keeps its settings; only {} may change. To start a new run from its weights, take \
+                 --init with a weights.safetensors of the run",
+                layer.source(key).says(key, text),
+                may.join(", ")
+            );
+        }
+    }
+    ensure!(
+        before.tilings == resolved.config.tilings,
+        "--deterministic: a resumed run keeps the kernels that it was autotuned to"
+    );
+    Ok(resolved)
+}
+
+impl fmt::Display for Resolved {
+    /// As a file has them, with the source of each behind it.
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let table = self.config.table();
+        for arg in declared::all() {
+            let key = arg.get_id().as_str();
+            let line = match table.get(key) {
+                Some(value) => format!("{key} = {value}"),
+                None => format!("# {key} is not set"),
+            };
+            match self.sources.get(key) {
+                Some(source) => writeln!(f, "{line:32} # {source}")?,
+                None => writeln!(f, "{line}")?,
+            }
+        }
+        match self.config.tilings.is_empty() {
+            true => Ok(()),
+            false => writeln!(
+                f,
+                "# and {} kernels that were autotuned",
+                self.config.tilings.0.len()
+            ),
+        }
+    }
+}
+
+impl TrainConfig {
+    /// The settings as a file has them.
+    ///
+    /// # Errors
+    /// Never for settings that were resolved.
+    pub fn to_toml(&self) -> Result<String> {
+        Ok(toml::to_string(self)?)
+    }
+
+    /// The settings by their keys; those that are absent are left out.
+    fn table(&self) -> toml::Table {
+        toml::Table::try_from(self).expect("settings are numbers, texts and truths")
+    }
+
+    /// Refuses what can only be evaluated.
+    ///
+    /// # Errors
+    /// For batches of one.
+    pub fn check_training(&self) -> Result<()> {
+        ensure!(
+            self.batch.batch_size >= 2,
+            "--batch-size 1: must be at least 2, since BatchNorm takes the spread of a batch"
+        );
+        Ok(())
+    }
+
+    /// What no range of a single setting says.
+    fn check(&self) -> Result<()> {
+        ensure!(
+            !self.optim.nesterov || self.optim.momentum > 0.0,
+            "--nesterov needs a --momentum above 0"
+        );
+        Ok(())
+    }
+}

@@ -1,0 +1,152 @@
+//! Every setting, declared once: its field, type, default, range, help and whether a resumed run may change it. The
+//! flag, the `RESNET_…` variable, the key of a file and the row in `docs/settings.md` follow from it.
+use super::range::{above_zero, at_least, finite_from_zero, named, share};
+use super::{MicroBatch, ON_RESUME};
+use crate::kernels::precision::MatmulPrecision;
+use crate::tensor::DType;
+use clap::ArgAction;
+use serde::{Deserialize, Serialize};
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+/// What activations and their gradients are stored as. Arithmetic, sums, parameters and their gradients are
+/// f32 in any case.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// Single precision.
+    #[default]
+    F32,
+    /// Half precision, with a scaled loss: half the memory and traffic.
+    F16,
+    /// bfloat16, on the CPU: half the memory and traffic too, at fewer digits, in f32's range.
+    Bf16,
+}
+
+impl Precision {
+    /// The type of the stored elements.
+    pub fn stored(self) -> DType {
+        match self {
+            Precision::F32 => DType::F32,
+            Precision::F16 => DType::F16,
+            Precision::Bf16 => DType::Bf16,
+        }
+    }
+}
+
+/// Which device is used, and how.
+#[derive(Clone, PartialEq, Debug, Serialize, clap::Args)]
+#[command(next_help_heading = "Device")]
+pub struct Hardware {
+    /// auto, cpu, gpu, the number of an adapter or a part of its name.
+    #[arg(long, default_value = "auto", value_parser = named, group = ON_RESUME)]
+    pub device: String,
+    /// Threads of the CPU device [default: all cores]. The results do not depend on it.
+    #[arg(long, value_name = "N", group = ON_RESUME)]
+    pub threads: Option<NonZeroUsize>,
+    /// What activations and their gradients are stored as. f16 halves memory and traffic where the adapter has
+    /// shader-f16, bf16 does so on the CPU.
+    #[arg(long, value_enum, default_value = "f32")]
+    pub precision: Precision,
+    /// How exactly matrices are multiplied, as in PyTorch. highest: f32. high: about 16 bits of mantissa, by AMX.
+    /// medium: 8 bits, by AMX or AVX-512, or 11 by a GPU's cooperative matrices with --precision f16. A device without
+    /// these units computes in f32 and says so.
+    #[arg(long, value_enum, default_value = "highest")]
+    pub matmul_precision: MatmulPrecision,
+    /// Runs every node by itself: the reference for the fused steps.
+    #[arg(long = "no-fuse", action = ArgAction::SetFalse)]
+    pub fuse: bool,
+    /// Turns autotuning off: the shapes alone choose the kernels, so that results do not depend on what was fastest.
+    #[arg(long)]
+    pub deterministic: bool,
+    /// Keeps wgpu's run-time checks in the GPU kernels: slower, and safe with any driver. OpenGL has none.
+    #[arg(long, group = ON_RESUME)]
+    pub checked: bool,
+}
+
+/// Where the images come from.
+#[derive(Clone, PartialEq, Debug, Serialize, clap::Args)]
+#[command(next_help_heading = "Data")]
+pub struct Data {
+    /// Folder of the data set, or `sample` for the 2,500 images inside this program
+    /// [default: where the Debian package or `resnet fetch` put it].
+    #[arg(long, value_name = "DIR|sample", value_parser = named, group = ON_RESUME)]
+    pub data: Option<String>,
+}
+
+/// How many batches an epoch has.
+#[derive(Clone, PartialEq, Debug, Serialize, clap::Args)]
+#[command(next_help_heading = "Data")]
+pub struct Limit {
+    /// The most batches per epoch and per evaluation [default: all].
+    #[arg(long, value_name = "N", value_parser = at_least(1, ""))]
+    pub limit_batches: Option<usize>,
+}
+
+/// How examples are batched.
+#[derive(Clone, PartialEq, Debug, Serialize, clap::Args)]
+#[command(next_help_heading = "Batch")]
+pub struct Batch {
+    /// Examples per step.
+    #[arg(long, value_name = "N", default_value_t = 256, value_parser = at_least(1, ""))]
+    pub batch_size: usize,
+    /// Gradient accumulation: micro-batches of N examples, one update [default: the whole batch]. It takes less
+    /// memory. BatchNorm normalises each micro-batch by itself, so results differ from those of the whole batch.
+    /// `auto` takes the whole batch where it fits the device's memory.
+    #[arg(long, value_name = "N|auto")]
+    pub micro_batch: Option<MicroBatch>,
+}
+
+/// The network.
+#[derive(Clone, PartialEq, Debug, Serialize, clap::Args)]
+#[command(next_help_heading = "Model")]
+pub struct Model {
+    /// Side in pixels to which images are resized.
+    #[arg(long, value_name = "PIXELS", default_value_t = 96, value_parser = at_least(1, ""))]
+    pub image_size: usize,
+}
+
+/// How weights follow their gradients.
+#[derive(Clone, PartialEq, Debug, Serialize, clap::Args)]
+#[command(next_help_heading = "Optimiser")]
+pub struct Optim {
+    /// Momentum of gradient descent.
+    #[arg(long, default_value_t = 0.0, value_parser = share, allow_negative_numbers = true)]
+    pub momentum: f32,
+    /// Nesterov's momentum instead of the classic one.
+    #[arg(long)]
+    pub nesterov: bool,
+    /// Weight decay.
+    #[arg(long, default_value_t = 0.0, value_parser = finite_from_zero, allow_negative_numbers = true)]
+    pub weight_decay: f32,
+}
+
+/// How long the steps are.
+#[derive(Clone, PartialEq, Debug, Serialize, clap::Args)]
+#[command(next_help_heading = "Schedule")]
+pub struct Rate {
+    /// Learning rate.
+    #[arg(long, default_value_t = 0.05, value_parser = above_zero, allow_negative_numbers = true, group = ON_RESUME)]
+    pub lr: f32,
+}
+
+/// The course of a run.
+#[derive(Clone, PartialEq, Debug, Serialize, clap::Args)]
+#[command(next_help_heading = "Run")]
+pub struct Run {
+    /// Passes over the training images.
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = at_least(1, ""), group = ON_RESUME)]
+    pub epochs: usize,
+    /// Decides the initial values and the order of the examples; below 2^63.
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u64).range(..1 << 63))]
+    pub seed: u64,
+    /// Takes the examples in the order of the file.
+    #[arg(long = "no-shuffle", action = ArgAction::SetFalse)]
+    pub shuffle: bool,
+    /// Folder of the run, which must not hold anything yet [default: the first free runs/NNN].
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Saves a checkpoint after so many steps too, not only after every epoch [default: every ten minutes].
+    #[arg(long, value_name = "STEPS", value_parser = at_least(1, ""), group = ON_RESUME)]
+    pub save_every: Option<usize>,
+}
