@@ -1,6 +1,6 @@
 //! Intel's Advanced Matrix Extensions, by inline assembly as stable Rust has no intrinsics for them: eight tiles of
 //! 16 rows of 64 bytes, and an instruction that multiplies two of them and adds to a third.
-use super::micro_bf16::Pairs;
+use super::block::Bf16Pairs;
 use crate::kernels::detect;
 use std::marker::PhantomData;
 
@@ -21,7 +21,7 @@ impl Tiles {
     /// Rows `first..first + 16` of [`super::micro_bf16::Multiplier::multiply`], or `first..first + 32` if `TWO`.
     pub fn multiply_rows<const TWO: bool>(
         &self,
-        pairs: &Pairs,
+        pairs: &Bf16Pairs,
         stride: usize,
         first: usize,
         c: &mut [f32],
@@ -41,8 +41,8 @@ impl Drop for Tiles {
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 mod imp {
     use super::TILE;
-    use crate::kernels::conv::micro_bf16::Pairs;
-    use crate::kernels::conv::micro_f32::{BLOCK, SQUARE};
+    use crate::kernels::conv::block::Bf16Pairs;
+    use crate::kernels::conv::block::{BLOCK, SQUARE};
     use std::arch::asm;
 
     /// What LDTILECFG reads: palette 1, then for each tile its bytes per row and its rows.
@@ -78,7 +78,7 @@ mod imp {
 
     /// Tiles 0 to 3 are sums, of two times 16 rows by two times 16 columns; 4 and 5 rows of a, 6 and 7 columns of b.
     pub fn multiply_rows<const TWO: bool>(
-        pairs: &Pairs,
+        pairs: &Bf16Pairs,
         stride: usize,
         first: usize,
         c: &mut [f32],
@@ -146,13 +146,19 @@ mod imp {
 
 #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
 mod imp {
-    use crate::kernels::conv::micro_bf16::Pairs;
+    use crate::kernels::conv::block::Bf16Pairs;
 
     pub fn configure() {}
 
     pub fn release() {}
 
-    pub fn multiply_rows<const TWO: bool>(_: &Pairs, _: usize, _: usize, _: &mut [f32], _: bool) {
+    pub fn multiply_rows<const TWO: bool>(
+        _: &Bf16Pairs,
+        _: usize,
+        _: usize,
+        _: &mut [f32],
+        _: bool,
+    ) {
         unreachable!("there is no AMX here");
     }
 }

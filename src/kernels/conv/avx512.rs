@@ -3,8 +3,8 @@ pub use imp::{available, multiply, transpose};
 
 #[cfg(target_arch = "x86_64")]
 mod imp {
-    use crate::kernels::conv::micro_bf16::Pairs;
-    use crate::kernels::conv::micro_f32::{BLOCK, SQUARE};
+    use crate::kernels::conv::block::Bf16Pairs;
+    use crate::kernels::conv::block::{BLOCK, SQUARE};
     use crate::kernels::simd;
     use std::arch::x86_64::*;
 
@@ -15,7 +15,7 @@ mod imp {
 
     /// Some of the `left` rows from `first` on; returns how many.
     pub fn multiply(
-        pairs: &Pairs,
+        pairs: &Bf16Pairs,
         stride: usize,
         first: usize,
         left: usize,
@@ -36,7 +36,7 @@ mod imp {
 
     #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
     fn rows_times<const M: usize>(
-        pairs: &Pairs,
+        pairs: &Bf16Pairs,
         stride: usize,
         first: usize,
         c: &mut [f32],
@@ -125,13 +125,13 @@ mod imp {
 
 #[cfg(not(target_arch = "x86_64"))]
 mod imp {
-    use crate::kernels::conv::micro_bf16::Pairs;
+    use crate::kernels::conv::block::Bf16Pairs;
 
     pub fn available() -> bool {
         false
     }
 
-    pub fn multiply(_: &Pairs, _: usize, _: usize, _: usize, _: &mut [f32], _: bool) -> usize {
+    pub fn multiply(_: &Bf16Pairs, _: usize, _: usize, _: usize, _: &mut [f32], _: bool) -> usize {
         unreachable!("there is no AVX-512 here");
     }
 

@@ -1,5 +1,5 @@
 //! What happens to a finished row of targets while it is in the cache.
-use super::micro_f32::BLOCK;
+use super::block::BLOCK;
 use crate::kernels::Norm;
 use crate::kernels::floats::Floats;
 

@@ -1,10 +1,12 @@
 //! The gradient of the weight: for every tap, the pixels that it saw, transposed, times the gradients of what they
 //! made.
 use super::axis::Run;
-use super::micro_f32::{BLOCK, SQUARE, multiply_transposed};
+use super::block::{BLOCK, DEPTH, SQUARE};
+use super::micro_f32::multiply_transposed;
 use super::pack::Rows;
-use super::plan::Correlate;
-use super::{Geometry, IMAGES, SCRATCH, SHARED, lend, winograd};
+use super::plan::{ConvPlan, IMAGES};
+use super::scratch::{SCRATCH, SHARED, lend};
+use super::{Geometry, winograd};
 use crate::kernels::Norm;
 use crate::kernels::floats::Floats;
 use crate::kernels::precision::Matmul;
@@ -12,9 +14,6 @@ use crate::kernels::simd::level;
 use fearless_simd::{dispatch, prelude::*};
 use rayon::prelude::*;
 use std::ops::Range;
-
-/// Rows of x and of dy that stay in the L1 cache while all their products are made: 8 KB per block of each.
-pub const DEPTH: usize = 96;
 
 /// `partials[s] = Σ xᵀ·dy` over the images of split s, `[splits, k_h·k_w, c_in, c_out]`; a split has
 /// `images_per_split` images, the last what is left.
@@ -26,13 +25,13 @@ pub fn grad_weight(
     images_per_split: usize,
     partials: &mut [f32],
 ) {
-    let conv = Correlate::forward(g);
+    let conv = ConvPlan::forward(g);
     grad_weight_by(&conv, g, x, norm, dy, images_per_split, partials);
 }
 
 /// [`grad_weight`] by the algorithm of the forward pass `conv`.
 pub fn grad_weight_by(
-    conv: &Correlate,
+    conv: &ConvPlan,
     g: &Geometry,
     x: Floats,
     norm: Option<Norm>,
@@ -76,7 +75,7 @@ pub fn grad_weight_by(
         tasks.into_par_iter().for_each(|(images, blocks, sums)| {
             if let Some(tile) = conv.winograd {
                 let x = conv.tile_source(x, norm);
-                let dy = winograd::Source {
+                let dy = winograd::TileSource {
                     x: dy,
                     shape: g.y,
                     norm: None,
@@ -98,7 +97,7 @@ pub fn grad_weight_by(
                 blocks,
                 images: at_once,
             };
-            let task = Task {
+            let task = GradWeightTask {
                 conv,
                 x: &x_rows,
                 dy,
@@ -138,16 +137,16 @@ pub fn grad_weight_by(
 }
 
 /// The sums over some images, for some blocks of output channels.
-pub struct Task<'a> {
-    pub conv: &'a Correlate,
+pub struct GradWeightTask<'a> {
+    pub conv: &'a ConvPlan,
     pub x: &'a Rows<'a>,
     pub dy: Rows<'a>,
     pub images: Range<usize>,
 }
 
-impl Task<'_> {
+impl GradWeightTask<'_> {
     fn run<S: Simd>(&self, s: S, sums: &mut [f32]) {
-        let Task {
+        let GradWeightTask {
             conv,
             x,
             dy,

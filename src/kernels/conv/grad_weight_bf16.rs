@@ -1,9 +1,9 @@
 //! The gradient of the weight in bfloat16. The sum is over pixels, so x is turned to have them in its rows.
-use super::grad_weight::Task;
+use super::block::{BLOCK, SQUARE};
+use super::grad_weight::GradWeightTask;
 use super::micro_bf16::{Multiplier, pack_square, products, split, transpose};
-use super::micro_f32::{BLOCK, SQUARE};
 use super::pack::Rows;
-use super::{PRODUCTS, SCRATCH, lend};
+use super::scratch::{PRODUCTS, SCRATCH, lend};
 use crate::kernels::floats::Floats;
 use fearless_simd::prelude::*;
 
@@ -16,10 +16,10 @@ struct Layout {
     dy_depth: usize,
 }
 
-impl Task<'_> {
+impl GradWeightTask<'_> {
     /// Adds the products of all images to `sums`, `[block of c_out][tap][block of c_in][32][32]`.
     pub fn run_bf16<S: Simd>(&self, s: S, terms: usize, unit: &Multiplier, sums: &mut [f32]) {
-        let Task {
+        let GradWeightTask {
             conv,
             x,
             dy,
@@ -87,7 +87,7 @@ impl Task<'_> {
         dy_row: &[u16],
         sums: &mut [f32],
     ) {
-        let Task { conv, x, dy, .. } = self;
+        let GradWeightTask { conv, x, dy, .. } = self;
         let (sources, targets) = (x.blocks.len(), dy.blocks.len());
         let Layout {
             terms,

@@ -1,14 +1,10 @@
 //! The micro-kernel for bfloat16: rows of 32 factors times squares of 32 × 32, added up in f32.
 use super::amx::{TILE, Tiles};
 use super::avx512;
-use super::micro_f32::{BLOCK, SQUARE};
+use super::block::{BLOCK, Bf16Pairs, SQUARE};
 use crate::kernels::bf16::{round, widen};
 use crate::kernels::precision::Unit;
 use crate::kernels::simd::vectorized;
-
-/// Pairs of a matrix with rows of 32, so many elements apart, and a square packed as
-/// `[16-column half][pair of rows][column][2]`, whose products are summed.
-pub type Pairs<'a> = [(&'a [u16], &'a [u16])];
 
 /// A unit that the calling thread may use while this lives.
 pub struct Multiplier {
@@ -41,7 +37,7 @@ impl Multiplier {
     /// `c[m][j] = Σ a[m·stride + k]·b[k][j]` over the pairs (a, b) and k, for `rows` rows of 32; or `+=`.
     pub fn multiply(
         &self,
-        pairs: &Pairs,
+        pairs: &Bf16Pairs,
         stride: usize,
         rows: usize,
         c: &mut [f32],
@@ -76,7 +72,7 @@ impl Multiplier {
 
 /// One row of [`Multiplier::multiply`], which begins at element `at` of every a.
 #[inline(always)]
-fn row_times(pairs: &Pairs, at: usize, c: &mut [f32], accumulate: bool) {
+fn row_times(pairs: &Bf16Pairs, at: usize, c: &mut [f32], accumulate: bool) {
     let c = &mut c[..BLOCK];
     if !accumulate {
         c.fill(0.0);

@@ -1,11 +1,6 @@
 //! The micro-kernels: a few rows of a product stay in registers while everything they sum over streams by.
+use super::block::{BLOCK, SQUARE};
 use fearless_simd::prelude::*;
-
-/// Channels per block of the packed layout: two vectors of AVX-512.
-pub const BLOCK: usize = 32;
-
-/// Elements of a block of the weight, 32 × 32.
-pub const SQUARE: usize = BLOCK * BLOCK;
 
 /// Pairs of a matrix with rows of 32 and a square, whose products are summed.
 pub type Pairs<'a> = [(&'a [f32], &'a [f32])];

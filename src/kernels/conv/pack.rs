@@ -1,7 +1,7 @@
 //! The layout of the micro-kernels: blocks of 32 channels, and in a block the images of a pixel side by side. A run
 //! of pixels is then one dense matrix whose rows are (pixel, image), and a border is only where the run starts.
+use super::block::{BLOCK, SQUARE};
 use super::micro_bf16;
-use super::micro_f32::{BLOCK, SQUARE};
 use crate::kernels::floats::Floats;
 use crate::kernels::simd::vectorized;
 use crate::kernels::{Norm, Window};

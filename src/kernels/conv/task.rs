@@ -1,48 +1,27 @@
 //! A task of a forward pass or of a gradient of the image: it packs the source row by row into a ring, computes
 //! groups of target rows, and hands each to the epilogue.
 use super::axis::Run;
+use super::block::{BLOCK, SQUARE};
 use super::epilogue::{Epilogue, Partials, Place, ROOMS};
 use super::micro_bf16::{self, split};
-use super::micro_f32::{BLOCK, SQUARE, multiply};
+use super::micro_f32::multiply;
 use super::pack::Rows;
-use super::plan::{CACHED, Correlate};
-use super::{SCRATCH, lend};
-use crate::kernels::floats::FloatsMut;
+use super::plan::ConvPlan;
+use super::scratch::{SCRATCH, lend};
+use super::targets::Targets;
 use crate::kernels::precision::Matmul;
 use fearless_simd::prelude::*;
 use std::ops::Range;
 
+/// Elements that a task keeps in the L2 cache if it can: 0.7 MB.
+const CACHED: usize = 180_000;
+
 /// Blocks of source channels that are summed at once: with nine taps their weights take 147 KB of the L2 cache.
 const DEPTH: usize = 4;
 
-/// The targets of a task: whole images, or some rows of one.
-pub struct Part<'a> {
-    /// The first image.
-    pub first: usize,
-    /// Rows of every image.
-    pub rows: Range<usize>,
-    /// `[images, rows, w, c]`.
-    pub target: FloatsMut<'a>,
-}
-
-impl<'a> Part<'a> {
-    pub fn new(first: usize, rows: Range<usize>, target: FloatsMut<'a>) -> Part<'a> {
-        Part {
-            first,
-            rows,
-            target,
-        }
-    }
-
-    /// Where row `y` of the task's image `n` begins, which has `len` numbers.
-    pub fn at(&self, n: usize, y: usize, len: usize) -> usize {
-        (n * self.rows.len() + y - self.rows.start) * len
-    }
-}
-
 /// What all tasks of one call share.
-pub struct Work<'a> {
-    pub conv: &'a Correlate,
+pub struct Tasks<'a> {
+    pub conv: &'a ConvPlan,
     pub rows: &'a Rows<'a>,
     /// The packed weight.
     pub w: &'a [f32],
@@ -55,13 +34,13 @@ pub struct Work<'a> {
     pub ring: usize,
 }
 
-impl<'a> Work<'a> {
+impl<'a> Tasks<'a> {
     pub fn new(
-        conv: &'a Correlate,
+        conv: &'a ConvPlan,
         rows: &'a Rows,
         w: &'a [f32],
         epilogue: &'a Epilogue,
-    ) -> Work<'a> {
+    ) -> Tasks<'a> {
         let runs = |class| {
             let mut runs = conv.columns.runs(class);
             // A few images alone do not fill a tile: the zeros around the image are multiplied too.
@@ -73,7 +52,7 @@ impl<'a> Work<'a> {
             }
             runs
         };
-        let mut work = Work {
+        let mut tasks = Tasks {
             conv,
             rows,
             w,
@@ -85,12 +64,12 @@ impl<'a> Work<'a> {
         for group in 2..=conv.rows.target {
             let ring = conv.rows.span(group);
             let packed = conv.floats((ring + 1) * rows.row_len());
-            if packed + group * work.out_len() > CACHED {
+            if packed + group * tasks.out_len() > CACHED {
                 break;
             }
-            (work.group, work.ring) = (group, ring);
+            (tasks.group, tasks.ring) = (group, ring);
         }
-        work
+        tasks
     }
 
     /// Elements of a target row, `[block][column, class by class][image][32]`.
@@ -99,7 +78,7 @@ impl<'a> Work<'a> {
     }
 
     /// Computes the targets of a task.
-    pub fn run<S: Simd>(&self, s: S, part: &mut Part, partials: &mut Option<Partials>) {
+    pub fn run<S: Simd>(&self, s: S, part: &mut Targets, partials: &mut Option<Partials>) {
         let (first, rows) = (part.first, part.rows.clone());
         let [_, _, w, c] = self.conv.target.0;
         let all = part.target.len() / (rows.len() * w * c);
@@ -268,7 +247,7 @@ impl<'a> Work<'a> {
         out: &[f32],
         [from, to]: [usize; 2],
         rooms: &mut [f32],
-        part: &mut Part,
+        part: &mut Targets,
         mut partials: Option<&mut Partials>,
     ) {
         let [_, h, w, c] = self.conv.target.0;

@@ -1,9 +1,9 @@
 //! The gradient of the weight by tiles.
-use super::tiles::{Line, Source, transform_gradient, transform_input};
-use super::{Tile, stride};
-use crate::kernels::conv::grad_weight::DEPTH;
-use crate::kernels::conv::micro_f32::{BLOCK, SQUARE, multiply_transposed};
-use crate::kernels::conv::{PRODUCTS, lend};
+use super::tile::{Tile, stride};
+use super::tiles::{Line, TileSource, transform_gradient, transform_input};
+use crate::kernels::conv::block::{BLOCK, DEPTH, SQUARE};
+use crate::kernels::conv::micro_f32::multiply_transposed;
+use crate::kernels::conv::scratch::{PRODUCTS, lend};
 use fearless_simd::prelude::*;
 use std::ops::Range;
 
@@ -12,8 +12,8 @@ use std::ops::Range;
 pub fn grad_weight<S: Simd>(
     s: S,
     tile: Tile,
-    x: &Source,
-    dy: &Source,
+    x: &TileSource,
+    dy: &TileSource,
     images: Range<usize>,
     at_once: usize,
     sums: &mut [f32],
@@ -26,8 +26,8 @@ pub fn grad_weight<S: Simd>(
 
 fn add<S: Simd, const M: usize, const P: usize>(
     s: S,
-    x: &Source,
-    dy: &Source,
+    x: &TileSource,
+    dy: &TileSource,
     images: Range<usize>,
     at_once: usize,
     sums: &mut [f32],

@@ -2,7 +2,8 @@
 use super::Tile;
 use crate::kernels::bf16::{round, widen};
 use crate::kernels::conv::grad_weight::grad_weight_by;
-use crate::kernels::conv::plan::Correlate;
+use crate::kernels::conv::plan::ConvPlan;
+use crate::kernels::conv::run;
 use crate::kernels::conv::{Epilogue, Geometry, Mask, Partials};
 use crate::kernels::floats::{Floats, FloatsMut};
 use crate::kernels::{Norm, Window};
@@ -111,18 +112,26 @@ fn tiles_agree_with_the_definition() {
         });
         for tile in [Tile::Two, Tile::Three] {
             let what = |pass: &str| format!("{pass} by {tile:?} of {g:?}");
-            let mut forward = Correlate::forward(&g);
+            let mut forward = ConvPlan::forward(&g);
             assert!(forward.patches.is_none(), "{g:?} is for tiles");
             forward.winograd = Some(tile);
             let mut got = vec![f32::NAN; y.len()];
             let (from, to) = (Floats::F32(&x), FloatsMut::F32(&mut got));
-            forward.run(from, Some(norm), &w, &Epilogue::default(), None, to);
+            run::run(
+                &forward,
+                from,
+                Some(norm),
+                &w,
+                &Epilogue::default(),
+                None,
+                to,
+            );
             assert_near(&got, &y, 9 * g.x.c(), &what("y"));
-            let mut grad_input = Correlate::grad_input(&g);
+            let mut grad_input = ConvPlan::grad_input(&g);
             grad_input.winograd = Some(tile);
             let mut got = vec![f32::NAN; dx.len()];
             let (from, to) = (Floats::F32(&dy), FloatsMut::F32(&mut got));
-            grad_input.run(from, None, &w, &Epilogue::default(), None, to);
+            run::run(&grad_input, from, None, &w, &Epilogue::default(), None, to);
             assert_near(&got, &dx, 9 * c_out, &what("dx"));
             let mut got = vec![f32::NAN; dw.len()];
             let (x, dy) = (Floats::F32(&x), Floats::F32(&dy));
@@ -141,10 +150,11 @@ fn threads_that_share_an_image_change_no_bit() {
             let on = |threads| -> Vec<u32> {
                 let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
                 let mut y = vec![f32::NAN; g.y.len()];
-                let mut forward = Correlate::forward(&g);
+                let mut forward = ConvPlan::forward(&g);
                 forward.winograd = tile;
                 let run = || {
-                    forward.run(
+                    run::run(
+                        &forward,
                         Floats::F32(&x),
                         None,
                         &w,
@@ -177,11 +187,19 @@ fn a_nan_goes_through_the_activation() {
         rstd: &ones,
     };
     for tile in [Tile::Two, Tile::Three] {
-        let mut forward = Correlate::forward(&g);
+        let mut forward = ConvPlan::forward(&g);
         forward.winograd = Some(tile);
         let mut y = vec![0.0; g.y.len()];
         let (from, to) = (Floats::F32(&x), FloatsMut::F32(&mut y));
-        forward.run(from, Some(norm), &w, &Epilogue::default(), None, to);
+        run::run(
+            &forward,
+            from,
+            Some(norm),
+            &w,
+            &Epilogue::default(),
+            None,
+            to,
+        );
         assert!(y[0].is_nan() && y.last().is_some_and(|y| y.is_finite()));
     }
 }
@@ -224,11 +242,11 @@ fn images_of_bf16_give_what_their_f32_gives() {
         let (n, c_in) = (g.x.n(), g.x.c());
         for tile in [Some(Tile::Two), Some(Tile::Three), None] {
             let what = |pass: &str| format!("{pass} by {tile:?} of {g:?}");
-            let mut forward = Correlate::forward(&g);
+            let mut forward = ConvPlan::forward(&g);
             forward.winograd = tile;
             let run = |x: Floats, y: FloatsMut, sums: &mut [f32]| {
                 let plain = Epilogue::default();
-                forward.run(x, Some(norm), &w, &plain, Some(by_image(sums)), y);
+                run::run(&forward, x, Some(norm), &w, &plain, Some(by_image(sums)), y);
             };
             let (mut y, mut y16) = (vec![0.0; g.y.len()], vec![0; g.y.len()]);
             let mut sums = [vec![0.0; n * 3 * c_out], vec![1.0; n * 3 * c_out]];
@@ -237,10 +255,18 @@ fn images_of_bf16_give_what_their_f32_gives() {
             assert!(y.into_iter().map(round).eq(y16), "{}", what("y"));
             assert!(sums[0] == sums[1], "{}", what("the moments of y"));
 
-            let mut grad_input = Correlate::grad_input(&g);
+            let mut grad_input = ConvPlan::grad_input(&g);
             grad_input.winograd = tile;
             let run = |dy: Floats, epilogue: &Epilogue, dx: FloatsMut, sums: &mut [f32]| {
-                grad_input.run(dy, None, &w, epilogue, Some(by_image(sums)), dx);
+                run::run(
+                    &grad_input,
+                    dy,
+                    None,
+                    &w,
+                    epilogue,
+                    Some(by_image(sums)),
+                    dx,
+                );
             };
             let (mut dx, mut dx16) = (vec![0.0; g.x.len()], vec![0; g.x.len()]);
             let mut sums = [vec![0.0; n * 2 * c_in], vec![1.0; n * 2 * c_in]];
@@ -270,7 +296,7 @@ fn images_of_bf16_give_what_their_f32_gives() {
 fn tiles_are_chosen_by_their_products() {
     let choice = |n: usize, size: usize| {
         let g = geometry([n, size, size, 64], 64, 1);
-        Correlate::forward(&g).winograd
+        ConvPlan::forward(&g).winograd
     };
     // Maps of ResNet-18 for images of 96 pixels, and of 28; a small batch does not pay for the weight's transform.
     for size in [24, 12, 6, 3] {

@@ -1,9 +1,9 @@
 //! The transforms of tiles, straight from the images and to them: for each of a tile's points a matrix whose rows are
 //! (image, tile), in blocks of 32 channels.
 use super::filter::{gradient, input, output};
-use super::{put, vector};
+use super::tile::{put, vector};
 use crate::kernels::Norm;
-use crate::kernels::conv::micro_f32::BLOCK;
+use crate::kernels::conv::block::BLOCK;
 use crate::kernels::floats::{Floats, widened_vector};
 use crate::tensor::Shape;
 use fearless_simd::prelude::*;
@@ -33,7 +33,7 @@ impl Line {
 }
 
 /// Images that tiles are read from.
-pub struct Source<'a> {
+pub struct TileSource<'a> {
     /// `[n, h, w, c]`.
     pub x: Floats<'a>,
     pub shape: Shape,
@@ -45,7 +45,7 @@ pub struct Source<'a> {
     pub blocks: Range<usize>,
 }
 
-impl Source<'_> {
+impl TileSource<'_> {
     /// The same channels of the `size × size` pixels from `(y, x)` of image n on, positions that count the padding.
     #[inline(always)]
     fn read<S: Simd, const P: usize>(
@@ -76,7 +76,7 @@ impl Source<'_> {
         }
     }
 
-    /// [`Source::read`] by a function that loads a range of x, at most a vector. Everything here is to be inlined: a
+    /// [`TileSource::read`] by a function that loads a range of x, at most a vector. Everything here is to be inlined: a
     /// call would pass its vectors through memory.
     #[inline(always)]
     fn pixels<S: Simd, const P: usize>(
@@ -133,7 +133,7 @@ fn some<S: Simd>(s: S, from: &[f32]) -> S::f32s {
 #[inline(always)]
 pub fn transform_input<S: Simd, const M: usize, const P: usize>(
     s: S,
-    from: &Source,
+    from: &TileSource,
     line: &Line,
     v: &mut [f32],
     stride: usize,
@@ -182,7 +182,7 @@ pub fn transform_input<S: Simd, const M: usize, const P: usize>(
 
 /// Scale and shift of channels `channel …`; lanes that are no channels have zeros.
 #[inline(always)]
-fn activation<S: Simd>(s: S, from: &Source, channel: usize) -> Option<[S::f32s; 2]> {
+fn activation<S: Simd>(s: S, from: &TileSource, channel: usize) -> Option<[S::f32s; 2]> {
     let norm = from.norm?;
     Some([norm.scale, norm.shift].map(|row| {
         let row = &row[channel.min(row.len())..];
@@ -194,7 +194,7 @@ fn activation<S: Simd>(s: S, from: &Source, channel: usize) -> Option<[S::f32s; 
 #[inline(always)]
 pub fn transform_gradient<S: Simd, const M: usize, const P: usize>(
     s: S,
-    from: &Source,
+    from: &TileSource,
     line: &Line,
     m: &mut [f32],
     stride: usize,

@@ -1,20 +1,21 @@
 //! A task of a forward pass or of a gradient of the image by tiles.
-use super::tiles::{Line, Source, transform_input, transform_output};
-use super::{ROWS, Tile, stride};
+use super::tile::{ROWS, Tile, stride};
+use super::tiles::{Line, TileSource, transform_input, transform_output};
 use crate::kernels::bf16::round_all;
+use crate::kernels::conv::block::{BLOCK, SQUARE};
 use crate::kernels::conv::epilogue::{Epilogue, Partials, Place, ROOMS};
-use crate::kernels::conv::micro_f32::{BLOCK, SQUARE, multiply};
-use crate::kernels::conv::task::Part;
-use crate::kernels::conv::{PRODUCTS, lend};
+use crate::kernels::conv::micro_f32::multiply;
+use crate::kernels::conv::scratch::{PRODUCTS, lend};
+use crate::kernels::conv::targets::Targets;
 use crate::kernels::floats::FloatsMut;
 use crate::tensor::Shape;
 use fearless_simd::prelude::*;
 use std::ops::Range;
 
 /// What all tasks of one call share.
-pub struct Work<'a> {
+pub struct TileTasks<'a> {
     pub tile: Tile,
-    pub source: Source<'a>,
+    pub source: TileSource<'a>,
     pub target: Shape,
     /// The transformed weight.
     pub u: &'a [f32],
@@ -23,9 +24,9 @@ pub struct Work<'a> {
     pub images: usize,
 }
 
-impl Work<'_> {
+impl TileTasks<'_> {
     /// Computes the targets of a task, whose rows begin where a line of tiles does.
-    pub fn run<S: Simd>(&self, s: S, part: &mut Part, partials: &mut Option<Partials>) {
+    pub fn run<S: Simd>(&self, s: S, part: &mut Targets, partials: &mut Option<Partials>) {
         match self.tile {
             Tile::Two => self.images::<S, 2, 4>(s, part, partials),
             Tile::Three => self.images::<S, 3, 5>(s, part, partials),
@@ -35,7 +36,7 @@ impl Work<'_> {
     fn images<S: Simd, const M: usize, const P: usize>(
         &self,
         s: S,
-        part: &mut Part,
+        part: &mut Targets,
         partials: &mut Option<Partials>,
     ) {
         let [_, _, w, c] = self.target.0;
@@ -139,7 +140,7 @@ impl Work<'_> {
         images: Range<usize>,
         band: &mut [f32],
         rooms: &mut [f32],
-        part: &mut Part,
+        part: &mut Targets,
         mut partials: Option<&mut Partials>,
     ) {
         let [_, h, w, c] = self.target.0;

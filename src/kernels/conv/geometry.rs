@@ -1,0 +1,16 @@
+//! The shapes of a convolution.
+use crate::kernels::Window;
+use crate::tensor::Shape;
+
+/// A convolution of images `x` by a weight `w` to images `y`.
+#[derive(Clone, Copy, Debug)]
+pub struct Geometry {
+    /// `[n, h, w, c_in]`.
+    pub x: Shape,
+    /// `[k_h, k_w, c_in, c_out]`.
+    pub w: Shape,
+    /// `[n, h_out, w_out, c_out]`.
+    pub y: Shape,
+    /// Kernel size, stride and padding.
+    pub window: Window,
+}
