@@ -5,6 +5,7 @@ use fearless_simd::prelude::*;
 use resnet::kernels::Window;
 use resnet::kernels::conv::{Epilogue, Geometry, forward, grad_input, grad_weight};
 use resnet::kernels::floats::{Floats, FloatsMut};
+use resnet::kernels::precision::Matmul;
 use resnet::kernels::simd;
 use resnet::ops::Conv2dGradWeight;
 use resnet::tensor::Shape;
@@ -64,6 +65,7 @@ fn convolutions(c: &mut Criterion) {
     for (name, size, c_in, c_out, window) in layers {
         let out = window.out(size).expect("the window fits");
         let g = Geometry {
+            matmul: Matmul::F32,
             x: Shape([N, size, size, c_in]),
             w: Shape([window.kernel, window.kernel, c_in, c_out]),
             y: Shape([N, out, out, c_out]),

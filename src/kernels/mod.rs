@@ -12,4 +12,5 @@ pub mod simd;
 mod window;
 
 pub use norm::Norm;
+pub use precision::CpuContext;
 pub use window::Window;

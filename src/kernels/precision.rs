@@ -4,7 +4,6 @@ use super::detect;
 use super::simd;
 use anyhow::{Result, bail, ensure};
 use serde::{Deserialize, Serialize};
-use std::cell::Cell;
 
 /// The environment variable that forces the unit for products of bfloat16 numbers.
 pub const VARIABLE: &str = "RESNET_CPU_BF16";
@@ -49,8 +48,11 @@ pub enum Matmul {
     },
 }
 
-thread_local! {
-    static CURRENT: Cell<Matmul> = const { Cell::new(Matmul::F32) };
+/// How kernels are to compute, where their tensors leave a choice.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct CpuContext {
+    /// How matrices are multiplied.
+    pub matmul: Matmul,
 }
 
 impl Matmul {
@@ -81,16 +83,6 @@ impl Matmul {
             return Ok((Matmul::F32, Some(note)));
         };
         Ok((Matmul::Bf16 { terms, unit }, None))
-    }
-
-    /// How this thread multiplies: what its backend was opened with, in f32 elsewhere.
-    pub fn current() -> Matmul {
-        CURRENT.get()
-    }
-
-    /// Decides how the calling thread multiplies.
-    pub fn set_current(self) {
-        CURRENT.set(self);
     }
 
     /// Numbers that stand for one factor.

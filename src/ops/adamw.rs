@@ -1,5 +1,6 @@
 //! AdamW: adaptive moments with decoupled weight decay, and the correction of their start at zero.
 use super::{BLOCK, Launch, OpDef, Shader, View, ViewMut, arity};
+use crate::kernels::CpuContext;
 use crate::tensor::{Shape, TensorDesc};
 use anyhow::{Result, ensure};
 use rayon::prelude::*;
@@ -65,7 +66,7 @@ impl OpDef for AdamW {
         Ok(vec![g; 3])
     }
 
-    fn run_cpu(&self, inputs: &[View], outputs: &mut [ViewMut]) {
+    fn run_cpu(&self, _: CpuContext, inputs: &[View], outputs: &mut [ViewMut]) {
         let (g, lr, correction) = (inputs[0].f32(), inputs[1].f32()[0], inputs[2].f32());
         let [k1, k2] = complements(self.beta1, self.beta2);
         let decay = 1.0 - lr * self.weight_decay;
@@ -108,7 +109,7 @@ impl OpDef for AdamWCorrection {
         Ok(vec![CORRECTION])
     }
 
-    fn run_cpu(&self, _: &[View], outputs: &mut [ViewMut]) {
+    fn run_cpu(&self, _: CpuContext, _: &[View], outputs: &mut [ViewMut]) {
         let complements = complements(self.beta1, self.beta2);
         for (c, k) in outputs[0].f32().iter_mut().zip(complements) {
             *c += k * (1.0 - *c);

@@ -2,6 +2,7 @@
 use super::rows::map_rows;
 use super::{Batched, Launch, OpDef, Shader, View, ViewMut, arity};
 use crate::graph::{Graph, Node, TensorId};
+use crate::kernels::CpuContext;
 use crate::tensor::TensorDesc;
 use anyhow::{Result, ensure};
 
@@ -43,7 +44,7 @@ impl OpDef for Add {
         true
     }
 
-    fn run_cpu(&self, inputs: &[View], outputs: &mut [ViewMut]) {
+    fn run_cpu(&self, _: CpuContext, inputs: &[View], outputs: &mut [ViewMut]) {
         map_rows(
             &mut outputs[0],
             [Some(&inputs[0]), Some(&inputs[1])],

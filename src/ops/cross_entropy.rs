@@ -2,6 +2,7 @@
 //! The mean over the batch is not here: it is the `1/n` in the seed of the backward pass.
 use super::{Batched, Launch, OpDef, SCALING, Shader, View, ViewMut, arity};
 use crate::graph::{Graph, Node, TensorId};
+use crate::kernels::CpuContext;
 use crate::tensor::{Shape, TensorDesc};
 use anyhow::{Result, bail, ensure};
 use rayon::prelude::*;
@@ -88,7 +89,7 @@ impl OpDef for CrossEntropy {
         Ok(vec![Some(dlogits), None])
     }
 
-    fn run_cpu(&self, inputs: &[View], outputs: &mut [ViewMut]) {
+    fn run_cpu(&self, _: CpuContext, inputs: &[View], outputs: &mut [ViewMut]) {
         let (logits, labels) = (inputs[0].f32(), inputs[1].u32());
         let classes = inputs[0].shape().c();
         let (results, dlogits) = outputs.split_at_mut(2);
@@ -156,7 +157,7 @@ impl OpDef for CrossEntropyGrad {
         Ok(vec![logits])
     }
 
-    fn run_cpu(&self, inputs: &[View], outputs: &mut [ViewMut]) {
+    fn run_cpu(&self, _: CpuContext, inputs: &[View], outputs: &mut [ViewMut]) {
         let (logits, labels, dlosses) = (inputs[0].f32(), inputs[1].u32(), inputs[2].f32());
         let weight = |example: usize| dlosses[example];
         grad_logits(

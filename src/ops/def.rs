@@ -1,6 +1,7 @@
 //! What every op says about itself, and how a dispatch of it may be cut.
 use super::{Launch, View, ViewMut};
 use crate::graph::{Graph, Node, TensorId};
+use crate::kernels::CpuContext;
 use crate::tensor::TensorDesc;
 use anyhow::{Result, bail};
 
@@ -34,9 +35,9 @@ pub trait OpDef {
         false
     }
 
-    /// Runs on the CPU, on the current rayon pool. States come in `outputs` with their old bytes.
+    /// Runs on the CPU, on the current rayon pool, as `cpu` says. States come in `outputs` with their old bytes.
     /// The result does not depend on the number of threads.
-    fn run_cpu(&self, inputs: &[View], outputs: &mut [ViewMut]);
+    fn run_cpu(&self, cpu: CpuContext, inputs: &[View], outputs: &mut [ViewMut]);
 
     /// The GPU dispatch for these tensors as plain data. Binding 0 is the uniform block of
     /// `params`; the inputs follow from binding 1 (read), then the outputs (read and write).

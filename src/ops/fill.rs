@@ -1,5 +1,6 @@
 //! A tensor of one repeated value: the gradient of a mean with respect to its terms.
 use super::{Launch, OpDef, SCALING, Shader, View, ViewMut, arity};
+use crate::kernels::CpuContext;
 use crate::tensor::{Shape, TensorDesc};
 use anyhow::{Result, ensure};
 
@@ -25,7 +26,7 @@ impl OpDef for Fill {
         Ok(vec![TensorDesc::f32(self.shape)])
     }
 
-    fn run_cpu(&self, inputs: &[View], outputs: &mut [ViewMut]) {
+    fn run_cpu(&self, _: CpuContext, inputs: &[View], outputs: &mut [ViewMut]) {
         let scale = inputs.first().map_or(1.0, |scaling| scaling.f32()[0]);
         outputs[0].f32().fill(self.value * scale);
     }

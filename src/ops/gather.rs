@@ -2,6 +2,7 @@
 //! there, images resized as PIL's bilinear filter does and scaled to 0..1.
 use super::{Batched, Launch, OpDef, Shader, View, ViewMut, arity};
 use crate::graph::{Graph, Node, TensorId};
+use crate::kernels::CpuContext;
 use crate::tensor::{DType, Shape, TensorDesc};
 use anyhow::{Result, ensure};
 use rayon::prelude::*;
@@ -159,7 +160,7 @@ impl OpDef for GatherImages {
         Ok(vec![None; 3 + usize::from(self.augmented)])
     }
 
-    fn run_cpu(&self, inputs: &[View], outputs: &mut [ViewMut]) {
+    fn run_cpu(&self, _: CpuContext, inputs: &[View], outputs: &mut [ViewMut]) {
         let Shape([m, s, _, c]) = inputs[0].shape();
         let (images, indices) = (inputs[0].bytes, inputs[1].u32());
         let taps = Taps {
@@ -249,7 +250,7 @@ impl OpDef for GatherLabels {
         Ok(vec![None, None])
     }
 
-    fn run_cpu(&self, inputs: &[View], outputs: &mut [ViewMut]) {
+    fn run_cpu(&self, _: CpuContext, inputs: &[View], outputs: &mut [ViewMut]) {
         let (labels, indices) = (inputs[0].u32(), inputs[1].u32());
         for (y, &index) in outputs[0].u32().iter_mut().zip(indices) {
             *y = labels[(index as usize).min(labels.len() - 1)];

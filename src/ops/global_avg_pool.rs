@@ -1,6 +1,7 @@
 //! The mean over height and width of every channel, and its gradient.
 use super::{Batched, Launch, Mask, OpDef, Shader, View, ViewMut, arity};
 use crate::graph::{Graph, Node, TensorId};
+use crate::kernels::CpuContext;
 use crate::kernels::Norm;
 use crate::tensor::{Shape, TensorDesc};
 use anyhow::{Result, ensure};
@@ -79,7 +80,7 @@ impl OpDef for GlobalAvgPool {
         Ok(vec![Some(g.push1(grad, &[dy])?)])
     }
 
-    fn run_cpu(&self, inputs: &[View], outputs: &mut [ViewMut]) {
+    fn run_cpu(&self, _: CpuContext, inputs: &[View], outputs: &mut [ViewMut]) {
         let Shape([_, h, w, c]) = inputs[0].shape();
         let images = inputs[0].f32().par_chunks(h * w * c);
         outputs[0]
@@ -145,7 +146,7 @@ impl OpDef for GlobalAvgPoolGrad {
         Ok(vec![x, TensorDesc::f32(partials)])
     }
 
-    fn run_cpu(&self, inputs: &[View], outputs: &mut [ViewMut]) {
+    fn run_cpu(&self, _: CpuContext, inputs: &[View], outputs: &mut [ViewMut]) {
         let Shape([_, h, w, c]) = self.x.shape;
         let (dx, partials) = outputs.split_first_mut().expect("dx is inferred");
         let image = h * w * c;

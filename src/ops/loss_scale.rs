@@ -2,6 +2,7 @@
 //! do not vanish in f16; the update divides by it, or is left out where a gradient overflowed. All of it is
 //! decided on the device.
 use super::{Launch, OpDef, Segment, Shader, View, ViewMut, arity, sgd::STEP, sgd_bucket};
+use crate::kernels::CpuContext;
 use crate::tensor::{Shape, TensorDesc};
 use anyhow::{Result, ensure};
 use rayon::prelude::*;
@@ -64,7 +65,7 @@ impl OpDef for GradientCheck {
         Ok(vec![TensorDesc::u32(Shape::channels(blocks))])
     }
 
-    fn run_cpu(&self, inputs: &[View], outputs: &mut [ViewMut]) {
+    fn run_cpu(&self, _: CpuContext, inputs: &[View], outputs: &mut [ViewMut]) {
         let mut flags = outputs[0].u32();
         for s in &self.segments {
             let (here, rest) = flags.split_at_mut(s.groups());
@@ -114,7 +115,7 @@ impl OpDef for AnyFlag {
         Ok(vec![ONE])
     }
 
-    fn run_cpu(&self, inputs: &[View], outputs: &mut [ViewMut]) {
+    fn run_cpu(&self, _: CpuContext, inputs: &[View], outputs: &mut [ViewMut]) {
         let any = inputs
             .iter()
             .any(|flags| flags.u32().iter().any(|&f| f != 0));
@@ -146,7 +147,7 @@ impl OpDef for Rescale {
         Ok(vec![STEP, SCALING])
     }
 
-    fn run_cpu(&self, inputs: &[View], outputs: &mut [ViewMut]) {
+    fn run_cpu(&self, _: CpuContext, inputs: &[View], outputs: &mut [ViewMut]) {
         let (lr, overflow) = (inputs[0].f32()[0], inputs[1].u32()[0] != 0);
         let [step, scaling] = outputs else {
             unreachable!("a value and a state are inferred");

@@ -2,6 +2,7 @@
 //! order does, and a NaN beats all before it, earlier NaNs too, as in PyTorch.
 use super::{Batched, Launch, OpDef, Shader, View, ViewMut, arity};
 use crate::graph::{Graph, Node, TensorId};
+use crate::kernels::CpuContext;
 use crate::kernels::Window;
 use crate::tensor::{Shape, TensorDesc};
 use anyhow::{Result, ensure};
@@ -68,7 +69,7 @@ impl OpDef for MaxPool {
         Ok(vec![Some(g.push1(grad, &[node.outputs[1], dy])?)])
     }
 
-    fn run_cpu(&self, inputs: &[View], outputs: &mut [ViewMut]) {
+    fn run_cpu(&self, _: CpuContext, inputs: &[View], outputs: &mut [ViewMut]) {
         let Shape([_, h, w, c]) = inputs[0].shape();
         let [y, indices] = outputs else {
             unreachable!("two outputs")
@@ -149,7 +150,7 @@ impl OpDef for MaxPoolGrad {
         Ok(vec![dy.with_shape(self.x)])
     }
 
-    fn run_cpu(&self, inputs: &[View], outputs: &mut [ViewMut]) {
+    fn run_cpu(&self, _: CpuContext, inputs: &[View], outputs: &mut [ViewMut]) {
         let Shape([_, h, w, c]) = self.x;
         let Shape([_, h_out, w_out, _]) = inputs[1].shape();
         let (indices, dy) = (inputs[0].u32(), inputs[1].f32());

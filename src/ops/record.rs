@@ -2,6 +2,7 @@
 //! in a ring, so that the host need not wait for every step to know them.
 use super::{Launch, OpDef, Shader, View, ViewMut, arity};
 use crate::graph::{Graph, TensorId};
+use crate::kernels::CpuContext;
 use crate::tensor::{Shape, TensorDesc};
 use anyhow::{Result, ensure};
 
@@ -70,7 +71,7 @@ impl OpDef for Record {
         ])
     }
 
-    fn run_cpu(&self, inputs: &[View], outputs: &mut [ViewMut]) {
+    fn run_cpu(&self, _: CpuContext, inputs: &[View], outputs: &mut [ViewMut]) {
         let (losses, correct) = (inputs[0].f32(), inputs[1].u32());
         let [cursor, loss_ring, correct_ring] = outputs else {
             unreachable!("three states are inferred");

@@ -1,5 +1,6 @@
 //! Stochastic gradient descent with momentum, Nesterov's variant and weight decay.
 use super::{BLOCK, Launch, OpDef, Shader, View, ViewMut, arity};
+use crate::kernels::CpuContext;
 use crate::tensor::{Shape, TensorDesc};
 use anyhow::{Result, ensure};
 use rayon::prelude::*;
@@ -90,7 +91,7 @@ impl OpDef for Sgd {
         Ok(vec![g; states])
     }
 
-    fn run_cpu(&self, inputs: &[View], outputs: &mut [ViewMut]) {
+    fn run_cpu(&self, _: CpuContext, inputs: &[View], outputs: &mut [ViewMut]) {
         let (g, Some(step)) = (inputs[0].f32(), step(inputs[1])) else {
             return;
         };

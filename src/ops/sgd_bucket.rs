@@ -2,6 +2,7 @@
 //! of the reductions that their gradients come from is done on the way.
 use super::sgd::{check_step, step};
 use super::{Launch, OpDef, Sgd, Shader, View, ViewMut, arity};
+use crate::kernels::CpuContext;
 use crate::tensor::{Shape, TensorDesc};
 use anyhow::{Result, ensure};
 use rayon::prelude::*;
@@ -84,7 +85,7 @@ impl OpDef for SgdBucket {
         Ok(vec![TensorDesc::f32(Shape::channels(self.len)); states])
     }
 
-    fn run_cpu(&self, inputs: &[View], outputs: &mut [ViewMut]) {
+    fn run_cpu(&self, _: CpuContext, inputs: &[View], outputs: &mut [ViewMut]) {
         let (g, Some(step)) = (inputs[0].f32(), step(inputs[1])) else {
             return;
         };

@@ -1,5 +1,6 @@
 //! The second stage of a reduction: partial sums added in a fixed order, the same on every run.
 use super::{Launch, OpDef, Shader, View, ViewMut, arity};
+use crate::kernels::CpuContext;
 use crate::tensor::{Shape, TensorDesc};
 use anyhow::{Result, ensure};
 use rayon::prelude::*;
@@ -26,7 +27,7 @@ impl OpDef for SumPartials {
         Ok(vec![TensorDesc::f32(self.shape)])
     }
 
-    fn run_cpu(&self, inputs: &[View], outputs: &mut [ViewMut]) {
+    fn run_cpu(&self, _: CpuContext, inputs: &[View], outputs: &mut [ViewMut]) {
         let partials = inputs[0].f32();
         let row = self.shape.len();
         outputs[0]

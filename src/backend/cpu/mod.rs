@@ -7,6 +7,7 @@ mod packed;
 use super::pool::{Assignment, assign};
 use super::{Backend, PlanId};
 use crate::graph::TensorId;
+use crate::kernels::CpuContext;
 use crate::kernels::precision::Matmul;
 use crate::kernels::simd;
 use crate::ops::{View, ViewMut};
@@ -23,7 +24,7 @@ use std::time::Instant;
 /// Runs plans on the machine's cores.
 pub struct Cpu {
     device: String,
-    matmul: Matmul,
+    context: CpuContext,
     threads: rayon::ThreadPool,
     owned: HashMap<TensorId, Buffer>,
     /// Inputs and states in the buffers of others.
@@ -57,7 +58,6 @@ impl Cpu {
         let threads = rayon::ThreadPoolBuilder::new()
             // 0 stands for all cores.
             .num_threads(threads.map_or(0, NonZeroUsize::get))
-            .start_handler(move |_| matmul.set_current())
             .build()
             .context("starting the CPU threads")?;
         let device = format!(
@@ -71,7 +71,7 @@ impl Cpu {
         );
         Ok(Cpu {
             device,
-            matmul,
+            context: CpuContext { matmul },
             threads,
             owned: HashMap::new(),
             parts: HashMap::new(),
@@ -104,7 +104,7 @@ impl Backend for Cpu {
     }
 
     fn factor_error(&self) -> f64 {
-        self.matmul.factor_error()
+        self.context.matmul.factor_error()
     }
 
     fn stores_f16(&self) -> bool {
@@ -127,7 +127,7 @@ impl Backend for Cpu {
         };
         let dispatches = plans.iter().flat_map(|plan| &plan.dispatches);
         let wide = dispatches.map(of).max().unwrap_or(0);
-        wide + self.threads.install(|| packed::bytes(plans))
+        wide + packed::bytes(plans, self.context)
     }
 
     fn max_buffer(&self) -> u64 {
@@ -162,6 +162,7 @@ impl Backend for Cpu {
     fn profile(&mut self, id: PlanId) -> Result<Vec<f64>> {
         let Cpu {
             threads,
+            context,
             owned,
             pool,
             packed,
@@ -171,8 +172,8 @@ impl Backend for Cpu {
         let Compiled { plan, slots } = &plans[id.0];
         let mut timed = |dispatch: &Dispatch| {
             let start = Instant::now();
-            let prepared = packed.weight(dispatch, owned)?;
-            run_dispatch(dispatch, prepared, slots, owned, pool);
+            let prepared = packed.weight(dispatch, *context, owned)?;
+            run_dispatch(dispatch, *context, prepared, slots, owned, pool);
             Ok(start.elapsed().as_secs_f64())
         };
         threads.install(|| plan.dispatches.iter().map(&mut timed).collect())
@@ -216,6 +217,7 @@ impl Backend for Cpu {
 /// `prepared`.
 fn run_dispatch(
     dispatch: &Dispatch,
+    cpu: CpuContext,
     prepared: Option<&[f32]>,
     slots: &[usize],
     owned: &mut HashMap<TensorId, Buffer>,
@@ -246,7 +248,7 @@ fn run_dispatch(
         })
         .collect();
     let mut outputs = views(&mut written, &dispatch.outputs);
-    run_in_f32(dispatch, &inputs, &mut outputs);
+    run_in_f32(dispatch, cpu, &inputs, &mut outputs);
     for (place, buffer) in written {
         match place {
             Place::Own(t) => *owned.get_mut(&t).expect("allocated by compile") = buffer,
@@ -256,7 +258,7 @@ fn run_dispatch(
 }
 
 /// Runs a kernel, which sees f32 in the place of f16, and of bfloat16 where it does not take that.
-fn run_in_f32(dispatch: &Dispatch, inputs: &[View], outputs: &mut [ViewMut]) {
+fn run_in_f32(dispatch: &Dispatch, cpu: CpuContext, inputs: &[View], outputs: &mut [ViewMut]) {
     let op = dispatch.op.def();
     let wide = inputs
         .iter()
@@ -288,7 +290,7 @@ fn run_in_f32(dispatch: &Dispatch, inputs: &[View], outputs: &mut [ViewMut]) {
         })
         .collect();
     let inputs: Vec<View> = inputs.collect();
-    op.run_cpu(&inputs, &mut results);
+    op.run_cpu(cpu, &inputs, &mut results);
     for (view, room) in outputs.iter_mut().zip(&rooms) {
         if let Some(room) = room {
             half::round(room, view.desc.dtype, view.bytes);

@@ -2,6 +2,7 @@
 //! batch would spend more time on preparing them than on its products.
 use super::buffer::Buffer;
 use crate::graph::TensorId;
+use crate::kernels::CpuContext;
 use crate::kernels::conv::{self, Form, Geometry};
 use crate::ops::Op;
 use crate::plan::{Binding, Dispatch, Place, Plan};
@@ -43,6 +44,7 @@ impl PackedWeights {
     pub fn weight(
         &mut self,
         dispatch: &Dispatch,
+        cpu: CpuContext,
         owned: &HashMap<TensorId, Buffer>,
     ) -> Result<Option<&[f32]>> {
         let Some(Weight {
@@ -50,7 +52,7 @@ impl PackedWeights {
             len,
             geometry,
             binding,
-        }) = Weight::of(dispatch)
+        }) = Weight::of(dispatch, cpu)
         else {
             return Ok(None);
         };
@@ -71,11 +73,11 @@ impl PackedWeights {
     }
 }
 
-/// Bytes that a backend with these plans keeps. To be asked on its threads, which know how it multiplies.
-pub fn bytes(plans: &[&Plan]) -> u64 {
+/// Bytes that a backend with these plans keeps.
+pub fn bytes(plans: &[&Plan], cpu: CpuContext) -> u64 {
     let written: HashSet<TensorId> = plans.iter().copied().flat_map(written).collect();
     let dispatches = plans.iter().flat_map(|plan| &plan.dispatches);
-    let weights = dispatches.filter_map(Weight::of);
+    let weights = dispatches.filter_map(|dispatch| Weight::of(dispatch, cpu));
     let kept = weights.filter(|weight| !written.contains(&weight.key.0));
     let each: HashMap<Key, usize> = kept.map(|weight| (weight.key, weight.len)).collect();
     each.into_values().map(|len| 4 * len as u64).sum()
@@ -101,7 +103,7 @@ struct Weight<'a> {
 
 impl Weight<'_> {
     /// The weight of a dispatch, if that is a forward pass which it pays to keep it for.
-    fn of(dispatch: &Dispatch) -> Option<Weight<'_>> {
+    fn of(dispatch: &Dispatch, cpu: CpuContext) -> Option<Weight<'_>> {
         let Op::Conv2d(conv) = &dispatch.op else {
             return None;
         };
@@ -110,7 +112,7 @@ impl Weight<'_> {
             return None;
         };
         let [x, y] = [&dispatch.inputs[0], &dispatch.outputs[0]].map(|b| b.desc.shape);
-        let geometry = conv.geometry(x, binding.desc.shape, y);
+        let geometry = conv.geometry(x, binding.desc.shape, y, cpu);
         let (form, len) = conv::form(&geometry)?;
         Some(Weight {
             key: (buffer, binding.offset, form),

@@ -1,8 +1,9 @@
 //! The shapes of a convolution.
 use crate::kernels::Window;
+use crate::kernels::precision::Matmul;
 use crate::tensor::Shape;
 
-/// A convolution of images `x` by a weight `w` to images `y`.
+/// A convolution of images `x` by a weight `w` to images `y`, and how it is computed.
 #[derive(Clone, Copy, Debug)]
 pub struct Geometry {
     /// `[n, h, w, c_in]`.
@@ -13,4 +14,6 @@ pub struct Geometry {
     pub y: Shape,
     /// Kernel size, stride and padding.
     pub window: Window,
+    /// How products are made.
+    pub matmul: Matmul,
 }

@@ -1,4 +1,5 @@
 //! BatchNorm, the sum with a shortcut, and ReLU in one pass.
+use crate::kernels::CpuContext;
 use crate::kernels::Norm;
 use crate::ops::rows::map_rows;
 use crate::ops::{Batched, Launch, OpDef, Shader, View, ViewMut};
@@ -69,7 +70,7 @@ impl OpDef for Activate {
         true
     }
 
-    fn run_cpu(&self, inputs: &[View], outputs: &mut [ViewMut]) {
+    fn run_cpu(&self, _: CpuContext, inputs: &[View], outputs: &mut [ViewMut]) {
         let c = inputs[0].shape().c();
         let Norm { scale, shift, .. } = Norm::of(inputs[1].f32());
         let skip_norm = inputs.get(3).map(|norm| Norm::of(norm.f32()));

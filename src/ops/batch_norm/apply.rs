@@ -2,6 +2,7 @@
 use super::reduction::{MAX_BLOCKS, SHADER_APPLY, per_channel};
 use super::{BatchNormGradInput, BatchNormGradPartials, BatchNormGradSum};
 use crate::graph::{Graph, Node, TensorId};
+use crate::kernels::CpuContext;
 use crate::kernels::Norm;
 use crate::ops::rows::map_rows;
 use crate::ops::{Batched, Launch, OpDef, Shader, View, ViewMut, arity};
@@ -59,7 +60,7 @@ impl OpDef for BatchNormApply {
         true
     }
 
-    fn run_cpu(&self, inputs: &[View], outputs: &mut [ViewMut]) {
+    fn run_cpu(&self, _: CpuContext, inputs: &[View], outputs: &mut [ViewMut]) {
         let [x, norm, gamma, beta] = inputs else {
             unreachable!("four inputs")
         };

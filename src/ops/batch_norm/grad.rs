@@ -1,5 +1,6 @@
 //! The gradient of BatchNorm: two sums per channel in two stages, then one pass.
 use super::reduction::{FINISH_CHANNELS, SHADER, SHADER_APPLY, blocks, per_channel, reduction};
+use crate::kernels::CpuContext;
 use crate::kernels::Norm;
 use crate::ops::rows::map_rows;
 use crate::ops::{Batched, Launch, OpDef, Shader, View, ViewMut, arity};
@@ -47,7 +48,7 @@ impl OpDef for BatchNormGradPartials {
         Ok(vec![TensorDesc::f32(Shape([blocks, 1, 2, x.shape.c()]))])
     }
 
-    fn run_cpu(&self, inputs: &[View], outputs: &mut [ViewMut]) {
+    fn run_cpu(&self, _: CpuContext, inputs: &[View], outputs: &mut [ViewMut]) {
         let [x, dy, norm] = inputs else {
             unreachable!("three inputs")
         };
@@ -109,7 +110,7 @@ impl OpDef for BatchNormGradSum {
         Ok(vec![sum, sum])
     }
 
-    fn run_cpu(&self, inputs: &[View], outputs: &mut [ViewMut]) {
+    fn run_cpu(&self, _: CpuContext, inputs: &[View], outputs: &mut [ViewMut]) {
         let (partials, c) = (inputs[0].f32(), inputs[0].shape().c());
         for (which, sum) in outputs.iter_mut().enumerate() {
             let sum = sum.f32();
@@ -204,7 +205,7 @@ impl OpDef for BatchNormGradInput {
         true
     }
 
-    fn run_cpu(&self, inputs: &[View], outputs: &mut [ViewMut]) {
+    fn run_cpu(&self, _: CpuContext, inputs: &[View], outputs: &mut [ViewMut]) {
         let share = BatchNormGradInput::share(self.training, self.count);
         let affine = Affine::new(inputs[2], inputs[3], inputs[4], share);
         let c = inputs[0].shape().c();

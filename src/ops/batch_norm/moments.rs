@@ -1,6 +1,7 @@
 //! The moments of each channel in blocks: every block's own mean and sum of squares about it. Nothing
 //! is ever squared before a mean is taken off, so a large mean costs no digits.
 use super::reduction::{SHADER, blocks, reduction};
+use crate::kernels::CpuContext;
 use crate::ops::{Batched, Launch, OpDef, Shader, View, ViewMut, arity};
 use crate::tensor::{Shape, TensorDesc};
 use anyhow::Result;
@@ -25,7 +26,7 @@ impl OpDef for BatchNormPartials {
         Ok(vec![TensorDesc::f32(Shape([blocks, 1, 3, x.shape.c()]))])
     }
 
-    fn run_cpu(&self, inputs: &[View], outputs: &mut [ViewMut]) {
+    fn run_cpu(&self, _: CpuContext, inputs: &[View], outputs: &mut [ViewMut]) {
         let (x, c) = (inputs[0].f32(), inputs[0].shape().c());
         let block = self.images_per_block * inputs[0].shape().with_n(1).len();
         outputs[0]

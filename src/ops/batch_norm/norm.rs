@@ -2,6 +2,7 @@
 //! rstd = 1/√(var + eps), with scale = gamma·rstd and shift = beta − mean·scale: from the moments of a
 //! batch, which also move the running statistics, or from the running statistics.
 use super::reduction::{FINISH_CHANNELS, per_channel};
+use crate::kernels::CpuContext;
 use crate::kernels::Norm;
 use crate::ops::{Launch, OpDef, Shader, View, ViewMut};
 use crate::tensor::{Shape, TensorDesc};
@@ -70,7 +71,7 @@ impl OpDef for BatchNormFinish {
         Ok(vec![Norm::desc(c), gamma, gamma])
     }
 
-    fn run_cpu(&self, inputs: &[View], outputs: &mut [ViewMut]) {
+    fn run_cpu(&self, _: CpuContext, inputs: &[View], outputs: &mut [ViewMut]) {
         let (partials, gamma, beta) = (inputs[0].f32(), inputs[1].f32(), inputs[2].f32());
         let c = gamma.len();
         let [norm, running_mean, running_var] = outputs else {
@@ -134,7 +135,7 @@ impl OpDef for BatchNormFold {
         Ok(vec![Norm::desc(channels.shape.c())])
     }
 
-    fn run_cpu(&self, inputs: &[View], outputs: &mut [ViewMut]) {
+    fn run_cpu(&self, _: CpuContext, inputs: &[View], outputs: &mut [ViewMut]) {
         let [mean, var, gamma, beta] = [0, 1, 2, 3].map(|i| inputs[i].f32());
         for ch in 0..mean.len() {
             let b = if self.bias { inputs[4].f32()[ch] } else { 0.0 };

@@ -4,6 +4,7 @@
 use super::BatchNormGradInput;
 use super::grad::Affine;
 use super::reduction::per_channel;
+use crate::kernels::CpuContext;
 use crate::kernels::Norm;
 use crate::kernels::Window;
 use crate::kernels::simd::vectorized;
@@ -54,7 +55,7 @@ impl OpDef for BatchNormMaxPool {
         true
     }
 
-    fn run_cpu(&self, inputs: &[View], outputs: &mut [ViewMut]) {
+    fn run_cpu(&self, _: CpuContext, inputs: &[View], outputs: &mut [ViewMut]) {
         let Shape([_, h, w, c]) = inputs[0].shape();
         let Norm { scale, shift, .. } = Norm::of(inputs[1].f32());
         let [y, winner] = outputs else {
@@ -137,7 +138,7 @@ impl OpDef for BatchNormMaxPoolGrad {
         true
     }
 
-    fn run_cpu(&self, inputs: &[View], outputs: &mut [ViewMut]) {
+    fn run_cpu(&self, _: CpuContext, inputs: &[View], outputs: &mut [ViewMut]) {
         let Shape([_, h, w, c]) = inputs[2].shape();
         let Shape([_, h_out, w_out, _]) = inputs[0].shape();
         let share = BatchNormGradInput::share(true, self.count);

@@ -1,5 +1,6 @@
 //! The gradient of a convolution's bias: the sum of `dy` over all pixels, in two stages.
 use super::tile::WORKGROUPS;
+use crate::kernels::CpuContext;
 use crate::ops::{Batched, Launch, OpDef, Shader, View, ViewMut, arity};
 use crate::tensor::{Shape, TensorDesc};
 use anyhow::{Result, ensure};
@@ -35,7 +36,7 @@ impl OpDef for Conv2dGradBias {
         Ok(vec![TensorDesc::f32(partials)])
     }
 
-    fn run_cpu(&self, inputs: &[View], outputs: &mut [ViewMut]) {
+    fn run_cpu(&self, _: CpuContext, inputs: &[View], outputs: &mut [ViewMut]) {
         let dy = inputs[0];
         let c_out = dy.shape().c();
         let split = self.images_per_split * dy.shape().with_n(1).len();

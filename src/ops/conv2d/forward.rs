@@ -6,6 +6,7 @@ use super::{
     Conv2dGradBias, Conv2dGradInput, Conv2dGradWeight, ConvKernel, ConvPass, StemKernel, Tile,
 };
 use crate::graph::{Graph, Node, TensorId};
+use crate::kernels::CpuContext;
 use crate::kernels::conv::{self, Epilogue, Geometry, Partials};
 use crate::kernels::{Norm, Window};
 use crate::ops::{Batched, Launch, OpDef, Shader, SumPartials, View, ViewMut};
@@ -63,12 +64,13 @@ impl Conv2d {
     }
 
     /// The convolution of these images by this weight, for the CPU's kernels.
-    pub fn geometry(&self, x: Shape, w: Shape, y: Shape) -> Geometry {
+    pub fn geometry(&self, x: Shape, w: Shape, y: Shape, cpu: CpuContext) -> Geometry {
         Geometry {
             x,
             w,
             y,
             window: self.window,
+            matmul: cpu.matmul,
         }
     }
 
@@ -144,9 +146,9 @@ impl OpDef for Conv2d {
         true
     }
 
-    fn run_cpu(&self, inputs: &[View], outputs: &mut [ViewMut]) {
+    fn run_cpu(&self, cpu: CpuContext, inputs: &[View], outputs: &mut [ViewMut]) {
         let [x, w] = [inputs[0], inputs[1]];
-        let geometry = self.geometry(x.shape(), w.shape(), outputs[0].shape());
+        let geometry = self.geometry(x.shape(), w.shape(), outputs[0].shape(), cpu);
         let norm = self
             .activate
             .then(|| Norm::of(inputs[self.arity() - 1].f32()));

@@ -3,6 +3,7 @@
 use super::blocks::Blocks;
 use super::shared::{flops, launch, result};
 use super::{ConvKernel, ConvPass, Mask, Tile};
+use crate::kernels::CpuContext;
 use crate::kernels::conv::{self, Epilogue, Geometry, Partials};
 use crate::kernels::{Norm, Window};
 use crate::ops::{Batched, Launch, OpDef, Shader, View, ViewMut};
@@ -105,13 +106,14 @@ impl OpDef for Conv2dGradInput {
         true
     }
 
-    fn run_cpu(&self, inputs: &[View], outputs: &mut [ViewMut]) {
+    fn run_cpu(&self, cpu: CpuContext, inputs: &[View], outputs: &mut [ViewMut]) {
         let [dy, w] = [inputs[0], inputs[1]];
         let geometry = Geometry {
             x: self.x,
             w: w.shape(),
             y: dy.shape(),
             window: self.window,
+            matmul: cpu.matmul,
         };
         let masking = inputs.get(self.pre()..).unwrap_or_default();
         let epilogue = Epilogue {

@@ -2,6 +2,7 @@
 use super::shared::{flops, launch, result};
 use super::tile::WORKGROUPS;
 use super::{ConvKernel, ConvPass, StemKernel, Tile};
+use crate::kernels::CpuContext;
 use crate::kernels::conv::{self, Geometry};
 use crate::kernels::{Norm, Window};
 use crate::ops::{Batched, Launch, OpDef, Shader, View, ViewMut, arity};
@@ -82,13 +83,14 @@ impl OpDef for Conv2dGradWeight {
         true
     }
 
-    fn run_cpu(&self, inputs: &[View], outputs: &mut [ViewMut]) {
+    fn run_cpu(&self, cpu: CpuContext, inputs: &[View], outputs: &mut [ViewMut]) {
         let [x, dy] = [inputs[0], inputs[1]];
         let geometry = Geometry {
             x: x.shape(),
             w: self.w,
             y: dy.shape(),
             window: self.window,
+            matmul: cpu.matmul,
         };
         let norm = self.activate.then(|| Norm::of(inputs[2].f32()));
         let (x, dy, partials) = (x.floats(), dy.floats(), outputs[0].f32());

@@ -6,6 +6,7 @@ use crate::kernels::conv::plan::ConvPlan;
 use crate::kernels::conv::run;
 use crate::kernels::conv::{Epilogue, Geometry, Mask, Partials};
 use crate::kernels::floats::{Floats, FloatsMut};
+use crate::kernels::precision::Matmul;
 use crate::kernels::{Norm, Window};
 use crate::tensor::Shape;
 use rand::{RngExt, SeedableRng};
@@ -29,6 +30,7 @@ fn geometry([n, h, w, c_in]: [usize; 4], c_out: usize, pad: usize) -> Geometry {
         pad,
     };
     Geometry {
+        matmul: Matmul::F32,
         x: Shape([n, h, w, c_in]),
         w: Shape([3, 3, c_in, c_out]),
         y: Shape([n, h + 2 * pad - 2, w + 2 * pad - 2, c_out]),
