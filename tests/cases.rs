@@ -150,7 +150,7 @@ fn network() -> Case {
         let y = c.g.linear(y, w, b)?;
         let labels = c.below("labels", [4, 1, 1, 1], DType::U32, 10);
         let [losses, correct] = c.g.cross_entropy(y, labels, 0.0)?;
-        c.g.record(losses, correct)?;
+        c.g.log_loss(losses, correct)?;
         Ok(losses)
     });
     Case {

@@ -127,7 +127,7 @@ fn run(network: Network, keep: &Values, steps: usize, fused: bool, open: Open) -
     for (name, t) in params.chain(pass.momenta.iter().map(|(n, t)| (n, *t))) {
         after.insert(name.clone(), floats(&backend.read(t).unwrap()));
     }
-    let losses = floats(&backend.read(pass.record.loss).unwrap());
+    let losses = floats(&backend.read(pass.log.loss).unwrap());
     after.insert("losses".to_string(), losses[..steps].to_vec());
     after
 }

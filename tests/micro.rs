@@ -111,8 +111,8 @@ pub fn by_hand(micro: usize, count: usize, stored: DType) -> Outcome {
                 }
             }
             let words = |bytes: Vec<u8>| -> Vec<u32> { bytemuck::pod_collect_to_vec(&bytes) };
-            loss += share * device::floats(&cpu.read(pass.record.loss).unwrap())[log];
-            correct += words(cpu.read(pass.record.correct).unwrap())[log];
+            loss += share * device::floats(&cpu.read(pass.log.loss).unwrap())[log];
+            correct += words(cpu.read(pass.log.correct).unwrap())[log];
             log += 1;
         }
         results.push((loss, correct));

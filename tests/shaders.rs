@@ -101,8 +101,8 @@ fn nothing_is_left_out(seen: &HashSet<Kernel>) {
     let names: Vec<String> = seen
         .iter()
         .map(|kernel| match kernel.shader {
-            Shader::Plain(name) | Shader::Stored(name, _) | Shader::Lanes(name, ..) => {
-                name.to_string()
+            Shader::Plain(file) | Shader::Stored(file, _) | Shader::Lanes(file, ..) => {
+                file.name.to_string()
             }
             Shader::Conv2d(_) => "conv2d".to_string(),
             Shader::Stem(_) => "conv2d_stem".to_string(),

@@ -1,11 +1,12 @@
 //! AdamW: adaptive moments with decoupled weight decay, and the correction of their start at zero.
+use super::wgsl::wgsl;
 use super::{BLOCK, Launch, OpDef, Shader, View, ViewMut, arity};
 use crate::kernels::CpuContext;
 use crate::tensor::{Shape, TensorDesc};
 use anyhow::{Result, ensure};
 use rayon::prelude::*;
 
-const SHADER: Shader = Shader::Plain("adamw");
+const SHADER: Shader = Shader::Plain(wgsl!("adamw"));
 
 /// The two sums of weights: `[1 − β₁^t, 1 − β₂^t]`.
 const CORRECTION: TensorDesc = TensorDesc::f32(Shape::channels(2));

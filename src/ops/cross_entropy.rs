@@ -1,5 +1,6 @@
 //! Softmax cross-entropy per example, from logits and class numbers, and its gradient.
 //! The mean over the batch is not here: it is the `1/n` in the seed of the backward pass.
+use super::wgsl::wgsl;
 use super::{Batched, Launch, OpDef, SCALING, Shader, View, ViewMut, arity};
 use crate::graph::{Graph, Node, TensorId};
 use crate::kernels::CpuContext;
@@ -7,7 +8,7 @@ use crate::tensor::{Shape, TensorDesc};
 use anyhow::{Result, bail, ensure};
 use rayon::prelude::*;
 
-const SHADER: Shader = Shader::Plain("cross_entropy");
+const SHADER: Shader = Shader::Plain(wgsl!("cross_entropy"));
 
 /// Examples per task on the CPU.
 const BLOCK: usize = 256;

@@ -1,4 +1,5 @@
 //! A tensor of one repeated value: the gradient of a mean with respect to its terms.
+use super::wgsl::wgsl;
 use super::{Launch, OpDef, SCALING, Shader, View, ViewMut, arity};
 use crate::kernels::CpuContext;
 use crate::tensor::{Shape, TensorDesc};
@@ -34,7 +35,7 @@ impl OpDef for Fill {
     fn launch(&self, inputs: &[TensorDesc], outputs: &[TensorDesc]) -> Launch {
         let count = outputs[0].shape.len();
         Launch::elements(
-            Shader::Plain("fill"),
+            Shader::Plain(wgsl!("fill")),
             if inputs.is_empty() {
                 "forward"
             } else {

@@ -1,5 +1,6 @@
 //! The batch, made on the device: images and labels gathered by index from the data set that stays
 //! there, images resized as PIL's bilinear filter does and scaled to 0..1.
+use super::wgsl::{Wgsl, wgsl};
 use super::{Batched, Launch, OpDef, Shader, View, ViewMut, arity};
 use crate::graph::{Graph, Node, TensorId};
 use crate::kernels::CpuContext;
@@ -7,7 +8,7 @@ use crate::tensor::{DType, Shape, TensorDesc};
 use anyhow::{Result, ensure};
 use rayon::prelude::*;
 
-const SHADER: &str = "gather";
+const SHADER: Wgsl = wgsl!("gather");
 
 /// Fraction bits of the filter's coefficients, as in Pillow's `Resample.c` for 8-bit channels.
 const FRACTION_BITS: u32 = 22;

@@ -1,4 +1,5 @@
 //! The mean over height and width of every channel, and its gradient.
+use super::wgsl::{Wgsl, wgsl};
 use super::{Batched, Launch, Mask, OpDef, Shader, View, ViewMut, arity};
 use crate::graph::{Graph, Node, TensorId};
 use crate::kernels::CpuContext;
@@ -7,7 +8,7 @@ use crate::tensor::{Shape, TensorDesc};
 use anyhow::{Result, ensure};
 use rayon::prelude::*;
 
-const SHADER: &str = "global_avg_pool";
+const SHADER: Wgsl = wgsl!("global_avg_pool");
 
 /// `[x: n × h × w × c] → [y: n × 1 × 1 × c]`, f32 whatever x is stored as.
 #[derive(Clone, PartialEq, Debug)]

@@ -1,13 +1,14 @@
 //! Dynamic loss scaling: the gradient of the loss is multiplied by a power of two, so that small gradients
 //! do not vanish in f16; the update divides by it, or is left out where a gradient overflowed. All of it is
 //! decided on the device.
+use super::wgsl::wgsl;
 use super::{Launch, OpDef, Segment, Shader, View, ViewMut, arity, sgd::STEP, sgd_bucket};
 use crate::kernels::CpuContext;
 use crate::tensor::{Shape, TensorDesc};
 use anyhow::{Result, ensure};
 use rayon::prelude::*;
 
-const SHADER: Shader = Shader::Plain("loss_scale");
+const SHADER: Shader = Shader::Plain(wgsl!("loss_scale"));
 
 /// Steps without an overflow after which the scale is doubled.
 const PATIENCE: f32 = 2000.0;
@@ -83,7 +84,7 @@ impl OpDef for GradientCheck {
     fn launch(&self, _: &[TensorDesc], _: &[TensorDesc]) -> Launch {
         let params = sgd_bucket::params(&self.segments, [0; 3]);
         let groups = sgd_bucket::groups(&self.segments);
-        Launch::new(Shader::Plain("sgd_bucket"), "check", params, groups)
+        Launch::new(Shader::Plain(wgsl!("sgd_bucket")), "check", params, groups)
     }
 
     fn flops(&self, _: &[TensorDesc], _: &[TensorDesc]) -> u64 {

@@ -1,5 +1,6 @@
 //! Max-pooling and its gradient, for any window: padding never wins, of equals the first in row-major
 //! order does, and a NaN beats all before it, earlier NaNs too, as in PyTorch.
+use super::wgsl::{Wgsl, wgsl};
 use super::{Batched, Launch, OpDef, Shader, View, ViewMut, arity};
 use crate::graph::{Graph, Node, TensorId};
 use crate::kernels::CpuContext;
@@ -8,7 +9,7 @@ use crate::tensor::{Shape, TensorDesc};
 use anyhow::{Result, ensure};
 use rayon::prelude::*;
 
-const SHADER: &str = "max_pool";
+const SHADER: Wgsl = wgsl!("max_pool");
 
 /// `[x] → [y, indices]`: the largest value of each window, and where it is, as `h·W + w` in its plane
 /// of `x` (u32).

@@ -6,13 +6,15 @@ mod batch_norm;
 mod conv2d;
 mod cross_entropy;
 mod def;
+mod elementwise;
 mod fill;
 mod gather;
 mod global_avg_pool;
 mod linear;
+mod loss_log;
 mod loss_scale;
 mod max_pool;
-mod record;
+
 mod relu;
 mod rows;
 mod sgd;
@@ -22,6 +24,7 @@ mod stored;
 mod sum;
 pub mod tuning;
 mod view;
+mod wgsl;
 
 pub use adamw::{AdamW, AdamWCorrection};
 pub use add::Add;
@@ -40,15 +43,16 @@ pub use def::{Batched, OpDef};
 pub use fill::Fill;
 pub use gather::{GatherImages, GatherLabels, Shard, resize_taps};
 pub use global_avg_pool::{GlobalAvgPool, GlobalAvgPoolGrad};
+pub use loss_log::{LOSS_LOG_CAPACITY, LossLog, LossLogStates};
 pub use loss_scale::{AnyFlag, GradientCheck, Rescale, SCALING, first_scale};
 pub use max_pool::{MaxPool, MaxPoolGrad};
-pub use record::{RECORD_CAPACITY, Record, RecordStates};
 pub use relu::{Relu, ReluGrad};
 pub use sgd::Sgd;
 pub use sgd_bucket::{MAX_SEGMENTS, Segment, SgdBucket};
 pub use shader::{Kernel, Launch, Shader};
 pub use sum::SumPartials;
 pub use view::{View, ViewMut};
+pub use wgsl::Wgsl;
 
 use def::BLOCK;
 
@@ -92,7 +96,7 @@ ops! {
     global_avg_pool::GlobalAvgPool, global_avg_pool::GlobalAvgPoolGrad,
     loss_scale::AnyFlag, loss_scale::GradientCheck, loss_scale::Rescale,
     max_pool::MaxPool, max_pool::MaxPoolGrad,
-    record::Record,
+    loss_log::LossLog,
     relu::Relu, relu::ReluGrad,
     sgd::Sgd,
     sgd_bucket::SgdBucket,

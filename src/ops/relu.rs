@@ -1,12 +1,8 @@
 //! ReLU and its gradient: `y = max(x, 0)`, `dx = dy` where `y > 0`, else 0 (also at exactly 0).
-use super::rows::map_rows;
-use super::{Batched, Launch, OpDef, Shader, View, ViewMut, arity};
+use super::elementwise::Elementwise;
+use super::wgsl::{Wgsl, wgsl};
 use crate::graph::{Graph, Node, TensorId};
-use crate::kernels::CpuContext;
-use crate::tensor::TensorDesc;
-use anyhow::{Result, ensure};
-
-const SHADER: &str = "relu";
+use anyhow::Result;
 
 /// `[x] → [y]`.
 #[derive(Clone, PartialEq, Debug)]
@@ -26,95 +22,31 @@ impl Graph {
     }
 }
 
-impl OpDef for Relu {
-    fn name(&self) -> &'static str {
-        "relu"
+impl Elementwise for Relu {
+    const NAME: &'static str = "relu";
+    const SHADER: Wgsl = wgsl!("relu");
+    const ENTRY: &'static str = "forward";
+    type Inputs = [f32; 1];
+
+    #[inline(always)]
+    fn element(&self, [x]: [f32; 1]) -> f32 {
+        // Unlike `max`, the comparison lets a NaN through, so that it is noticed.
+        if x < 0.0 { 0.0 } else { x }
     }
 
-    fn infer(&self, inputs: &[TensorDesc]) -> Result<Vec<TensorDesc>> {
-        let [x] = arity(inputs)?;
-        Ok(vec![x])
-    }
-
-    fn backward(
-        &self,
-        g: &mut Graph,
-        node: &Node,
-        dy: &[Option<TensorId>],
-    ) -> Result<Vec<Option<TensorId>>> {
-        let Some(dy) = dy[0] else {
-            return Ok(vec![None]);
-        };
+    fn gradients(&self, g: &mut Graph, node: &Node, dy: TensorId) -> Result<Vec<Option<TensorId>>> {
         Ok(vec![Some(g.push1(ReluGrad, &[node.outputs[0], dy])?)])
-    }
-
-    fn takes_bf16(&self) -> bool {
-        true
-    }
-
-    fn run_cpu(&self, _: CpuContext, inputs: &[View], outputs: &mut [ViewMut]) {
-        map_rows(
-            &mut outputs[0],
-            [Some(&inputs[0])],
-            #[inline(always)]
-            |y, [x]| {
-                for (y, x) in y.iter_mut().zip(x) {
-                    // Unlike `max`, the comparison lets a NaN through, so that it is noticed.
-                    *y = if *x < 0.0 { 0.0 } else { *x };
-                }
-            },
-        );
-    }
-
-    fn launch(&self, inputs: &[TensorDesc], _: &[TensorDesc]) -> Launch {
-        let TensorDesc { shape, dtype } = inputs[0];
-        Launch::elements(Shader::Stored(SHADER, dtype), "forward", shape.len(), &[])
-    }
-
-    fn batched(&self, inputs: &[TensorDesc], _: &[TensorDesc]) -> Option<Batched> {
-        Batched::images(inputs[0].shape.n(), &[1], &[1])
     }
 }
 
-impl OpDef for ReluGrad {
-    fn name(&self) -> &'static str {
-        "relu_grad"
-    }
+impl Elementwise for ReluGrad {
+    const NAME: &'static str = "relu_grad";
+    const SHADER: Wgsl = wgsl!("relu");
+    const ENTRY: &'static str = "grad_input";
+    type Inputs = [f32; 2];
 
-    fn infer(&self, inputs: &[TensorDesc]) -> Result<Vec<TensorDesc>> {
-        let [y, dy] = arity(inputs)?;
-        ensure!(y == dy, "output {y} and gradient {dy} differ");
-        Ok(vec![dy])
-    }
-
-    fn takes_bf16(&self) -> bool {
-        true
-    }
-
-    fn run_cpu(&self, _: CpuContext, inputs: &[View], outputs: &mut [ViewMut]) {
-        map_rows(
-            &mut outputs[0],
-            [Some(&inputs[0]), Some(&inputs[1])],
-            #[inline(always)]
-            |dx, [y, dy]| {
-                for ((dx, y), dy) in dx.iter_mut().zip(y).zip(dy) {
-                    *dx = if *y > 0.0 { *dy } else { 0.0 };
-                }
-            },
-        );
-    }
-
-    fn launch(&self, inputs: &[TensorDesc], _: &[TensorDesc]) -> Launch {
-        let TensorDesc { shape, dtype } = inputs[0];
-        Launch::elements(
-            Shader::Stored(SHADER, dtype),
-            "grad_input",
-            shape.len(),
-            &[],
-        )
-    }
-
-    fn batched(&self, inputs: &[TensorDesc], _: &[TensorDesc]) -> Option<Batched> {
-        Batched::images(inputs[0].shape.n(), &[1, 1], &[1])
+    #[inline(always)]
+    fn element(&self, [y, dy]: [f32; 2]) -> f32 {
+        if y > 0.0 { dy } else { 0.0 }
     }
 }

@@ -1,11 +1,12 @@
 //! Stochastic gradient descent with momentum, Nesterov's variant and weight decay.
+use super::wgsl::wgsl;
 use super::{BLOCK, Launch, OpDef, Shader, View, ViewMut, arity};
 use crate::kernels::CpuContext;
 use crate::tensor::{Shape, TensorDesc};
 use anyhow::{Result, ensure};
 use rayon::prelude::*;
 
-const SHADER: Shader = Shader::Plain("sgd");
+const SHADER: Shader = Shader::Plain(wgsl!("sgd"));
 
 /// The learning rate, and what the gradients are to be multiplied by: 0 says that there is no update.
 pub(super) const STEP: TensorDesc = TensorDesc::f32(Shape::channels(2));

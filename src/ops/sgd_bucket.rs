@@ -1,6 +1,7 @@
 //! The update of many parameters at once, which lie one after another in one state. The second stage
 //! of the reductions that their gradients come from is done on the way.
 use super::sgd::{check_step, step};
+use super::wgsl::wgsl;
 use super::{Launch, OpDef, Sgd, Shader, View, ViewMut, arity};
 use crate::kernels::CpuContext;
 use crate::tensor::{Shape, TensorDesc};
@@ -130,7 +131,7 @@ impl OpDef for SgdBucket {
             self.sgd.weight_decay.to_bits(),
         ];
         let (params, groups) = (params(&self.segments, settings), groups(&self.segments));
-        Launch::new(Shader::Plain("sgd_bucket"), entry, params, groups)
+        Launch::new(Shader::Plain(wgsl!("sgd_bucket")), entry, params, groups)
     }
 
     fn flops(&self, _: &[TensorDesc], outputs: &[TensorDesc]) -> u64 {

@@ -1,5 +1,6 @@
 //! A GPU dispatch as plain data. Nothing here knows wgpu.
 use super::stored::stored;
+use super::wgsl::{Wgsl, wgsl};
 use super::{ConvKernel, Cooperative, StemKernel, Tile};
 use crate::tensor::{DType, TensorDesc};
 
@@ -10,11 +11,11 @@ const MAX_GROUPS: u32 = 65_535;
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Shader {
     /// `shaders/<name>.wgsl` as it stands.
-    Plain(&'static str),
+    Plain(Wgsl),
     /// `shaders/<name>.wgsl` with `Stored` for the elements of images and their gradients.
-    Stored(&'static str, DType),
+    Stored(Wgsl, DType),
     /// The same with `shaders/lanes_vec4.wgsl` before it, where the last is true, or else `shaders/lanes.wgsl`.
-    Lanes(&'static str, DType, bool),
+    Lanes(Wgsl, DType, bool),
     /// Parts of `shaders/conv2d/`, rendered.
     Conv2d(ConvKernel),
     /// `shaders/conv2d/stem.wgsl` and its neighbours, rendered.
@@ -82,21 +83,20 @@ impl Launch {
 impl Shader {
     /// The module of a kernel that does each channel of these images alike, four of them at once where their number
     /// allows it, and how many it does at once.
-    pub fn lanes(name: &'static str, images: TensorDesc) -> (Shader, usize) {
+    pub fn lanes(file: Wgsl, images: TensorDesc) -> (Shader, usize) {
         let vec4 = images.shape.c().is_multiple_of(4);
-        let shader = Shader::Lanes(name, images.dtype, vec4);
+        let shader = Shader::Lanes(file, images.dtype, vec4);
         (shader, if vec4 { 4 } else { 1 })
     }
 
     /// A name for people and files: the file's, with the values of the template's switches.
     pub fn label(self) -> String {
         match self {
-            Shader::Plain(name) => name.to_string(),
-            Shader::Stored(name, DType::F32) => name.to_string(),
-            Shader::Stored(name, dtype) => format!("{name}.{dtype}"),
-            Shader::Lanes(name, dtype, false) => Shader::Stored(name, dtype).label(),
-            Shader::Lanes(name, DType::F32, true) => format!("{name}.vec4"),
-            Shader::Lanes(name, dtype, true) => format!("{name}.vec4.{dtype}"),
+            Shader::Plain(file) | Shader::Stored(file, DType::F32) => file.name.to_string(),
+            Shader::Stored(file, dtype) => format!("{}.{dtype}", file.name),
+            Shader::Lanes(file, dtype, false) => Shader::Stored(file, dtype).label(),
+            Shader::Lanes(file, DType::F32, true) => format!("{}.vec4", file.name),
+            Shader::Lanes(file, dtype, true) => format!("{}.vec4.{dtype}", file.name),
             Shader::Conv2d(kernel) => kernel.label(),
             Shader::Stem(kernel) => kernel.label(),
         }
@@ -126,16 +126,14 @@ impl Shader {
     /// The module's WGSL source.
     pub fn wgsl(self) -> String {
         let source = match self {
-            Shader::Plain(name) => plain(name).to_string(),
-            Shader::Stored(name, dtype) => {
-                format!("{}\n{}", stored(dtype, false), plain(name))
-            }
-            Shader::Lanes(name, dtype, vec4) => {
+            Shader::Plain(file) => file.source.to_string(),
+            Shader::Stored(file, dtype) => format!("{}\n{}", stored(dtype, false), file.source),
+            Shader::Lanes(file, dtype, vec4) => {
                 let lanes = match vec4 {
-                    true => include_str!("../../shaders/lanes_vec4.wgsl"),
-                    false => include_str!("../../shaders/lanes.wgsl"),
+                    true => wgsl!("lanes_vec4").source,
+                    false => wgsl!("lanes").source,
                 };
-                format!("{}\n{lanes}\n{}", stored(dtype, vec4), plain(name))
+                format!("{}\n{lanes}\n{}", stored(dtype, vec4), file.source)
             }
             Shader::Conv2d(kernel) => kernel.wgsl(),
             Shader::Stem(kernel) => kernel.wgsl(),
@@ -147,7 +145,7 @@ impl Shader {
         if self.is_cooperative() {
             enable += "enable wgpu_cooperative_matrix;\n\n";
         }
-        let common = include_str!("../../shaders/common.wgsl");
+        let common = wgsl!("common").source;
         format!("{enable}{common}\n{source}")
     }
 
@@ -157,30 +155,5 @@ impl Shader {
             Shader::Conv2d(kernel) => kernel.cooperative.is_some_and(|unit| !unit.emulated),
             _ => false,
         }
-    }
-}
-
-fn plain(name: &str) -> &'static str {
-    match name {
-        "activate" => include_str!("../../shaders/activate.wgsl"),
-        "adamw" => include_str!("../../shaders/adamw.wgsl"),
-        "add" => include_str!("../../shaders/add.wgsl"),
-        "batch_norm" => include_str!("../../shaders/batch_norm.wgsl"),
-        "batch_norm_apply" => include_str!("../../shaders/batch_norm_apply.wgsl"),
-        "batch_norm_pool" => include_str!("../../shaders/batch_norm_pool.wgsl"),
-        "conv2d_bias" => include_str!("../../shaders/conv2d_bias.wgsl"),
-        "fill" => include_str!("../../shaders/fill.wgsl"),
-        "gather" => include_str!("../../shaders/gather.wgsl"),
-        "global_avg_pool" => include_str!("../../shaders/global_avg_pool.wgsl"),
-        "loss_scale" => include_str!("../../shaders/loss_scale.wgsl"),
-        "max_pool" => include_str!("../../shaders/max_pool.wgsl"),
-        "cross_entropy" => include_str!("../../shaders/cross_entropy.wgsl"),
-        "norm" => include_str!("../../shaders/norm.wgsl"),
-        "record" => include_str!("../../shaders/record.wgsl"),
-        "relu" => include_str!("../../shaders/relu.wgsl"),
-        "sgd" => include_str!("../../shaders/sgd.wgsl"),
-        "sgd_bucket" => include_str!("../../shaders/sgd_bucket.wgsl"),
-        "sum" => include_str!("../../shaders/sum.wgsl"),
-        _ => unreachable!("no shader file {name}.wgsl"),
     }
 }

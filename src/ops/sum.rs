@@ -1,4 +1,5 @@
 //! The second stage of a reduction: partial sums added in a fixed order, the same on every run.
+use super::wgsl::wgsl;
 use super::{Launch, OpDef, Shader, View, ViewMut, arity};
 use crate::kernels::CpuContext;
 use crate::tensor::{Shape, TensorDesc};
@@ -47,7 +48,7 @@ impl OpDef for SumPartials {
     fn launch(&self, inputs: &[TensorDesc], _: &[TensorDesc]) -> Launch {
         let partials = inputs[0].shape.n() as u32;
         Launch::elements(
-            Shader::Plain("sum"),
+            Shader::Plain(wgsl!("sum")),
             "forward",
             self.shape.len(),
             &[partials],

@@ -4,7 +4,7 @@ use super::prepared::{SessionSpec, StepPlans};
 use crate::backend::Backend;
 use crate::config::MicroBatch;
 use crate::data::Dataset;
-use crate::ops::RECORD_CAPACITY;
+use crate::ops::LOSS_LOG_CAPACITY;
 use crate::plan::Plan;
 use crate::report::mib;
 use anyhow::{Error, Result, anyhow, bail};
@@ -149,7 +149,7 @@ impl Room {
         };
         let fits = |micro| self.fits(&with(micro), data, backend);
         // Smaller ones would take more passes than a step may have.
-        let least = spec.batch_size.div_ceil(RECORD_CAPACITY).max(2);
+        let least = spec.batch_size.div_ceil(LOSS_LOG_CAPACITY).max(2);
         largest(least..spec.batch_size, fits)
     }
 }

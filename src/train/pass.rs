@@ -3,7 +3,7 @@
 use crate::graph::{Gradients, Graph, TensorId, backward};
 use crate::model::{Arch, Mode, Network, Param, build};
 use crate::ops::{
-    AnyFlag, Fill, GradientCheck, RecordStates, Rescale, SCALING, Segment, Sgd, resize_taps,
+    AnyFlag, Fill, GradientCheck, LossLogStates, Rescale, SCALING, Segment, Sgd, resize_taps,
 };
 use crate::tensor::{DType, Shape, TensorDesc};
 use anyhow::Result;
@@ -79,7 +79,7 @@ pub struct StepGraph {
     /// f32 `[batch, 1, 1, 1]`, the loss of each example.
     pub losses: TensorId,
     /// Where the device writes the mean loss and the number of right answers.
-    pub record: RecordStates,
+    pub log: LossLogStates,
     /// Gradients of the mean loss, times the scale if there is one; empty for an evaluation.
     pub gradients: Gradients,
     /// The optimiser's states with the names they have in a checkpoint.
@@ -295,7 +295,7 @@ fn forward(
     let labels = g.gather_labels(source.labels, indices)?;
     let network = build(g, arch, x, mode)?;
     let [losses, correct] = g.cross_entropy(network.logits, labels, 0.0)?;
-    let record = g.record(losses, correct)?;
+    let log = g.log_loss(losses, correct)?;
     let scaled = mode == Mode::Train && stored == DType::F16;
     let scaling = scaled.then(|| g.state("loss_scale", SCALING));
     Ok(StepGraph {
@@ -305,7 +305,7 @@ fn forward(
         indices,
         network,
         losses,
-        record,
+        log,
         gradients: Gradients::new(),
         momenta: Vec::new(),
         scaling,

@@ -5,7 +5,7 @@ use crate::backend::memory_needed;
 use crate::data::{Dataset, Images};
 use crate::graph::{Graph, TensorId, fuse, retile};
 use crate::model::Arch;
-use crate::ops::RECORD_CAPACITY;
+use crate::ops::LOSS_LOG_CAPACITY;
 use crate::ops::tuning::TuningTable;
 use crate::plan::{Limits, Plan, plan};
 use crate::tensor::DType;
@@ -107,9 +107,9 @@ impl StepPlans {
                 all_batches.push((part, of));
                 let sizes = micro::sizes(of, *micro_batch);
                 ensure!(
-                    sizes.len() <= RECORD_CAPACITY,
+                    sizes.len() <= LOSS_LOG_CAPACITY,
                     "--micro-batch {}: a batch of {of} would take {} passes, but a step has at most \
-                     {RECORD_CAPACITY}",
+                     {LOSS_LOG_CAPACITY}",
                     sizes[0],
                     sizes.len()
                 );

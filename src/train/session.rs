@@ -6,7 +6,7 @@ use crate::backend::{Backend, PlanId};
 use crate::data::Dataset;
 use crate::graph::{Graph, TensorId};
 use crate::model::Param;
-use crate::ops::{RECORD_CAPACITY, RecordStates, first_scale, resize_taps};
+use crate::ops::{LOSS_LOG_CAPACITY, LossLogStates, first_scale, resize_taps};
 use crate::report::{StepResult, Sums};
 use crate::tensor::Shape;
 use anyhow::{Context, Result};
@@ -156,7 +156,7 @@ impl Session {
     pub fn is_full(&self) -> bool {
         let passes = |step: &CompiledStep| micro::sizes(step.pass.of, self.micro_batch).len();
         let most = self.steps.iter().map(passes).max().unwrap_or(1);
-        self.logged() + most > RECORD_CAPACITY
+        self.logged() + most > LOSS_LOG_CAPACITY
     }
 
     /// Entries of the device's log since the last [`Session::results`].
@@ -176,7 +176,7 @@ impl Session {
             Part::Test => vec![indices],
         };
         assert!(
-            self.logged() + passes.len() <= RECORD_CAPACITY,
+            self.logged() + passes.len() <= LOSS_LOG_CAPACITY,
             "results must be read before the log is full"
         );
         let of = indices.len();
@@ -215,11 +215,11 @@ impl Session {
     /// # Errors
     /// When the device fails.
     pub fn results(&mut self) -> Result<Vec<StepResult>> {
-        let RecordStates {
+        let LossLogStates {
             cursor,
             loss,
             correct,
-        } = self.steps[0].pass.record;
+        } = self.steps[0].pass.log;
         let words = |bytes: Vec<u8>| -> Vec<u32> { bytemuck::pod_collect_to_vec(&bytes) };
         let end = words(self.backend.read(cursor)?)[0];
         let loss = words(self.backend.read(loss)?);
@@ -227,7 +227,7 @@ impl Session {
         // The device counts in 32 bits, so the count starts anew after 2³² entries.
         let mut at = end.wrapping_sub(self.logged() as u32);
         let mut next = || {
-            let slot = at as usize % RECORD_CAPACITY;
+            let slot = at as usize % LOSS_LOG_CAPACITY;
             at = at.wrapping_add(1);
             StepResult {
                 loss: f32::from_bits(loss[slot]),

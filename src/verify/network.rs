@@ -166,13 +166,13 @@ impl<'a> NetworkCase<'a> {
             reads: Vec::new(),
         };
         run.writes.push((pass.indices, bytes(&indices)));
-        run.writes.push((pass.record.cursor, bytes(&[0_u32])));
+        run.writes.push((pass.log.cursor, bytes(&[0_u32])));
         let scaling = pass.scaling.map(|t| (t, bytes(&[self.scale, 0.0])));
         run.writes.extend(scaling);
         if self.tensors.has(LOSSES) {
             let name = format!("losses[{step}]");
             run.reads
-                .push(Read::new(name, pass.record.loss, Layout::First));
+                .push(Read::new(name, pass.log.loss, Layout::First));
         }
         for p in &self.params {
             self.read(&mut run, &format!("{to}/{}", p.name), p.tensor, layout(p));

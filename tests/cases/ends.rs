@@ -48,11 +48,11 @@ pub fn losses() -> Vec<Case> {
             Ok(losses)
         })
     };
-    let record = |name, n: usize, cursor: u32| {
+    let log = |name, n: usize, cursor: u32| {
         plain(name, move |c| {
             let losses = c.uniform("losses", [n, 1, 1, 1], 0.0, 3.0);
             let correct = c.below("correct", [n, 1, 1, 1], DType::U32, 2);
-            let states = c.g.record(losses, correct)?;
+            let states = c.g.log_loss(losses, correct)?;
             c.data.push((states.cursor, cursor.to_le_bytes().to_vec()));
             Ok(())
         })
@@ -66,9 +66,9 @@ pub fn losses() -> Vec<Case> {
             seed: None,
             ..cross_entropy("cross_entropy, large logits", 6, 10, 90.0, 0.0)
         },
-        record("record", 4, 0),
-        record(
-            "record, around the ring and more examples than invocations",
+        log("loss log", 4, 0),
+        log(
+            "loss log, around the ring and more examples than invocations",
             300,
             1030,
         ),

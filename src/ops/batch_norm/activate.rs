@@ -2,6 +2,7 @@
 use crate::kernels::CpuContext;
 use crate::kernels::Norm;
 use crate::ops::rows::map_rows;
+use crate::ops::wgsl::wgsl;
 use crate::ops::{Batched, Launch, OpDef, Shader, View, ViewMut};
 use crate::tensor::TensorDesc;
 use anyhow::{Result, ensure};
@@ -113,7 +114,7 @@ impl OpDef for Activate {
 
     fn launch(&self, inputs: &[TensorDesc], _: &[TensorDesc]) -> Launch {
         let x = inputs[0].shape;
-        let (shader, width) = Shader::lanes("activate", inputs[0]);
+        let (shader, width) = Shader::lanes(wgsl!("activate"), inputs[0]);
         let entry = match self.skip {
             Skip::None => "activate",
             Skip::Plain => "activate_add",

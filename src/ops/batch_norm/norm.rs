@@ -4,11 +4,12 @@
 use super::reduction::{FINISH_CHANNELS, per_channel};
 use crate::kernels::CpuContext;
 use crate::kernels::Norm;
+use crate::ops::wgsl::wgsl;
 use crate::ops::{Launch, OpDef, Shader, View, ViewMut};
 use crate::tensor::{Shape, TensorDesc};
 use anyhow::{Result, bail, ensure};
 
-const SHADER: Shader = Shader::Plain("norm");
+const SHADER: Shader = Shader::Plain(wgsl!("norm"));
 
 /// `[partials: blocks × 1 × 3 × c, gamma, beta, (b)] → [norm]`, updates `[running_mean, running_var]`.
 ///

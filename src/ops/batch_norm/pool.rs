@@ -8,12 +8,13 @@ use crate::kernels::CpuContext;
 use crate::kernels::Norm;
 use crate::kernels::Window;
 use crate::kernels::simd::vectorized;
+use crate::ops::wgsl::{Wgsl, wgsl};
 use crate::ops::{Batched, Launch, OpDef, Shader, View, ViewMut, arity};
 use crate::tensor::{DType, Shape, TensorDesc};
 use anyhow::{Result, ensure};
 use rayon::prelude::*;
 
-const SHADER: &str = "batch_norm_pool";
+const SHADER: Wgsl = wgsl!("batch_norm_pool");
 
 /// `[x, norm] → [y, winner]`: of each window the value of x with the largest `x·scale + shift`, and the
 /// number of its tap, `k·kernel + l` (u8). Padding never wins; of equals the first in row-major order

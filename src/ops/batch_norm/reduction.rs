@@ -1,11 +1,12 @@
 //! What the files of BatchNorm share: the names of their shaders, how reductions are cut, and a check.
+use crate::ops::wgsl::{Wgsl, wgsl};
 use crate::tensor::{Shape, TensorDesc};
 use anyhow::{Result, ensure};
 
 /// The reductions.
-pub const SHADER: &str = "batch_norm";
+pub const SHADER: Wgsl = wgsl!("batch_norm");
 /// What is done to every element.
-pub const SHADER_APPLY: &str = "batch_norm_apply";
+pub const SHADER_APPLY: Wgsl = wgsl!("batch_norm_apply");
 
 /// Channels that one workgroup of the reductions' first stage covers; it has 8 rows of as many invocations.
 const GROUP_CHANNELS: usize = 32;

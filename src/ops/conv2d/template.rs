@@ -2,24 +2,24 @@
 //! matrix product and renders them.
 use super::{Cooperative, Mask, Tile, cooperative};
 use crate::ops::stored::stored;
+use crate::ops::wgsl::wgsl;
 use crate::tensor::DType;
 use minijinja::{Environment, Value, context};
 use std::collections::BTreeMap;
 
 /// The parts of the kernels: what several share first, so that a macro stands before its use.
-const TILE: &str = include_str!("../../../shaders/conv2d/tile.wgsl");
-const LOAD: &str = include_str!("../../../shaders/conv2d/load.wgsl");
-const PRODUCT: &str = include_str!("../../../shaders/conv2d/product.wgsl");
-const COOPERATIVE: &str = include_str!("../../../shaders/conv2d/cooperative.wgsl");
-const STORE: &str = include_str!("../../../shaders/conv2d/store.wgsl");
-pub(super) const MOMENTS: &str = include_str!("../../../shaders/conv2d/moments.wgsl");
-const FORWARD: &str = include_str!("../../../shaders/conv2d/forward.wgsl");
-const GRAD_INPUT: &str = include_str!("../../../shaders/conv2d/grad_input.wgsl");
-const GRAD_WEIGHT: &str = include_str!("../../../shaders/conv2d/grad_weight.wgsl");
-pub(super) const STEM: &str = include_str!("../../../shaders/conv2d/stem.wgsl");
-pub(super) const STEM_FORWARD: &str = include_str!("../../../shaders/conv2d/stem_forward.wgsl");
-pub(super) const STEM_GRAD_WEIGHT: &str =
-    include_str!("../../../shaders/conv2d/stem_grad_weight.wgsl");
+const TILE: &str = wgsl!("conv2d/tile").source;
+const LOAD: &str = wgsl!("conv2d/load").source;
+const PRODUCT: &str = wgsl!("conv2d/product").source;
+const COOPERATIVE: &str = wgsl!("conv2d/cooperative").source;
+const STORE: &str = wgsl!("conv2d/store").source;
+pub(super) const MOMENTS: &str = wgsl!("conv2d/moments").source;
+const FORWARD: &str = wgsl!("conv2d/forward").source;
+const GRAD_INPUT: &str = wgsl!("conv2d/grad_input").source;
+const GRAD_WEIGHT: &str = wgsl!("conv2d/grad_weight").source;
+pub(super) const STEM: &str = wgsl!("conv2d/stem").source;
+pub(super) const STEM_FORWARD: &str = wgsl!("conv2d/stem_forward").source;
+pub(super) const STEM_GRAD_WEIGHT: &str = wgsl!("conv2d/stem_grad_weight").source;
 
 /// A convolution's kernel with what is fused into it; the entry point is named after the pass.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]

@@ -191,7 +191,7 @@ impl Build<'_> {
         let [losses, correct] = self.g.cross_entropy(logits, labels, smoothing)?;
 
         // From cursor 0 the mean goes to the first slot of the log.
-        let log = self.g.record(losses, correct)?;
+        let log = self.g.log_loss(losses, correct)?;
         self.run.writes.push((log.cursor, bytes(&[0_u32])));
         self.read("loss", log.loss, Layout::First);
 

@@ -1,32 +1,33 @@
 //! The log of losses on the device: each step leaves its mean loss and its count of right answers
 //! in a ring, so that the host need not wait for every step to know them.
+use super::wgsl::wgsl;
 use super::{Launch, OpDef, Shader, View, ViewMut, arity};
 use crate::graph::{Graph, TensorId};
 use crate::kernels::CpuContext;
 use crate::tensor::{Shape, TensorDesc};
 use anyhow::{Result, ensure};
 
-/// Steps that the ring of [`Graph::record`] holds. A host that reads it at least this often misses none.
-pub const RECORD_CAPACITY: usize = 1024;
+/// Steps that the ring of [`Graph::log_loss`] holds. A host that reads it at least this often misses none.
+pub const LOSS_LOG_CAPACITY: usize = 1024;
 
 /// `[losses: N×1×1×1, correct: N×1×1×1]`, states `[cursor: 1×1×1×1, loss: 1×1×1×capacity,
 /// correct: 1×1×1×capacity]`: writes `mean(losses)` and `Σ correct` at `cursor mod capacity`, then
 /// adds 1 to the cursor.
 #[derive(Clone, PartialEq, Debug)]
-pub struct Record {
+pub struct LossLog {
     /// Slots of the ring.
     pub capacity: usize,
 }
 
-/// The states of [`Record`]. The step that was `k`-th to be recorded, from 0, is in slot
-/// `k mod RECORD_CAPACITY`, as long as `cursor ≤ k + RECORD_CAPACITY`.
+/// The states of [`LossLog`]. The step that was `k`-th to be recorded, from 0, is in slot
+/// `k mod LOSS_LOG_CAPACITY`, as long as `cursor ≤ k + LOSS_LOG_CAPACITY`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct RecordStates {
-    /// `record.cursor`: how many steps have been recorded, u32.
+pub struct LossLogStates {
+    /// `loss_log.cursor`: how many steps have been recorded, u32.
     pub cursor: TensorId,
-    /// `record.loss`: mean loss of each step, f32.
+    /// `loss_log.loss`: mean loss of each step, f32.
     pub loss: TensorId,
-    /// `record.correct`: number of right answers of each step, u32.
+    /// `loss_log.correct`: number of right answers of each step, u32.
     pub correct: TensorId,
 }
 
@@ -35,15 +36,15 @@ impl Graph {
     ///
     /// # Errors
     /// When the inputs are not one f32 and one u32 per example.
-    pub fn record(&mut self, losses: TensorId, correct: TensorId) -> Result<RecordStates> {
-        let ring = Shape::channels(RECORD_CAPACITY);
-        let states = RecordStates {
-            cursor: self.state("record.cursor", TensorDesc::u32(Shape::channels(1))),
-            loss: self.state("record.loss", TensorDesc::f32(ring)),
-            correct: self.state("record.correct", TensorDesc::u32(ring)),
+    pub fn log_loss(&mut self, losses: TensorId, correct: TensorId) -> Result<LossLogStates> {
+        let ring = Shape::channels(LOSS_LOG_CAPACITY);
+        let states = LossLogStates {
+            cursor: self.state("loss_log.cursor", TensorDesc::u32(Shape::channels(1))),
+            loss: self.state("loss_log.loss", TensorDesc::f32(ring)),
+            correct: self.state("loss_log.correct", TensorDesc::u32(ring)),
         };
-        let op = Record {
-            capacity: RECORD_CAPACITY,
+        let op = LossLog {
+            capacity: LOSS_LOG_CAPACITY,
         };
         let updated = [states.cursor, states.loss, states.correct];
         self.push_update(op, &[losses, correct], &updated)?;
@@ -51,9 +52,9 @@ impl Graph {
     }
 }
 
-impl OpDef for Record {
+impl OpDef for LossLog {
     fn name(&self) -> &'static str {
-        "record"
+        "loss_log"
     }
 
     fn infer(&self, inputs: &[TensorDesc]) -> Result<Vec<TensorDesc>> {
@@ -86,7 +87,7 @@ impl OpDef for Record {
 
     fn launch(&self, inputs: &[TensorDesc], _: &[TensorDesc]) -> Launch {
         let params = vec![inputs[0].shape.n() as u32, self.capacity as u32];
-        Launch::new(Shader::Plain("record"), "forward", params, 1)
+        Launch::new(Shader::Plain(wgsl!("loss_log")), "forward", params, 1)
     }
 
     fn flops(&self, inputs: &[TensorDesc], _: &[TensorDesc]) -> u64 {
