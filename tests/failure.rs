@@ -2,16 +2,15 @@
 //! and whatever stopped it.
 use crate::cli;
 use crate::device;
-use crate::small::{BATCH, SIZE, spec, train_in};
-use crate::training::devices;
+use crate::small::{config, train_in};
+use crate::training::{devices, precision};
 use anyhow::Result;
 use assert_cmd::Command;
 use predicates::prelude::*;
 use resnet::backend::gpu::{Fault, Options};
 use resnet::backend::{Backend, Failure};
-use resnet::config::{MicroBatch, TrainConfig};
 use resnet::tensor::DType;
-use resnet::train::{SessionSpec, checkpoint};
+use resnet::train::checkpoint;
 use serde_json::Value;
 use std::path::Path;
 use tempfile::TempDir;
@@ -27,19 +26,12 @@ fn run_stored(
     epochs: usize,
     stored: DType,
 ) -> Result<()> {
-    let spec = SessionSpec {
-        stored,
-        // The test is not what is tested.
-        limit_batches: Some(2),
-        ..spec(Some(3), true)
-    };
-    let mut config = TrainConfig::default();
-    (config.run.epochs, config.run.save_every) = (epochs, Some(3));
-    config.batch.batch_size = BATCH;
-    config.batch.micro_batch = Some(MicroBatch::Examples(3));
-    config.model.image_size = SIZE;
-    config.limit.limit_batches = spec.limit_batches;
-    train_in(folder, &config, &spec, backend)
+    let mut config = config(Some(3), epochs);
+    config.hardware.precision = precision(stored);
+    // The test is not what is tested.
+    config.limit.limit_batches = Some(2);
+    config.run.save_every = Some(3);
+    train_in(folder, config, backend)
 }
 
 /// The files of the newest checkpoint.

@@ -1,6 +1,7 @@
 //! The fused training step against the unfused one: what it computes, on both backends and for every
 //! kind of block, and what it costs.
 use crate::device::{self, floats};
+use crate::training::resnet18;
 use resnet::backend::{Backend, cpu::Cpu, gpu::Options};
 use resnet::bench::Settings;
 use resnet::config::{Precision, TrainConfig};
@@ -8,7 +9,7 @@ use resnet::graph::{Graph, TensorId, fuse};
 use resnet::model::{Arch, Block, Param, Role, Stage, initialise};
 use resnet::ops::resize_taps;
 use resnet::ops::tuning::TuningTable;
-use resnet::plan::{Limits, plan};
+use resnet::plan::plan;
 use resnet::train::{Optimizer, Source, StepGraph, evaluate, train};
 use std::collections::BTreeMap;
 
@@ -36,7 +37,7 @@ fn archs() -> Vec<(&'static str, Arch)> {
     let d2l = |blocks: &[usize], widths: &[usize]| Arch {
         stem: widths[0],
         stages: stages(blocks, widths),
-        ..Arch::resnet18_d2l(1, 10)
+        ..resnet18(1)
     };
     vec![
         ("basic", d2l(&[2, 1], &[8, 12])),
@@ -263,7 +264,7 @@ fn a_step_costs_what_it_should() {
             steps: 1,
             inference: false,
         };
-        let dump = settings.dump(Limits::NONE).unwrap();
+        let dump = settings.dump(&Cpu::new().unwrap()).unwrap();
         dump.lines().last().unwrap().to_string()
     };
     assert_eq!(

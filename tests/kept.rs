@@ -1,8 +1,9 @@
 //! Weights that the CPU keeps prepared from run to run: the same bits as without, whatever is written in between.
 use crate::device::floats;
-use crate::training::{narrow, sample};
+use crate::training::{narrow, resnet18, sample};
 use resnet::backend::Backend;
 use resnet::backend::cpu::Cpu;
+use resnet::data::Preprocess;
 use resnet::graph::Graph;
 use resnet::kernels::Window;
 use resnet::kernels::precision::{Matmul, Unit};
@@ -27,7 +28,7 @@ fn spec(arch: Arch, batch_size: usize, optimizer: Option<Optimizer>) -> SessionS
         arch,
         batch_size,
         micro_batch: None,
-        image_size: 32,
+        preprocess: Preprocess { size: 32 },
         limit_batches: Some(1),
         optimizer,
         fuse: true,
@@ -130,8 +131,8 @@ fn what_is_kept_is_in_the_estimate_and_only_where_it_pays() {
     let (cpu, data) = (Cpu::new().unwrap(), sample());
     let kept = |batch, optimizer| {
         let spec = SessionSpec {
-            image_size: 96,
-            ..spec(Arch::resnet18_d2l(1, 10), batch, optimizer)
+            preprocess: Preprocess { size: 96 },
+            ..spec(resnet18(1), batch, optimizer)
         };
         let prepared = StepPlans::new(&spec, &data, Limits::NONE).unwrap();
         let parts = [Part::Train, Part::Test].map(|part| prepared.runs(part));

@@ -1,8 +1,9 @@
 //! Training with activations and gradients in f16: the cases of the loss's scale, and whole steps.
 use crate::case::{Case, plain};
-use crate::training::{self, devices};
+use crate::training::{self, devices, resnet18};
+use resnet::data::Preprocess;
 use resnet::graph::TensorId;
-use resnet::model::{Arch, initialise};
+use resnet::model::initialise;
 use resnet::ops::{AnyFlag, Fill, GradientCheck, Rescale, SCALING, Segment, Sgd, SgdBucket};
 use resnet::tensor::{DType, Shape};
 use resnet::train::{Optimizer, Part, Session, SessionSpec, StepPlans, checkpoint};
@@ -180,10 +181,10 @@ fn an_overflow_leaves_the_update_out_and_halves_the_scale() {
 fn the_first_steps_are_not_wasted() {
     let data = training::sample();
     let spec = SessionSpec {
-        arch: Arch::resnet18_d2l(1, 10),
+        arch: resnet18(1),
         batch_size: 4,
         micro_batch: None,
-        image_size: 28,
+        preprocess: Preprocess { size: 28 },
         limit_batches: Some(1),
         optimizer: Some(Optimizer {
             momentum: 0.0,

@@ -1,13 +1,14 @@
 //! What steps in micro-batches need: memory, a log of their results, and the number that `auto` takes.
 use crate::altered::Altered;
-use crate::small::{session, spec};
+use crate::small::{config, session, spec, train_in};
 use crate::training::sample;
 use resnet::backend::cpu::Cpu;
 use resnet::config::MicroBatch;
+use resnet::data::Preprocess;
 use resnet::plan::Limits;
 use resnet::tensor::DType;
-use resnet::train::{Part, SessionSpec, StepPlans, micro_batch, refused_to_resume};
-use std::path::Path;
+use resnet::train::{Part, SessionSpec, StepPlans, micro_batch};
+use tempfile::TempDir;
 
 #[test]
 fn micro_batches_need_less_memory() {
@@ -67,7 +68,7 @@ fn auto_takes_the_largest_part_that_fits() {
     let data = sample();
     let spec = SessionSpec {
         batch_size: 64,
-        image_size: 64,
+        preprocess: Preprocess { size: 64 },
         limit_batches: Some(2),
         ..spec(None, true)
     };
@@ -96,7 +97,7 @@ fn auto_takes_the_largest_part_that_fits() {
 
     let refused = |small: &Altered| {
         let prepared = StepPlans::new(&spec, &data, Limits::NONE).unwrap();
-        let error = prepared.check_memory(&spec, &data, small).unwrap_err();
+        let error = prepared.check_memory(&data, small).unwrap_err();
         error.to_string()
     };
     let said = refused(&small(half, u64::MAX));
@@ -124,7 +125,7 @@ fn what_the_cpu_takes_to_widen_f16_counts() {
     let prepared = StepPlans::new(&spec, &data, Limits::NONE).unwrap();
     let fits = |memory| {
         let small = small(memory, u64::MAX);
-        prepared.check_memory(&spec, &data, &small).is_ok()
+        prepared.check_memory(&data, &small).is_ok()
     };
     // The gradient of the stem's pooling is 64 × 16 × 16 × 8, and made from a tensor as large and a small one.
     let both = 2 * 4 * 64 * 16 * 16 * 8;
@@ -134,15 +135,21 @@ fn what_the_cpu_takes_to_widen_f16_counts() {
 
 #[test]
 fn a_run_that_does_not_fit_is_not_told_to_resume_with_other_settings() {
-    let refusal =
-        anyhow::anyhow!("batch size 8 needs 2 MiB, but there is 1: --batch-size 4 would fit");
-    let said = refused_to_resume(&refusal, Path::new("runs/001/weights.safetensors")).to_string();
+    let folder = TempDir::new().unwrap();
+    let train = |memory, epochs| {
+        let device = Box::new(small(memory, u64::MAX));
+        train_in(folder.path(), config(None, epochs), device)
+    };
+    train(u64::MAX, 1).unwrap();
+    let said = train(1 << 10, 2).unwrap_err().to_string();
+    let init = format!("resnet train --init {}", folder.path().display());
     for word in [
-        "batch size 8 needs 2 MiB",
+        "batch size 8 at 32×32 needs",
         "a resumed run keeps its settings",
         "--device",
-        "resnet train --init runs/001/weights.safetensors",
+        &init,
+        "weights.safetensors",
     ] {
-        assert!(said.contains(word), "{said}");
+        assert!(said.contains(word), "{word}: {said}");
     }
 }

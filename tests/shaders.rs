@@ -1,13 +1,13 @@
 //! Every kernel that the cases and whole training steps launch, without any GPU: naga must read, validate
 //! and translate it for Vulkan, Metal and DX12, Khronos' validator must accept the SPIR-V, and it must
 //! stay within what WebGPU guarantees everywhere.
+use crate::training::resnet18;
 use crate::{cases, cooperative, half};
 use naga::back::{hlsl, msl, spv};
 use naga::proc::{BoundsCheckPolicies, BoundsCheckPolicy, Layouter};
 use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
 use naga::{AddressSpace, EntryPoint, Module, ShaderStage};
-use resnet::data;
-use resnet::model::Arch;
+use resnet::data::{self, Preprocess};
 use resnet::ops::tuning::TuningTable;
 use resnet::ops::{ConvKernel, Cooperative, Kernel, Shader};
 use resnet::plan::{Limits, Plan, descs};
@@ -318,10 +318,10 @@ fn steps() -> Vec<Plan> {
         ]
     }) {
         let spec = SessionSpec {
-            arch: Arch::resnet18_d2l(1, 10),
+            arch: resnet18(1),
             batch_size,
             micro_batch,
-            image_size,
+            preprocess: Preprocess { size: image_size },
             limit_batches: Some(1),
             optimizer: Some(Optimizer {
                 momentum: 0.9,

@@ -1,17 +1,14 @@
 //! A small training that several tests run: fourteen images in batches of eight.
-use crate::training::{narrow, sample};
+use crate::training::{narrow, run, sample};
 use anyhow::Result;
 use resnet::backend::Backend;
-use resnet::config::TrainConfig;
-use resnet::data::Dataset;
+use resnet::config::{MicroBatch, TrainConfig};
+use resnet::data::{Dataset, Preprocess};
 use resnet::model::{Arch, initialise};
 use resnet::ops::tuning::TuningTable;
-use resnet::report::{Console, Progress};
 use resnet::tensor::DType;
-use resnet::train::checkpoint::{self, WeightsInfo};
-use resnet::train::{Optimizer, Run, Session, SessionSpec, StepPlans};
+use resnet::train::{Optimizer, Session, SessionSpec, StepPlans};
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
 
 pub const BATCH: usize = 8;
 pub const SIZE: usize = 32;
@@ -45,7 +42,7 @@ pub fn spec(micro_batch: Option<usize>, fuse: bool) -> SessionSpec {
         arch: arch(),
         batch_size: BATCH,
         micro_batch,
-        image_size: SIZE,
+        preprocess: Preprocess { size: SIZE },
         limit_batches: None,
         optimizer: Some(OPTIMIZER),
         fuse,
@@ -64,34 +61,23 @@ pub fn session(spec: &SessionSpec, data: &Dataset, backend: Box<dyn Backend>) ->
     session
 }
 
-/// Trains until `config.epochs` in `folder` as `resnet train` does, going on from the newest checkpoint if there is
+/// The settings of such a training, which come to [`spec`].
+pub fn config(micro_batch: Option<usize>, epochs: usize) -> TrainConfig {
+    let mut config = TrainConfig::default();
+    config.run.epochs = epochs;
+    config.rate.lr = LR;
+    config.batch.batch_size = BATCH;
+    config.batch.micro_batch = micro_batch.map(MicroBatch::Examples);
+    config.model.image_size = SIZE;
+    config.optim.momentum = OPTIMIZER.momentum;
+    config.optim.nesterov = OPTIMIZER.nesterov;
+    config.optim.weight_decay = OPTIMIZER.weight_decay;
+    config.hardware.deterministic = true;
+    config
+}
+
+/// Trains with these settings in `folder` as `resnet train` does, going on from the newest checkpoint if there is
 /// one.
-pub fn train_in(
-    folder: &Path,
-    config: &TrainConfig,
-    spec: &SessionSpec,
-    backend: Box<dyn Backend>,
-) -> Result<()> {
-    let data = few();
-    let mut session = session(spec, &data, backend);
-    let mut progress = match folder.join("checkpoints").exists() {
-        true => checkpoint::load(&mut session, &checkpoint::latest(folder)?)?,
-        false => Progress::default(),
-    };
-    let info = WeightsInfo {
-        arch: spec.arch.clone(),
-        image_size: SIZE,
-        classes: data.classes.clone(),
-    };
-    let run = Run {
-        config,
-        folder,
-        info: &info,
-        train_count: data.train.count,
-        test_count: data.test.count,
-        interrupted: &AtomicBool::new(false),
-    };
-    let mut console = Console::new(false, config.run.epochs);
-    run.train(&mut session, &mut progress, &mut console)?;
-    Ok(())
+pub fn train_in(folder: &Path, config: TrainConfig, backend: Box<dyn Backend>) -> Result<()> {
+    run(folder, config, arch(), &few(), backend)
 }

@@ -1,19 +1,21 @@
 //! Whole training steps: determinism, resume, chunks, and the two backends against each other.
 use crate::device;
+use anyhow::Result;
 use resnet::backend::Backend;
 use resnet::backend::cpu::Cpu;
 use resnet::backend::gpu::{Gpu, Options};
-use resnet::config::TrainConfig;
-use resnet::data::{self, Dataset};
+use resnet::config::{Precision, TrainConfig};
+use resnet::data::{self, Dataset, Preprocess};
 use resnet::graph::Graph;
 use resnet::kernels::precision::Matmul;
+use resnet::model::zoo::{self, Name, Variant};
 use resnet::model::{self, Arch, Mode, Stage, initialise};
 use resnet::ops::tuning::TuningTable;
 use resnet::plan::Limits;
-use resnet::report::{Console, Progress};
 use resnet::tensor::{DType, Shape, TensorDesc};
-use resnet::train::checkpoint::{self, WeightsInfo};
-use resnet::train::{Optimizer, Outcome, Part, Run, Session, SessionSpec, StepPlans};
+use resnet::train::{
+    Optimizer, Outcome, Part, Session, SessionSpec, Start, StepPlans, Trainer, checkpoint,
+};
 use safetensors::{SafeTensors, tensor::TensorView};
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
@@ -43,6 +45,11 @@ pub fn devices(stored: DType) -> Vec<(&'static str, Open)> {
     devices
 }
 
+/// The chapter's network, for ten classes.
+pub fn resnet18(in_channels: usize) -> Arch {
+    zoo::arch(Name::Resnet18, Variant::D2l, in_channels, 10)
+}
+
 pub fn narrow() -> Arch {
     let stages = [8, 12, 16, 20]
         .map(|width| Stage { blocks: 1, width })
@@ -50,7 +57,7 @@ pub fn narrow() -> Arch {
     Arch {
         stem: 8,
         stages,
-        ..Arch::resnet18_d2l(1, 10)
+        ..resnet18(1)
     }
 }
 
@@ -59,7 +66,7 @@ fn spec(momentum: f32) -> SessionSpec {
         arch: narrow(),
         batch_size: BATCH,
         micro_batch: None,
-        image_size: 32,
+        preprocess: Preprocess { size: 32 },
         limit_batches: Some(3),
         optimizer: Some(Optimizer {
             momentum,
@@ -225,7 +232,7 @@ fn tiny() -> (SessionSpec, Dataset) {
     let stages = [8, 8].map(|width| Stage { blocks: 1, width }).to_vec();
     let spec = SessionSpec {
         arch: Arch { stages, ..narrow() },
-        image_size: 64,
+        preprocess: Preprocess { size: 64 },
         ..spec(0.0)
     };
     (spec, data)
@@ -247,46 +254,45 @@ fn first_step(backend: Box<dyn Backend>, limits: Limits) -> (Vec<f32>, Vec<u32>)
 }
 
 /// Trains until `epochs` in `folder`, resuming what is there.
-pub fn train(folder: &Path, backend: Box<dyn Backend>, epochs: usize, stored: DType) -> Progress {
-    let data = sample();
-    let spec = SessionSpec {
-        stored,
-        ..spec(0.9)
-    };
-    let limits = backend.limits();
-    let mut session = session(&spec, &data, backend, limits);
-    let mut progress = match folder.join("checkpoints").exists() {
-        true => checkpoint::load(&mut session, &checkpoint::latest(folder).unwrap()).unwrap(),
-        false => Progress::default(),
-    };
+pub fn train(folder: &Path, backend: Box<dyn Backend>, epochs: usize, stored: DType) {
     let mut config = TrainConfig::default();
     config.run.epochs = epochs;
+    config.run.seed = 7;
     config.batch.batch_size = BATCH;
-    config.model.image_size = spec.image_size;
-    config.limit.limit_batches = spec.limit_batches;
+    config.model.image_size = 32;
+    config.limit.limit_batches = Some(3);
     config.optim.momentum = 0.9;
-    let info = WeightsInfo {
-        arch: spec.arch,
-        image_size: 32,
-        classes: data.classes.clone(),
+    config.hardware.precision = precision(stored);
+    config.hardware.deterministic = true;
+    run(folder, config, narrow(), &sample(), backend).unwrap();
+}
+
+/// Trains a network as `resnet train` does, in `folder`; goes on from the newest checkpoint if there is one.
+pub fn run(
+    folder: &Path,
+    mut config: TrainConfig,
+    arch: Arch,
+    data: &Dataset,
+    backend: Box<dyn Backend>,
+) -> Result<()> {
+    let start = match folder.join("checkpoints").exists() {
+        true => Start::Resume(folder.to_path_buf()),
+        false => Start::Fresh,
     };
-    let run = Run {
-        config: &config,
-        folder,
-        info: &info,
-        train_count: data.train.count,
-        test_count: data.test.count,
-        interrupted: &AtomicBool::new(false),
-    };
-    let outcome = run
-        .train(
-            &mut session,
-            &mut progress,
-            &mut Console::new(false, epochs),
-        )
-        .unwrap();
+    config.run.out = Some(folder.to_path_buf());
+    let trainer = Trainer::new(config, arch, data, start)?;
+    let outcome = trainer.run(backend, &mut [], &AtomicBool::new(false))?;
     assert_eq!(outcome, Outcome::Finished);
-    progress
+    Ok(())
+}
+
+/// The setting by which activations are stored so.
+pub fn precision(stored: DType) -> Precision {
+    match stored {
+        DType::F16 => Precision::F16,
+        DType::Bf16 => Precision::Bf16,
+        _ => Precision::F32,
+    }
 }
 
 #[test]
@@ -326,7 +332,7 @@ fn training_lowers_the_loss() {
 
 #[test]
 fn residual_blocks_keep_or_halve() {
-    let arch = Arch::resnet18_d2l(3, 10);
+    let arch = resnet18(3);
     let mut g = Graph::default();
     let x = g.input("x", TensorDesc::f32(Shape([4, 6, 6, 3])));
     let same = model::residual(&mut g, &arch, "a", x, 3, 1, Mode::Train).unwrap();

@@ -1,15 +1,14 @@
 //! Tuned runs: any tiling gives the right numbers, and a run that goes on keeps its own, with the same bits.
 use crate::cli;
 use crate::device;
-use crate::small::{BATCH, SIZE, few, session, spec, train_in};
-use crate::training::{devices, sample};
+use crate::small::{BATCH, config, few, session, spec, train_in};
+use crate::training::{devices, resnet18, sample};
 use predicates::prelude::*;
 use resnet::backend::Backend;
 use resnet::backend::cpu::Cpu;
 use resnet::backend::gpu::{Options, Tune};
 use resnet::config::{TrainConfig, resolve};
-use resnet::data::Dataset;
-use resnet::model::Arch;
+use resnet::data::{Dataset, Preprocess};
 use resnet::ops::tuning::TuningTable;
 use resnet::plan::Limits;
 use resnet::tensor::DType;
@@ -78,7 +77,7 @@ fn every_candidate_gives_the_same_numbers_within_rounding() {
 }
 
 /// The settings of a run.
-fn settings(run: &Path) -> TrainConfig {
+pub fn settings(run: &Path) -> TrainConfig {
     resolve(&[folder::settings(run).unwrap()]).unwrap().config
 }
 
@@ -87,37 +86,22 @@ fn settings(run: &Path) -> TrainConfig {
 fn run(
     into: &Path,
     tilings: &TuningTable,
-    mut backend: Box<dyn Backend>,
+    backend: Box<dyn Backend>,
     epochs: usize,
 ) -> TuningTable {
-    let data = few();
-    let resumed = into.join("config.toml").exists();
-    let mut config = match resumed {
+    let mut config = match into.join("config.toml").exists() {
         true => settings(into),
         false => {
-            let mut config = TrainConfig::default();
-            config.batch.batch_size = BATCH;
-            config.model.image_size = SIZE;
+            let mut config = config(None, epochs);
+            config.hardware.deterministic = false;
             config.limit.limit_batches = Some(2);
             config.tilings = tilings.clone();
             config
         }
     };
     config.run.epochs = epochs;
-    let mut spec = SessionSpec {
-        limit_batches: config.limit.limit_batches,
-        tilings: config.tilings.clone(),
-        ..spec(None, true)
-    };
-    let mut prepared = StepPlans::new(&spec, &data, backend.limits()).unwrap();
-    if !resumed && tilings.is_empty() {
-        prepared.tune(&mut spec, &data, backend.as_mut()).unwrap();
-        config.tilings = spec.tilings.clone();
-    }
-    drop(prepared);
-    folder::write_config(into, &config).unwrap();
-    train_in(into, &config, &spec, backend).unwrap();
-    config.tilings
+    train_in(into, config, backend).unwrap();
+    settings(into).tilings
 }
 
 fn weights(folder: &TempDir) -> Vec<u8> {
@@ -171,10 +155,10 @@ fn prepared_convolutions() -> usize {
 fn the_chapters_step_has_few_convolutions_to_time() {
     let data = sample();
     let spec = SessionSpec {
-        arch: Arch::resnet18_d2l(1, 10),
+        arch: resnet18(1),
         batch_size: 256,
         micro_batch: None,
-        image_size: 96,
+        preprocess: Preprocess { size: 96 },
         limit_batches: Some(1),
         optimizer: Some(Optimizer {
             momentum: 0.0,
@@ -203,12 +187,7 @@ fn the_chapters_step_has_few_convolutions_to_time() {
     assert!(convolutions.len() <= 50, "{}", convolutions.len());
     // The CPU has nothing to tune.
     let mut cpu = Cpu::new().unwrap();
-    assert!(
-        prepared
-            .tune(&mut spec.clone(), &data, &mut cpu)
-            .unwrap()
-            .is_none()
-    );
+    assert!(prepared.tune(&data, &mut cpu).unwrap().is_none());
 }
 
 #[test]
@@ -222,9 +201,9 @@ fn the_program_records_tilings_and_takes_those_of_a_file() {
     assert!(config.hardware.deterministic && config.tilings.is_empty());
 
     let spec = SessionSpec {
-        arch: Arch::resnet18_d2l(1, 10),
+        arch: resnet18(1),
         batch_size: 16,
-        image_size: 28,
+        preprocess: Preprocess { size: 28 },
         ..spec(None, true)
     };
     let from = TrainConfig {

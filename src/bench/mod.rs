@@ -5,8 +5,9 @@ pub mod profile;
 
 use crate::backend::Backend;
 use crate::config::{MicroBatch, TrainConfig};
-use crate::data::{Dataset, Images};
-use crate::model::{Arch, initialise};
+use crate::data::{Dataset, Images, Picture, Preprocess};
+use crate::model::initialise;
+use crate::model::zoo::{self, Name, Variant};
 use crate::ops::Shader;
 use crate::ops::tuning::TuningTable;
 use crate::plan::{Dispatch, Limits, Plan, Roofline};
@@ -18,10 +19,13 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::time::Instant;
 
+/// The classes of the synthetic images.
+const CLASSES: usize = 10;
+
 /// What to measure.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Device, batch, network and optimiser; a micro-batch of `auto` is decided by [`Settings::decided`].
+    /// Device, batch, network and optimiser.
     pub config: TrainConfig,
     /// Measured steps.
     pub steps: usize,
@@ -87,24 +91,14 @@ pub struct Totals {
 }
 
 impl Settings {
-    /// The same with the micro-batch that `auto` comes to on this device.
+    /// The plan of the measured step on this device as text, of a step of several passes each different one.
     ///
     /// # Errors
     /// When the images are too small for the network.
-    pub fn decided(self, backend: &dyn Backend) -> Result<Settings> {
-        let wanted = self.config.batch.micro_batch;
-        let micro = micro_batch(wanted, &self.spec(), &self.data(), backend)?;
-        let mut settings = self;
-        settings.config.batch.micro_batch = micro.map(MicroBatch::Examples);
-        Ok(settings)
-    }
-
-    /// The plan of the measured step as text, of a step of several passes each different one.
-    ///
-    /// # Errors
-    /// When the images are too small for the network.
-    pub fn dump(&self, limits: Limits) -> Result<String> {
-        let prepared = StepPlans::new(&self.spec(), &self.data(), limits)?;
+    pub fn dump(&self, backend: &dyn Backend) -> Result<String> {
+        let (mut spec, data) = (self.spec(), self.data());
+        spec.micro_batch = micro_batch(self.config.batch.micro_batch, &spec, &data, backend)?;
+        let prepared = StepPlans::new(&spec, &data, backend.limits())?;
         let mut texts: Vec<(String, usize)> = Vec::new();
         for plan in prepared.runs(self.part()) {
             let text = plan.dump(prepared.graph());
@@ -156,10 +150,12 @@ impl Settings {
 
     fn spec(&self) -> SessionSpec {
         SessionSpec {
-            arch: Arch::resnet18_d2l(1, 10),
+            arch: zoo::arch(Name::Resnet18, Variant::D2l, 1, CLASSES),
             batch_size: self.config.batch.batch_size,
-            micro_batch: self.micro_examples(),
-            image_size: self.config.model.image_size,
+            micro_batch: self.config.batch.micro_batch.and_then(MicroBatch::examples),
+            preprocess: Preprocess {
+                size: self.config.model.image_size,
+            },
             limit_batches: None,
             optimizer: (!self.inference).then_some(Optimizer {
                 momentum: self.config.optim.momentum,
@@ -180,31 +176,24 @@ impl Settings {
         }
     }
 
-    fn micro_examples(&self) -> Option<usize> {
-        self.config.batch.micro_batch.and_then(MicroBatch::examples)
-    }
-
     fn indices(&self) -> Vec<u32> {
         (0..self.config.batch.batch_size as u32).collect()
     }
 
     /// One batch of images whose grey levels have no pattern; their values do not matter.
     fn data(&self) -> Dataset {
+        let count = self.config.batch.batch_size;
         let images = || {
             let noise = |i: usize| (i as u32).wrapping_mul(2_654_435_761).to_be_bytes()[0];
             Images {
-                count: self.config.batch.batch_size,
-                size: 28,
+                count,
+                size: Picture::SIZE,
                 channels: 1,
-                pixels: (0..self.config.batch.batch_size * 28 * 28)
-                    .map(noise)
-                    .collect(),
-                labels: (0..self.config.batch.batch_size)
-                    .map(|i| (i % 10) as u32)
-                    .collect(),
+                pixels: (0..count * Picture::LEN).map(noise).collect(),
+                labels: (0..count).map(|i| (i % CLASSES) as u32).collect(),
             }
         };
-        let classes = (0..10).map(|class| class.to_string()).collect();
+        let classes = (0..CLASSES).map(|class| class.to_string()).collect();
         Dataset {
             name: "synthetic".to_string(),
             train: images(),
@@ -232,14 +221,13 @@ pub fn measure(
     timed: bool,
     roofline: Option<Roofline>,
 ) -> Result<Report> {
-    let settings = &settings.clone().decided(backend.as_ref())?;
-    let (mut spec, data) = (settings.spec(), settings.data());
-    let mut prepared = StepPlans::new(&spec, &data, backend.limits())?;
-    prepared.check_memory(&spec, &data, backend.as_ref())?;
+    let (spec, data) = (settings.spec(), settings.data());
+    let wanted = settings.config.batch.micro_batch;
+    let mut prepared = StepPlans::fitting(spec, wanted, &data, backend.as_ref())?;
     // What is tuned are the convolutions of a training step.
     let tuning = match settings.config.hardware.deterministic || settings.inference {
         true => None,
-        false => prepared.tune(&mut spec, &data, backend.as_mut())?,
+        false => prepared.tune(&data, backend.as_mut())?,
     };
     let runs = prepared.runs(settings.part());
     let kernels: Vec<Dispatch> = runs.iter().flat_map(|run| run.dispatches.clone()).collect();
@@ -307,7 +295,7 @@ fn step(session: &mut Session, part: Part, settings: &Settings) -> Result<()> {
     // The session cuts a training step by itself.
     let passes = match part {
         Part::Train => vec![&indices[..]],
-        Part::Test => passes(&indices, settings.micro_examples()),
+        Part::Test => passes(&indices, session.spec().micro_batch),
     };
     for pass in &passes {
         session.step(part, pass)?;

@@ -4,8 +4,7 @@ use super::hardware::{self, check_shaders};
 use crate::bench::profile::Row;
 use crate::bench::{self, Report, cards, measure};
 use crate::config::{self, Batch, Given, Hardware, Model, Optim, TrainConfig};
-use crate::plan::Roofline;
-use crate::report::mib;
+use crate::plan::{Roofline, mib};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use std::fs;
 use std::io::{Write, stdout};
@@ -107,14 +106,7 @@ pub fn run(args: Args) -> Result<()> {
     }
     let backend = hardware::open(&hardware)?;
     if args.dump_graph {
-        write!(
-            out,
-            "{}",
-            settings
-                .clone()
-                .decided(backend.as_ref())?
-                .dump(backend.limits())?
-        )?;
+        write!(out, "{}", settings.dump(backend.as_ref())?)?;
         return Ok(());
     }
     let roofline = card.as_ref().map(|(_, roofline)| *roofline);

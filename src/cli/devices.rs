@@ -1,7 +1,7 @@
 //! `resnet devices`: what can train here.
 use crate::backend::cpu::host;
 use crate::backend::gpu::{AdapterReport, adapters};
-use crate::report::mib;
+use crate::plan::mib;
 use anyhow::Result;
 use serde::Serialize;
 use std::io::{Write, stdout};

@@ -2,8 +2,8 @@
 use super::trained::Checkpoint;
 use crate::config::{Batch, Data, Given, Hardware, Limit};
 use crate::data;
-use crate::report::{Confusion, Sums};
-use crate::train::test;
+use crate::report::Confusion;
+use crate::train::{Sums, evaluate_test};
 use anyhow::Result;
 use serde::Serialize;
 use std::io::{Write, stdout};
@@ -64,16 +64,11 @@ pub fn run(args: Args) -> Result<()> {
     let mut session = checkpoint.open(&data)?;
 
     let mut confusion = Confusion::new(checkpoint.info.classes);
-    let sums = test(
-        &mut session,
-        data.test.count,
-        &checkpoint.config,
-        |session, batch| {
-            let logits = session.logits(batch.len())?;
-            confusion.add(&logits, batch.iter().map(|&i| data.test.labels[i as usize]));
-            Ok(())
-        },
-    )?;
+    let sums = evaluate_test(&mut session, data.test.count, |session, batch| {
+        let logits = session.logits(batch.len())?;
+        confusion.add(&logits, batch.iter().map(|&i| data.test.labels[i as usize]));
+        Ok(())
+    })?;
     print(
         &args.checkpoint.display().to_string(),
         session.backend().device(),

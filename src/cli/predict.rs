@@ -2,7 +2,7 @@
 use super::trained::Checkpoint;
 use crate::config::{Batch, Data, Given, Hardware};
 use crate::data::{self, Dataset, Ground, Images, Picture};
-use crate::train::test;
+use crate::train::evaluate_test;
 use anyhow::{Result, ensure};
 use serde::Serialize;
 use std::io::{Write, stdout};
@@ -91,8 +91,7 @@ pub fn run(args: Args) -> Result<()> {
     checkpoint.config.limit.limit_batches = None;
     let (mut answers, data) = read(&args, &checkpoint)?;
     let mut session = checkpoint.open(&data)?;
-    let count = data.test.count;
-    test(&mut session, count, &checkpoint.config, |session, batch| {
+    evaluate_test(&mut session, data.test.count, |session, batch| {
         let logits = session.logits(batch.len())?;
         for (logits, &i) in logits.chunks_exact(classes.len()).zip(batch) {
             let answer = &mut answers[i as usize];

@@ -1,6 +1,7 @@
 //! `resnet shapes`: output sizes as the chapter prints them, or the whole table.
-use crate::model::{self, Arch, Order, Row};
-use crate::report::mib;
+use crate::model::zoo::{self, Name, Variant};
+use crate::model::{self, Order, Row};
+use crate::plan::mib;
 use anyhow::{Result, ensure};
 use serde::Serialize;
 use std::io::{Write, stdout};
@@ -48,7 +49,12 @@ pub fn run(args: Args) -> Result<()> {
         json,
     } = args;
     ensure!(image_size > 0, "--image-size must be at least 1");
-    let rows = model::table(&Arch::resnet18_d2l(1, 10), 1, image_size, layout)?;
+    let rows = model::table(
+        &zoo::arch(Name::Resnet18, Variant::D2l, 1, 10),
+        1,
+        image_size,
+        layout,
+    )?;
     let (params, macs) = (
         rows.iter().map(|r| r.params).sum(),
         rows.iter().map(|r| r.macs).sum(),

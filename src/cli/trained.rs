@@ -1,10 +1,9 @@
 //! A trained network: where its weights are and how it is run, shared by the commands that take one.
 use super::hardware;
-use crate::config::{self, Layer, MicroBatch, TrainConfig};
+use crate::config::{self, Layer, TrainConfig};
 use crate::data::Dataset;
-use crate::train::checkpoint::{self, WeightsInfo};
-use crate::train::{Session, SessionSpec, StepPlans, folder};
-use anyhow::{Result, ensure};
+use crate::train::{Session, SessionSpec, StepPlans, WeightsInfo, checkpoint, folder};
+use anyhow::Result;
 use std::path::{Path, PathBuf};
 
 /// A file of weights with what is known about it.
@@ -48,32 +47,11 @@ impl Checkpoint {
             info,
             config,
         } = self;
-        let arch = info.arch.clone();
-        ensure!(
-            data.classes.len() == arch.classes && data.test.channels == arch.in_channels,
-            "{} was trained for {} classes and {} channel(s), but {} has {} and {}",
-            weights.display(),
-            arch.classes,
-            arch.in_channels,
-            data.name,
-            data.classes.len(),
-            data.test.channels
-        );
+        info.check_data(&weights.display().to_string(), data)?;
         let backend = hardware::open(&config.hardware)?;
-        let spec = SessionSpec {
-            arch,
-            batch_size: config.batch.batch_size,
-            micro_batch: config.batch.micro_batch.and_then(MicroBatch::examples),
-            image_size: info.image_size,
-            limit_batches: config.limit.limit_batches,
-            optimizer: None,
-            fuse: config.hardware.fuse,
-            stored: config.hardware.precision.stored(),
-            tilings: config.tilings.clone(),
-        };
-        let prepared = StepPlans::new(&spec, data, backend.limits())?;
-        prepared.check_memory(&spec, data, backend.as_ref())?;
-        let mut session = Session::open(prepared, data, backend)?;
+        let spec = SessionSpec::evaluating(config, info);
+        let plans = StepPlans::fitting(spec, config.batch.micro_batch, data, backend.as_ref())?;
+        let mut session = Session::open(plans, data, backend)?;
         checkpoint::load_weights(&mut session, weights)?;
         Ok(session)
     }

@@ -3,12 +3,14 @@
 mod fetch;
 mod idx;
 mod picture;
+mod preprocess;
 mod sampler;
 #[cfg(test)]
 mod tests;
 
 pub use fetch::{MIRROR, fetch};
 pub use picture::{Ground, Picture};
+pub use preprocess::Preprocess;
 pub use sampler::Sampler;
 
 use anyhow::{Context, Result, bail, ensure};

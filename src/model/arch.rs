@@ -52,22 +52,3 @@ impl Block {
         }
     }
 }
-
-impl Arch {
-    /// ResNet-18 as d2l.ai builds it in section 7.6: biased convolutions, and 1×1 shortcuts without
-    /// BatchNorm. 11,178,378 parameters with 1 channel and 10 classes.
-    pub fn resnet18_d2l(in_channels: usize, classes: usize) -> Arch {
-        let stages = [64, 128, 256, 512]
-            .map(|width| Stage { blocks: 2, width })
-            .to_vec();
-        Arch {
-            in_channels,
-            classes,
-            stem: 64,
-            stages,
-            block: Block::Basic,
-            conv_bias: true,
-            shortcut_bn: false,
-        }
-    }
-}

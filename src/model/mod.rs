@@ -5,6 +5,7 @@ mod init;
 mod network;
 mod params;
 mod shapes;
+pub mod zoo;
 
 pub use arch::{Arch, Block, Stage};
 pub use build::{build, describe, residual};

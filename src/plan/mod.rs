@@ -15,6 +15,11 @@ use std::{
     ops::Range,
 };
 
+/// Bytes for people.
+pub fn mib(bytes: u64) -> String {
+    format!("{:.1} MiB", bytes as f64 / (1 << 20) as f64)
+}
+
 /// Plans the nodes of `range` that the values in `keep` or any state depend on.
 ///
 /// Values in `keep` can be read after a run; all others share buffers by liveness.

@@ -1,15 +1,24 @@
-//! What a run tells: progress for people, events for programs, metrics and tables for later.
+//! What a run tells: progress for people, lines for programs, metrics and tables for later. Each observer of a
+//! run has a file of its own and a line in [`observers`].
 mod confusion;
 mod console;
+mod json;
 mod metrics;
-mod progress;
+mod summary;
 
 pub use confusion::Confusion;
-pub use console::Console;
-pub use metrics::write_metrics;
-pub use progress::{EpochResult, Progress, StepResult, Sums};
 
-/// Bytes for people.
-pub fn mib(bytes: u64) -> String {
-    format!("{:.1} MiB", bytes as f64 / (1 << 20) as f64)
+use crate::train::Observer;
+
+/// Everyone who is told of a run of `resnet train`; with `json` its results on stdout are for programs.
+pub fn observers(json: bool) -> Vec<Box<dyn Observer>> {
+    let results: Box<dyn Observer> = match json {
+        true => Box::new(json::JsonLines),
+        false => Box::new(summary::Summary),
+    };
+    vec![
+        Box::new(metrics::Metrics),
+        Box::<console::Console>::default(),
+        results,
+    ]
 }

@@ -1,13 +1,14 @@
 //! Checkpoints on disk: weights as PyTorch reads them, and beside them what a resumed run needs
 //! to go on with the very same bits. A checkpoint exists whole or not at all.
+use super::info::WeightsInfo;
+use super::progress::Progress;
+use super::session::Session;
 use crate::files::{sync_folder, write_synced};
 use crate::graph::TensorId;
-use crate::model::{Arch, Param};
-use crate::report::Progress;
-use crate::train::Session;
+use crate::model::Param;
 use anyhow::{Context, Result, bail, ensure};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Serialize, de::DeserializeOwned};
 use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -19,19 +20,8 @@ pub const FOLDER: &str = "checkpoints";
 const WEIGHTS: &str = "weights.safetensors";
 const STATE: &str = "state.safetensors";
 
-/// What an evaluation must know about a file of weights.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-pub struct WeightsInfo {
-    /// The network.
-    pub arch: Arch,
-    /// Side to which images are resized; bilinear, scaled to 0..1.
-    pub image_size: usize,
-    /// Names of the classes in the order of the logits.
-    pub classes: Vec<String>,
-}
-
 /// Writes a checkpoint into `run/checkpoints/step-N` and removes those that are neither the newest nor
-/// the best. Nothing of it is visible before all of it is on the disk.
+/// the best. Nothing of it is visible before all of it is on the disk. Returns its folder.
 ///
 /// # Errors
 /// When the device or the disk fails.
@@ -40,7 +30,7 @@ pub fn save(
     session: &mut Session,
     info: &WeightsInfo,
     progress: &Progress,
-) -> Result<()> {
+) -> Result<PathBuf> {
     let params = session.params().to_vec();
     let momenta = session.momenta().to_vec();
     let weights = weights_file(session, &params, info, progress.step)?;
@@ -63,7 +53,8 @@ pub fn save(
         fs::rename(new.keep(), &target)?;
     }
     sync_folder(&folder)?;
-    prune(&folder, progress)
+    prune(&folder, progress)?;
+    Ok(target)
 }
 
 /// The newest checkpoint of a run.
@@ -107,17 +98,44 @@ pub fn weights_of(path: &Path) -> Result<PathBuf> {
 /// Reads what a weights file tells about itself.
 ///
 /// # Errors
-/// When the file cannot be read or was not written by this program.
+/// When the file cannot be read, or was not written by this program or by a newer one.
 pub fn read_info(weights: &Path) -> Result<WeightsInfo> {
-    let bytes = read(weights)?;
-    metadata(weights, &bytes)?.with_context(|| {
+    let shown = weights.display();
+    let metadata = metadata(weights, &read(weights)?)?.with_context(|| {
         format!(
-            "{} does not tell its architecture; it was not written by `resnet train` \
-             (start from such weights with `resnet train --init {}`)",
-            weights.display(),
-            weights.display()
+            "{shown} does not tell its architecture; it was not written by `resnet train` \
+             (start from such weights with `resnet train --init {shown}`)"
         )
-    })
+    })?;
+    WeightsInfo::from_metadata(metadata)
+        .with_context(|| format!("the metadata of {shown} cannot be used"))
+}
+
+/// Refuses a file of weights that [`load_weights`] could not load for these parameters.
+///
+/// # Errors
+/// When a tensor is missing, of another shape or type, or not of this network.
+pub fn check_weights(weights: &Path, params: &[Param]) -> Result<()> {
+    fitting(weights, &read(weights)?, params).map(|_| ())
+}
+
+/// Refuses a checkpoint folder that is not of this network with these parameters, or damaged.
+///
+/// # Errors
+/// When that is so.
+pub fn check(checkpoint: &Path, info: &WeightsInfo, params: &[Param]) -> Result<()> {
+    let weights = checkpoint.join(WEIGHTS);
+    let saved = read_info(&weights)?;
+    ensure!(
+        (&saved.arch, &saved.preprocess) == (&info.arch, &info.preprocess),
+        "{} has another network or image size than its run's settings say",
+        weights.display()
+    );
+    check_weights(&weights, params)?;
+    let state = checkpoint.join(STATE);
+    let bytes = read(&state)?;
+    parse(&state, &bytes)?;
+    progress(&state, &bytes).map(|_| ())
 }
 
 /// Loads weights with PyTorch's names and layouts into the session.
@@ -126,15 +144,8 @@ pub fn read_info(weights: &Path) -> Result<WeightsInfo> {
 /// When a tensor is missing, of another shape or type, or not of this network.
 pub fn load_weights(session: &mut Session, weights: &Path) -> Result<()> {
     let bytes = read(weights)?;
-    let file = parse(weights, &bytes)?;
     let params = session.params().to_vec();
-    let known = |n: &str| params.iter().any(|p| p.name == n) || n.ends_with("num_batches_tracked");
-    if let Some(stranger) = file.names().into_iter().filter(|n| !known(n)).min() {
-        bail!(
-            "{} has a tensor {stranger}, which this network does not have",
-            weights.display()
-        );
-    }
+    let file = fitting(weights, &bytes, &params)?;
     for p in &params {
         let values = tensor(weights, &file, &p.name, &p.torch_shape())?;
         session.write(p.tensor, &p.from_torch(&values))?;
@@ -155,8 +166,28 @@ pub fn load(session: &mut Session, checkpoint: &Path) -> Result<Progress> {
         let shape = session.shape(state).0;
         session.write(state, &tensor(&path, &file, &name, &shape)?)?;
     }
-    metadata(&path, &bytes)?
+    progress(&path, &bytes)
+}
+
+fn progress(path: &Path, bytes: &[u8]) -> Result<Progress> {
+    metadata(path, bytes)?
         .with_context(|| format!("{} does not tell how far its run had come", path.display()))
+}
+
+/// The tensors of a file, which are those of these parameters and no others.
+fn fitting<'b>(path: &Path, bytes: &'b [u8], params: &[Param]) -> Result<SafeTensors<'b>> {
+    let file = parse(path, bytes)?;
+    let known = |n: &str| params.iter().any(|p| p.name == n) || n.ends_with("num_batches_tracked");
+    if let Some(stranger) = file.names().into_iter().filter(|n| !known(n)).min() {
+        bail!(
+            "{} has a tensor {stranger}, which this network does not have",
+            path.display()
+        );
+    }
+    for p in params {
+        view(path, &file, &p.name, &p.torch_shape())?;
+    }
+    Ok(file)
 }
 
 fn weights_file(
@@ -255,6 +286,17 @@ fn metadata<T: DeserializeOwned>(path: &Path, bytes: &[u8]) -> Result<Option<T>>
 }
 
 fn tensor(path: &Path, file: &SafeTensors, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
+    let view = view(path, file, name, shape)?;
+    Ok(bytemuck::pod_collect_to_vec(view.data()))
+}
+
+/// A tensor of this shape in f32.
+fn view<'b>(
+    path: &Path,
+    file: &SafeTensors<'b>,
+    name: &str,
+    shape: &[usize],
+) -> Result<TensorView<'b>> {
     let view = file.tensor(name).with_context(|| {
         format!(
             "{} has no tensor {name}, which this network needs",
@@ -268,7 +310,7 @@ fn tensor(path: &Path, file: &SafeTensors, name: &str, shape: &[usize]) -> Resul
         view.dtype(),
         view.shape()
     );
-    Ok(bytemuck::pod_collect_to_vec(view.data()))
+    Ok(view)
 }
 
 fn name(step: u64) -> String {

@@ -1,12 +1,52 @@
-//! A run's folder: its name, its configuration, and that no run ever overwrites another.
+//! A run's folder: its name, its configuration, that no run ever overwrites another, and what a run that failed
+//! leaves behind.
 use super::checkpoint;
 use crate::config::{Layer, TrainConfig};
 use crate::files::replace;
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use std::fs;
 use std::path::{Path, PathBuf};
 
 const CONFIG: &str = "config.toml";
+
+/// Where the folders of runs without a name of their own are.
+const RUNS: &str = "runs";
+
+/// Refuses what [`create`] could not create; nothing is created.
+///
+/// # Errors
+/// When the folder is taken, or nothing can be written where it is to be.
+pub fn check(wanted: Option<&Path>) -> Result<()> {
+    let folder = wanted.unwrap_or(Path::new(RUNS));
+    let named = || match wanted {
+        Some(folder) => format!("--out {}", folder.display()),
+        None => format!("the folder {RUNS}"),
+    };
+    if wanted.is_some() && folder.exists() && !is_empty(folder).with_context(named)? {
+        let shown = folder.display();
+        match checkpoint::latest(folder) {
+            Ok(_) => bail!(
+                "--out {shown} already holds a run: go on with it by `resnet train --resume {shown}`, or take \
+                 another folder"
+            ),
+            Err(_) => bail!(
+                "--out {shown} already holds something that is no run to go on with: take another folder, or \
+                 remove it"
+            ),
+        }
+    }
+    let absolute = std::path::absolute(folder).with_context(named)?;
+    let existing = absolute.ancestors().find(|folder| folder.exists());
+    let existing = existing.with_context(|| format!("{}: no such place", named()))?;
+    tempfile::tempfile_in(existing).with_context(|| {
+        format!(
+            "{}: nothing can be written into {}; take another folder with --out",
+            named(),
+            existing.display()
+        )
+    })?;
+    Ok(())
+}
 
 /// Creates the folder of a new run: `wanted`, which must not hold anything yet, or the first free
 /// `runs/NNN`.
@@ -14,32 +54,42 @@ const CONFIG: &str = "config.toml";
 /// # Errors
 /// When the folder is taken or cannot be created.
 pub fn create(wanted: Option<&Path>) -> Result<PathBuf> {
+    check(wanted)?;
+    let creating = |folder: &Path| format!("creating {}", folder.display());
     if let Some(folder) = wanted {
-        let taken = folder.exists()
-            && fs::read_dir(folder)
-                .with_context(|| format!("--out {}", folder.display()))?
-                .next()
-                .is_some();
-        ensure!(
-            !taken,
-            "--out {0} already holds something: go on with it by `resnet train --resume {0}`, or take another folder",
-            folder.display()
-        );
-        fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))?;
+        fs::create_dir_all(folder).with_context(|| creating(folder))?;
         return Ok(folder.to_path_buf());
     }
-    let runs = Path::new("runs");
-    fs::create_dir_all(runs).context("creating the folder runs")?;
+    let runs = Path::new(RUNS);
+    fs::create_dir_all(runs).with_context(|| creating(runs))?;
     for number in 1.. {
         let folder = runs.join(format!("{number:03}"));
         // Creating is the test, so that two runs started together do not share a folder.
         match fs::create_dir(&folder) {
             Ok(()) => return Ok(folder),
             Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
-            Err(e) => return Err(e).with_context(|| format!("creating {}", folder.display())),
+            Err(e) => return Err(e).with_context(|| creating(&folder)),
         }
     }
     unreachable!("the numbers do not end")
+}
+
+/// Removes the folder of a run that failed and left nothing but its settings there, so that it does not stand in
+/// the way of the next one. A checkpoint keeps it, and so does whatever else was written into it.
+pub fn clear_failed(run: &Path) {
+    // An error here would hide the failure itself, and what cannot be removed does no harm.
+    let _ = fs::remove_dir(run.join(checkpoint::FOLDER));
+    let only_settings = fs::read_dir(run)
+        .is_ok_and(|mut entries| entries.all(|e| e.is_ok_and(|e| e.file_name() == CONFIG)));
+    if only_settings {
+        let _ = fs::remove_file(run.join(CONFIG));
+        let _ = fs::remove_dir(run);
+    }
+}
+
+fn is_empty(folder: &Path) -> Result<bool> {
+    ensure!(folder.is_dir(), "not a folder");
+    Ok(fs::read_dir(folder)?.next().is_none())
 }
 
 /// Writes the resolved configuration into the run.

@@ -5,10 +5,8 @@ use crate::backend::Backend;
 use crate::config::MicroBatch;
 use crate::data::Dataset;
 use crate::ops::LOSS_LOG_CAPACITY;
-use crate::plan::Plan;
-use crate::report::mib;
-use anyhow::{Error, Result, anyhow, bail};
-use std::path::Path;
+use crate::plan::{Plan, mib};
+use anyhow::{Result, bail};
 
 /// The examples per pass that `wanted` comes to on this device. `auto` is the whole batch where that fits,
 /// else the largest part of it that does, preferably one that divides it; what fits not at all stays whole,
@@ -44,6 +42,26 @@ pub fn micro_batch(
 }
 
 impl StepPlans {
+    /// Plans for a device, in the micro-batches that `wanted` comes to there.
+    ///
+    /// # Errors
+    /// When the network does not fit the images, or the session does not fit the device.
+    pub fn fitting(
+        spec: SessionSpec,
+        wanted: Option<MicroBatch>,
+        data: &Dataset,
+        backend: &dyn Backend,
+    ) -> Result<StepPlans> {
+        let micro_batch = micro_batch(wanted, &spec, data, backend)?;
+        let spec = SessionSpec {
+            micro_batch,
+            ..spec
+        };
+        let plans = StepPlans::new(&spec, data, backend.limits())?;
+        plans.check_memory(data, backend)?;
+        Ok(plans)
+    }
+
     /// Bytes that the session takes on a device, with what its kernels take beside its buffers.
     fn needed(&self, backend: &dyn Backend) -> u64 {
         let plans: Vec<&Plan> = self.plans().collect();
@@ -54,15 +72,11 @@ impl StepPlans {
     ///
     /// # Errors
     /// When the memory is too small or cannot be asked for.
-    pub fn check_memory(
-        &self,
-        spec: &SessionSpec,
-        data: &Dataset,
-        backend: &dyn Backend,
-    ) -> Result<()> {
+    pub fn check_memory(&self, data: &Dataset, backend: &dyn Backend) -> Result<()> {
+        let spec = &self.spec;
         let room = Room::of(backend)?;
         let (needed, buffer) = (self.needed(backend), self.largest_buffer());
-        let size = spec.image_size;
+        let size = spec.preprocess.size;
         let batch = match spec.micro_batch {
             Some(micro) if micro < spec.batch_size => format!(
                 "batch size {} in micro-batches of {micro} at {size}×{size}",
@@ -105,15 +119,6 @@ impl StepPlans {
         };
         bail!("{batch} needs {needs}, but {has}: {advice}")
     }
-}
-
-/// The refusal of a run that is resumed, which keeps the settings that the refusal advises to change.
-pub fn refused_to_resume(refusal: &Error, weights: &Path) -> Error {
-    anyhow!(
-        "{refusal}\na resumed run keeps its settings: free memory of the device, resume on another one with --device, \
-         or start a new run with other settings from its weights:\n  resnet train --init {}",
-        weights.display()
-    )
 }
 
 /// What a device can hold, in bytes.

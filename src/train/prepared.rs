@@ -1,8 +1,10 @@
 //! The graph and the plans of a session, before anything is allocated.
+use super::info::WeightsInfo;
 use super::micro;
 use super::pass::{Optimizer, Source, StepGraph, accumulate, evaluate, train, update};
 use crate::backend::memory_needed;
-use crate::data::{Dataset, Images};
+use crate::config::TrainConfig;
+use crate::data::{Dataset, Images, Preprocess};
 use crate::graph::{Graph, TensorId, fuse, retile};
 use crate::model::Arch;
 use crate::ops::LOSS_LOG_CAPACITY;
@@ -23,8 +25,8 @@ pub struct SessionSpec {
     /// Examples per pass of a step, which then has several where its batch is larger: their gradients are
     /// added up in order, and one update follows. `None` takes the whole batch at once.
     pub micro_batch: Option<usize>,
-    /// Side of the images after resizing.
-    pub image_size: usize,
+    /// What happens to an image before the network sees it.
+    pub preprocess: Preprocess,
     /// The most steps per epoch and per evaluation.
     pub limit_batches: Option<usize>,
     /// `None` only evaluates.
@@ -37,6 +39,23 @@ pub struct SessionSpec {
     pub tilings: TuningTable,
 }
 
+impl SessionSpec {
+    /// The evaluation of a network as a run's settings say, in no micro-batches yet.
+    pub fn evaluating(config: &TrainConfig, info: &WeightsInfo) -> SessionSpec {
+        SessionSpec {
+            arch: info.arch.clone(),
+            batch_size: config.batch.batch_size,
+            micro_batch: None,
+            preprocess: info.preprocess.clone(),
+            limit_batches: config.limit.limit_batches,
+            optimizer: None,
+            fuse: config.hardware.fuse,
+            stored: config.hardware.precision.stored(),
+            tilings: config.tilings.clone(),
+        }
+    }
+}
+
 /// Which half of the data set a step takes its examples from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Part {
@@ -46,8 +65,9 @@ pub enum Part {
     Test,
 }
 
-/// The graph of a session before anything is allocated.
+/// The graph and the plans of a session, before anything is allocated.
 pub struct StepPlans {
+    pub(super) spec: SessionSpec,
     pub(super) graph: Graph,
     /// The pass that needs most memory first.
     pub(super) steps: Vec<Step>,
@@ -55,7 +75,6 @@ pub struct StepPlans {
     pub(super) update: Option<Plan>,
     /// The optimiser's states with the names they have in a checkpoint.
     pub(super) momenta: Vec<(String, TensorId)>,
-    pub(super) micro_batch: Option<usize>,
     /// The sizes of the batches of an epoch and of a test.
     batches: Vec<(Part, usize)>,
     pub(super) sources: Vec<(Part, Source)>,
@@ -78,7 +97,7 @@ impl StepPlans {
             arch,
             batch_size,
             micro_batch,
-            image_size,
+            preprocess,
             limit_batches,
             optimizer,
             fuse: fused,
@@ -99,7 +118,14 @@ impl StepPlans {
             let Images { size, channels, .. } = *images;
             let source = Source {
                 stored: *stored,
-                ..Source::new(&mut graph, name, images.count, size, channels, *image_size)
+                ..Source::new(
+                    &mut graph,
+                    name,
+                    images.count,
+                    size,
+                    channels,
+                    preprocess.size,
+                )
             };
             sources.push((part, source));
             let mut done = BTreeSet::new();
@@ -162,10 +188,15 @@ impl StepPlans {
             steps,
             update: update.transpose()?,
             momenta,
-            micro_batch: *micro_batch,
             batches: all_batches,
             sources,
+            spec: spec.clone(),
         })
+    }
+
+    /// What the session is to do.
+    pub fn spec(&self) -> &SessionSpec {
+        &self.spec
     }
 
     /// Bytes that the session will allocate on the device.
@@ -209,7 +240,7 @@ impl StepPlans {
             let is = |s: &&Step| s.part == part && (s.pass.batch, s.pass.of) == (batch, of);
             self.steps.iter().find(is)
         };
-        let sizes = micro::sizes(full, self.micro_batch);
+        let sizes = micro::sizes(full, self.spec.micro_batch);
         sizes.iter().filter_map(pass).collect()
     }
 
@@ -220,7 +251,11 @@ impl StepPlans {
 }
 
 /// The batches of an epoch over `order`.
-pub fn batches(order: &[u32], batch: usize, limit: Option<usize>) -> impl Iterator<Item = &[u32]> {
+pub(super) fn batches(
+    order: &[u32],
+    batch: usize,
+    limit: Option<usize>,
+) -> impl Iterator<Item = &[u32]> {
     order.chunks(batch).take(limit.unwrap_or(usize::MAX))
 }
 

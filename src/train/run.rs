@@ -1,10 +1,14 @@
-//! The loop over epochs: steps, tests, checkpoints, and what stops it early.
-use super::checkpoint::{self, WeightsInfo};
-use super::{Part, Session, batches, passes};
+//! The loop over epochs: steps, evaluations, checkpoints, and what stops it early.
+use super::checkpoint;
+use super::evaluation::evaluate_test;
+use super::event::{Event, Observer, tell};
+use super::info::WeightsInfo;
+use super::prepared::{Part, batches};
+use super::progress::Progress;
+use super::session::Session;
 use crate::backend::{DeviceError, Failure};
 use crate::config::{self, MicroBatch, TrainConfig};
 use crate::data::Sampler;
-use crate::report::{Console, Progress, Sums, write_metrics};
 use anyhow::{Error, Result, anyhow, bail};
 use std::collections::VecDeque;
 use std::path::Path;
@@ -15,14 +19,23 @@ use std::time::{Duration, Instant};
 const READ_EVERY: Duration = Duration::from_millis(200);
 
 /// Steps queued at most before the losses are read, well inside the device's log.
-const READ_AFTER: usize = 64;
+pub(super) const READ_AFTER: usize = 64;
 
 /// Time between checkpoints within an epoch, unless they are counted in steps. What was trained since the
 /// last one is lost with the device.
 const SAVE_EVERY: Duration = Duration::from_secs(600);
 
-/// Everything that stays the same during a run.
-pub struct Run<'a> {
+/// How a run ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Outcome {
+    /// All epochs are done.
+    Finished,
+    /// It was asked to stop; a checkpoint holds the place.
+    Interrupted,
+}
+
+/// A run at work.
+pub(super) struct Run<'a> {
     /// The resolved configuration.
     pub config: &'a TrainConfig,
     /// The run's folder.
@@ -33,122 +46,149 @@ pub struct Run<'a> {
     pub train_count: usize,
     /// Number of test images.
     pub test_count: usize,
-    /// Set when the user asks to stop.
-    pub interrupted: &'a AtomicBool,
-}
-
-/// How a run ended.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Outcome {
-    /// All epochs are done.
-    Finished,
-    /// The user stopped it; a checkpoint holds the place.
-    Interrupted,
+    /// The network on its device.
+    pub session: &'a mut Session,
+    /// Where it stands.
+    pub progress: Progress,
+    /// Who is told.
+    pub observers: &'a mut [Box<dyn Observer>],
+    /// Set from outside to stop it after the step at work.
+    pub stop: &'a AtomicBool,
+    /// When the last checkpoint was saved.
+    pub saved: Instant,
 }
 
 impl Run<'_> {
-    /// Trains from where `progress` stands to the configured number of epochs, with a checkpoint
-    /// after each.
+    /// Trains from where the progress stands to the configured number of epochs, with a checkpoint after each.
     ///
     /// # Errors
-    /// When the device or the disk fails, or the loss is no longer finite; checkpoints stay.
-    pub fn train(
-        &self,
-        session: &mut Session,
-        progress: &mut Progress,
-        console: &mut Console,
-    ) -> Result<Outcome> {
-        session.set_learning_rate(self.config.rate.lr)?;
-        let mut saved = Instant::now();
-        while progress.epoch < self.config.run.epochs {
-            if self.train_epoch(session, progress, console, &mut saved)? == Outcome::Interrupted {
-                self.save(session, progress)?;
+    /// When the device, the disk or an observer fails, or the loss is no longer finite; checkpoints stay.
+    pub fn train(mut self) -> Result<Outcome> {
+        let (folder, config) = (self.folder, self.config);
+        tell(
+            self.observers,
+            &Event::Started {
+                folder,
+                config,
+                progress: &self.progress,
+            },
+        )?;
+        self.session.set_learning_rate(config.rate.lr)?;
+        while self.progress.epoch < config.run.epochs {
+            if self.train_epoch()? == Outcome::Interrupted {
+                self.save()?;
+                let progress = &self.progress;
+                tell(self.observers, &Event::Interrupted { folder, progress })?;
                 return Ok(Outcome::Interrupted);
             }
-            let test = test(session, self.test_count, self.config, |_, _| Ok(()))
-                .map_err(|error| self.stopped(progress, error))?;
-            let finished = progress.finish_epoch(&test).clone();
-            self.save(session, progress)?;
-            saved = Instant::now();
-            write_metrics(self.folder, &progress.history)?;
-            console.epoch(&finished)?;
+            let test = evaluate_test(self.session, self.test_count, |_, _| Ok(()))
+                .map_err(|error| self.stopped(error))?;
+            self.progress.finish_epoch(&test);
+            self.save()?;
+            if let Some(epoch) = self.progress.history.last() {
+                tell(
+                    self.observers,
+                    &Event::Evaluated {
+                        folder,
+                        progress: &self.progress,
+                        epoch,
+                    },
+                )?;
+            }
         }
+        tell(
+            self.observers,
+            &Event::Finished {
+                folder,
+                progress: &self.progress,
+                device: self.session.backend().device(),
+            },
+        )?;
         Ok(Outcome::Finished)
     }
 
-    fn save(&self, session: &mut Session, progress: &Progress) -> Result<()> {
-        checkpoint::save(self.folder, session, self.info, progress)
-            .map_err(|error| self.stopped(progress, error))
+    fn save(&mut self) -> Result<()> {
+        let saved = checkpoint::save(self.folder, self.session, self.info, &self.progress);
+        let checkpoint = &saved.map_err(|error| self.stopped(error))?;
+        self.saved = Instant::now();
+        tell(self.observers, &Event::Saved { checkpoint })
     }
 
-    fn train_epoch(
-        &self,
-        session: &mut Session,
-        progress: &mut Progress,
-        console: &mut Console,
-        saved: &mut Instant,
-    ) -> Result<Outcome> {
+    fn train_epoch(&mut self) -> Result<Outcome> {
         let config::Run {
             seed,
             shuffle,
             save_every,
             ..
         } = self.config.run;
-        let (batch_size, limit_batches) = (
-            self.config.batch.batch_size,
-            self.config.limit.limit_batches,
+        let (batch_size, limit) = (
+            self.session.spec().batch_size,
+            self.session.spec().limit_batches,
         );
-        let order = Sampler::new(seed, shuffle).order(progress.epoch, self.train_count);
-        let all = batches(&order, batch_size, limit_batches).count();
-        let mut todo = batches(&order, batch_size, limit_batches)
-            .skip(progress.batch)
+        let order = Sampler::new(seed, shuffle).order(self.progress.epoch, self.train_count);
+        let steps = batches(&order, batch_size, limit).count();
+        let mut todo = batches(&order, batch_size, limit)
+            .skip(self.progress.batch)
             .peekable();
         let mut queued = VecDeque::new();
         let mut last_read = Instant::now();
-        console.start_epoch(progress, all);
+        let progress = &self.progress;
+        tell(self.observers, &Event::Epoch { progress, steps })?;
         while let Some(batch) = todo.next() {
-            session
+            self.session
                 .step(Part::Train, batch)
-                .map_err(|error| self.stopped(progress, error))?;
+                .map_err(|error| self.stopped(error))?;
             queued.push_back(batch.len());
-            let stop = self.interrupted.load(Ordering::Relaxed);
-            let step = progress.step + queued.len() as u64;
+            let stop = self.stop.load(Ordering::Relaxed);
+            let step = self.progress.step + queued.len() as u64;
             let save = match save_every {
                 Some(steps) => step.is_multiple_of(steps as u64),
-                None => saved.elapsed() >= SAVE_EVERY,
+                None => self.saved.elapsed() >= SAVE_EVERY,
             };
-            let full = queued.len() >= READ_AFTER || session.is_full();
+            let full = queued.len() >= READ_AFTER || self.session.is_full();
             let due = full || save || last_read.elapsed() >= READ_EVERY;
             if due || stop || todo.peek().is_none() {
-                let results = session.results();
-                let results = results.map_err(|error| self.stopped(progress, error))?;
-                progress.seconds += last_read.elapsed().as_secs_f64();
+                self.read_results(&mut queued, last_read)?;
                 last_read = Instant::now();
-                for (result, examples) in results.into_iter().zip(queued.drain(..)) {
-                    progress.step += 1;
-                    progress.batch += 1;
-                    progress.examples += examples as u64;
-                    progress.sums.add(result, examples);
-                    if !result.loss.is_finite() {
-                        bail!(self.diverged(progress.step, result.loss));
-                    }
-                    console.step(progress, result)?;
-                }
                 if stop {
                     return Ok(Outcome::Interrupted);
                 }
-                // The end of an epoch is saved with its test.
+                // The end of an epoch is saved with its evaluation.
                 if save && todo.peek().is_some() {
-                    self.save(session, progress)?;
-                    (*saved, last_read) = (Instant::now(), Instant::now());
+                    self.save()?;
+                    last_read = Instant::now();
                 }
             }
         }
         Ok(Outcome::Finished)
     }
 
+    /// Waits for the queued steps, each of so many examples, and counts them in.
+    fn read_results(&mut self, queued: &mut VecDeque<usize>, last_read: Instant) -> Result<()> {
+        let results = self.session.results();
+        let results = results.map_err(|error| self.stopped(error))?;
+        let progress = &mut self.progress;
+        progress.seconds += last_read.elapsed().as_secs_f64();
+        for (result, examples) in results.into_iter().zip(queued.drain(..)) {
+            progress.step += 1;
+            progress.batch += 1;
+            progress.examples += examples as u64;
+            progress.sums.add(result, examples);
+            if !result.loss.is_finite() {
+                bail!(diverged(
+                    self.folder,
+                    progress.step,
+                    result.loss,
+                    self.config.rate.lr
+                ));
+            }
+            tell(self.observers, &Event::Step { progress, result })?;
+        }
+        Ok(())
+    }
+
     /// What to say when the device or the disk failed.
-    fn stopped(&self, progress: &Progress, error: Error) -> Error {
+    fn stopped(&self, error: Error) -> Error {
         let failure = error.downcast_ref::<DeviceError>().map(|e| e.failure);
         let saved = checkpoint::latest(self.folder);
         let mut next = match &saved {
@@ -178,50 +218,20 @@ impl Run<'_> {
         }
         anyhow!(
             "{error:#}\nthe training stopped after step {}; {next}",
-            progress.step
-        )
-    }
-
-    fn diverged(&self, step: u64, loss: f32) -> String {
-        let lr = self.config.rate.lr;
-        let kept = match checkpoint::latest(self.folder) {
-            Ok(good) => format!("the last good checkpoint is {}", good.display()),
-            Err(_) => "there is no checkpoint yet".to_string(),
-        };
-        format!(
-            "the loss is {loss} at step {step}, so the training was stopped; {kept}. \
-             The learning rate {lr} is probably too high: try --lr {}",
-            lr / 10.0
+            self.progress.step
         )
     }
 }
 
-/// Evaluates the test images in file order; `each` sees the indices of every batch while its logits
-/// can still be read.
-///
-/// # Errors
-/// When the device fails or `each` does.
-pub fn test(
-    session: &mut Session,
-    count: usize,
-    config: &TrainConfig,
-    mut each: impl FnMut(&mut Session, &[u32]) -> Result<()>,
-) -> Result<Sums> {
-    let order: Vec<u32> = (0..count as u32).collect();
-    let mut sums = Sums::default();
-    let mut queued = Vec::new();
-    let micro = config.batch.micro_batch.and_then(MicroBatch::examples);
-    let batches = batches(&order, config.batch.batch_size, config.limit.limit_batches);
-    let mut todo = batches.flat_map(|batch| passes(batch, micro)).peekable();
-    while let Some(batch) = todo.next() {
-        session.step(Part::Test, batch)?;
-        each(session, batch)?;
-        queued.push(batch.len());
-        if queued.len() >= READ_AFTER || todo.peek().is_none() {
-            for (result, examples) in session.results()?.into_iter().zip(queued.drain(..)) {
-                sums.add(result, examples);
-            }
-        }
-    }
-    Ok(sums)
+/// What to say when the loss is no number any more.
+fn diverged(folder: &Path, step: u64, loss: f32, lr: f32) -> String {
+    let kept = match checkpoint::latest(folder) {
+        Ok(good) => format!("the last good checkpoint is {}", good.display()),
+        Err(_) => "there is no checkpoint yet".to_string(),
+    };
+    format!(
+        "the loss is {loss} at step {step}, so the training was stopped; {kept}. \
+         The learning rate {lr} is probably too high: try --lr {}",
+        lr / 10.0
+    )
 }

@@ -1,13 +1,13 @@
 //! A network on a device, ready to be stepped, with the data set in the device's memory.
 use super::micro;
 use super::pass::StepGraph;
-use super::prepared::{Part, Step, StepPlans};
+use super::prepared::{Part, SessionSpec, Step, StepPlans};
+use super::progress::{StepResult, Sums};
 use crate::backend::{Backend, PlanId};
 use crate::data::Dataset;
 use crate::graph::{Graph, TensorId};
 use crate::model::Param;
 use crate::ops::{LOSS_LOG_CAPACITY, LossLogStates, first_scale, resize_taps};
-use crate::report::{StepResult, Sums};
 use crate::tensor::Shape;
 use anyhow::{Context, Result};
 
@@ -18,7 +18,7 @@ pub struct Session {
     steps: Vec<CompiledStep>,
     update: Option<PlanId>,
     momenta: Vec<(String, TensorId)>,
-    micro_batch: Option<usize>,
+    spec: SessionSpec,
     lr: Option<TensorId>,
     /// The steps since the last [`Session::results`], each with the examples of its passes.
     pending: Vec<Vec<usize>>,
@@ -37,7 +37,7 @@ impl Session {
     /// # Errors
     /// When the device fails.
     pub fn open(
-        prepared: StepPlans,
+        plans: StepPlans,
         data: &Dataset,
         mut backend: Box<dyn Backend>,
     ) -> Result<Session> {
@@ -46,10 +46,10 @@ impl Session {
             steps,
             update,
             momenta,
-            micro_batch,
             sources,
+            spec,
             ..
-        } = prepared;
+        } = plans;
         let mut ready = Vec::new();
         for Step { part, pass, plan } in steps {
             let plan = backend.compile(plan).context("preparing the device")?;
@@ -84,7 +84,7 @@ impl Session {
             steps: ready,
             update,
             momenta,
-            micro_batch,
+            spec,
             lr,
             pending: Vec::new(),
         })
@@ -93,6 +93,11 @@ impl Session {
     /// The device.
     pub fn backend(&self) -> &dyn Backend {
         self.backend.as_ref()
+    }
+
+    /// What it does.
+    pub fn spec(&self) -> &SessionSpec {
+        &self.spec
     }
 
     /// The graph of its steps.
@@ -154,7 +159,8 @@ impl Session {
 
     /// Whether the results must be read before another step, as the device's log might not hold it.
     pub fn is_full(&self) -> bool {
-        let passes = |step: &CompiledStep| micro::sizes(step.pass.of, self.micro_batch).len();
+        let micro = self.spec.micro_batch;
+        let passes = |step: &CompiledStep| micro::sizes(step.pass.of, micro).len();
         let most = self.steps.iter().map(passes).max().unwrap_or(1);
         self.logged() + most > LOSS_LOG_CAPACITY
     }
@@ -172,7 +178,7 @@ impl Session {
         mut run: impl FnMut(&mut dyn Backend, PlanId) -> Result<()>,
     ) -> Result<()> {
         let passes = match part {
-            Part::Train => micro::passes(indices, self.micro_batch),
+            Part::Train => micro::passes(indices, self.spec.micro_batch),
             Part::Test => vec![indices],
         };
         assert!(

@@ -10,33 +10,27 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 impl StepPlans {
-    /// Times the convolutions on the device and takes the fastest tilings, which go into `spec`. Returns a
-    /// word for the user where there was something to do.
+    /// Times the convolutions on the device and plans with the fastest tilings. Returns a word for the user where
+    /// there was something to do.
     ///
     /// # Errors
     /// When the device is lost.
-    pub fn tune(
-        &mut self,
-        spec: &mut SessionSpec,
-        data: &Dataset,
-        backend: &mut dyn Backend,
-    ) -> Result<Option<String>> {
+    pub fn tune(&mut self, data: &Dataset, backend: &mut dyn Backend) -> Result<Option<String>> {
         let found = backend.tune(&self.convolutions(), self.memory())?;
         let Some(Tuned { tilings, mut note }) = found else {
             return Ok(None);
         };
         let tuned = SessionSpec {
             tilings,
-            ..spec.clone()
+            ..self.spec.clone()
         };
         // More splits of a gradient need more memory.
-        let fitting = StepPlans::new(&tuned, data, backend.limits()).and_then(|prepared| {
-            prepared
-                .check_memory(&tuned, data, backend)
-                .map(|()| prepared)
+        let fitting = StepPlans::new(&tuned, data, backend.limits()).and_then(|plans| {
+            plans.check_memory(data, backend)?;
+            Ok(plans)
         });
         match fitting {
-            Ok(prepared) => (*self, *spec) = (prepared, tuned),
+            Ok(plans) => *self = plans,
             Err(_) => note += "\nwhich needs too much memory: tiles are chosen by the shapes alone",
         }
         Ok(Some(note))

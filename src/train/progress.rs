@@ -1,4 +1,4 @@
-//! How far a run has come: what a checkpoint stores and what the tables and closing lines tell.
+//! How far a run has come: what a checkpoint stores, and what observers are told.
 use serde::{Deserialize, Serialize};
 
 /// Where a run stands. Together with the configuration, the weights and the optimiser's states it

@@ -1,0 +1,37 @@
+//! A pass over the test images.
+use super::micro::passes;
+use super::prepared::{Part, batches};
+use super::progress::Sums;
+use super::run::READ_AFTER;
+use super::session::Session;
+use anyhow::Result;
+
+/// Evaluates the `count` test images in file order, as many as the session's limit allows; `each` sees the indices of
+/// every batch while its logits can still be read.
+///
+/// # Errors
+/// When the device fails or `each` does.
+pub fn evaluate_test(
+    session: &mut Session,
+    count: usize,
+    mut each: impl FnMut(&mut Session, &[u32]) -> Result<()>,
+) -> Result<Sums> {
+    let order: Vec<u32> = (0..count as u32).collect();
+    let mut sums = Sums::default();
+    let mut queued = Vec::new();
+    let spec = session.spec();
+    let (micro, batch, limit) = (spec.micro_batch, spec.batch_size, spec.limit_batches);
+    let all = batches(&order, batch, limit);
+    let mut todo = all.flat_map(|batch| passes(batch, micro)).peekable();
+    while let Some(batch) = todo.next() {
+        session.step(Part::Test, batch)?;
+        each(session, batch)?;
+        queued.push(batch.len());
+        if queued.len() >= READ_AFTER || todo.peek().is_none() {
+            for (result, examples) in session.results()?.into_iter().zip(queued.drain(..)) {
+                sums.add(result, examples);
+            }
+        }
+    }
+    Ok(sums)
+}

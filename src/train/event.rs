@@ -1,0 +1,98 @@
+//! What a run tells while it works. The loop prints nothing: whoever wants to know is an [`Observer`].
+use super::progress::{EpochResult, Progress, StepResult};
+use crate::config::TrainConfig;
+use anyhow::Result;
+use std::path::Path;
+
+/// Something that happened, in the order in which a run tells of it.
+#[derive(Clone, Copy, Debug)]
+pub enum Event<'a> {
+    /// The steps are planned and fit the device. Nothing is allocated yet.
+    Planned {
+        /// The data set.
+        data: &'a str,
+        /// The device.
+        device: &'a str,
+        /// Bytes that the session will take.
+        memory: u64,
+        /// Examples per step.
+        batch: usize,
+        /// Examples per micro-batch, where a step has several.
+        micro_batch: Option<usize>,
+    },
+    /// The convolutions are tuned.
+    Tuned {
+        /// What was done, for people.
+        note: &'a str,
+    },
+    /// Everything is compiled and the run has its folder: training begins, or goes on from where the progress
+    /// stands.
+    Started {
+        /// The run's folder.
+        folder: &'a Path,
+        /// The resolved settings.
+        config: &'a TrainConfig,
+        /// Where the run stands.
+        progress: &'a Progress,
+    },
+    /// An epoch begins, or goes on.
+    Epoch {
+        /// Where the run stands.
+        progress: &'a Progress,
+        /// Steps of the whole epoch.
+        steps: usize,
+    },
+    /// A step was measured, some time after it was done.
+    Step {
+        /// Where the run stands, this step included.
+        progress: &'a Progress,
+        /// What was measured.
+        result: StepResult,
+    },
+    /// A checkpoint is on the disk.
+    Saved {
+        /// Its folder.
+        checkpoint: &'a Path,
+    },
+    /// An epoch is done, evaluated and saved.
+    Evaluated {
+        /// The run's folder.
+        folder: &'a Path,
+        /// Where the run stands; its history ends with this epoch.
+        progress: &'a Progress,
+        /// The epoch.
+        epoch: &'a EpochResult,
+    },
+    /// All epochs are done.
+    Finished {
+        /// The run's folder.
+        folder: &'a Path,
+        /// Where the run stands.
+        progress: &'a Progress,
+        /// The device.
+        device: &'a str,
+    },
+    /// The run stopped because it was asked to; a checkpoint holds the place.
+    Interrupted {
+        /// The run's folder.
+        folder: &'a Path,
+        /// Where the run stands.
+        progress: &'a Progress,
+    },
+}
+
+/// Someone who is told of a run.
+pub trait Observer {
+    /// Takes note of an event.
+    ///
+    /// # Errors
+    /// When it cannot be passed on, which ends the run; its checkpoints stay.
+    fn on(&mut self, event: &Event) -> Result<()>;
+}
+
+/// Tells all of them, in their order.
+pub(super) fn tell(observers: &mut [Box<dyn Observer>], event: &Event) -> Result<()> {
+    observers
+        .iter_mut()
+        .try_for_each(|observer| observer.on(event))
+}

@@ -1,0 +1,190 @@
+//! A training run from its settings to its end. What can be refused is refused before a device is opened, planned
+//! for, tuned or compiled for.
+use super::checkpoint;
+use super::event::{Event, Observer, tell};
+use super::folder;
+use super::info::WeightsInfo;
+use super::pass::Optimizer;
+use super::prepared::{SessionSpec, StepPlans};
+use super::progress::Progress;
+use super::run::{Outcome, Run};
+use super::session::Session;
+use crate::backend::Backend;
+use crate::config::{MicroBatch, TrainConfig};
+use crate::data::{Dataset, Preprocess};
+use crate::model::{Arch, Param, describe, initialise};
+use anyhow::{Context, Error, Result, anyhow};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+use std::time::Instant;
+
+/// What a run begins with.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Start {
+    /// Initial values that the seed decides.
+    Fresh,
+    /// The weights in this safetensors file, with PyTorch's names and layouts.
+    Weights(PathBuf),
+    /// The newest checkpoint of the run in this folder, which goes on.
+    Resume(PathBuf),
+}
+
+/// A run that may begin: its settings, data and files fit each other.
+pub struct Trainer<'a> {
+    config: TrainConfig,
+    info: WeightsInfo,
+    data: &'a Dataset,
+    start: Start,
+}
+
+impl<'a> Trainer<'a> {
+    /// Checks all that needs no device.
+    ///
+    /// # Errors
+    /// When the network does not fit the images or their classes, the folder of a new run is taken or cannot be
+    /// written, or what the run begins with is not there, damaged or of another network.
+    pub fn new(
+        config: TrainConfig,
+        arch: Arch,
+        data: &'a Dataset,
+        start: Start,
+    ) -> Result<Trainer<'a>> {
+        let preprocess = Preprocess {
+            size: config.model.image_size,
+        };
+        let info = WeightsInfo::new(arch, preprocess, data.classes.clone());
+        info.check_data("the network", data)?;
+        let params = params(&info)?;
+        match &start {
+            Start::Fresh => folder::check(config.run.out.as_deref())?,
+            Start::Weights(file) => {
+                folder::check(config.run.out.as_deref())?;
+                checkpoint::check_weights(file, &params)?;
+            }
+            Start::Resume(run) => checkpoint::check(&checkpoint::latest(run)?, &info, &params)?,
+        }
+        Ok(Trainer {
+            config,
+            info,
+            data,
+            start,
+        })
+    }
+
+    /// Plans, tunes, compiles and trains, and tells the observers of it. Once `stop` is set it saves and ends after
+    /// the step at work.
+    ///
+    /// # Errors
+    /// When the device is too small, or the device, the disk or an observer fails, or the loss is no longer finite.
+    /// Checkpoints stay; without one nothing is left that stands in the way of a new run.
+    pub fn run(
+        mut self,
+        mut backend: Box<dyn Backend>,
+        observers: &mut [Box<dyn Observer>],
+        stop: &AtomicBool,
+    ) -> Result<Outcome> {
+        let plans = self.plan(backend.as_mut(), observers)?;
+        let mut session = Session::open(plans, self.data, backend)?;
+        let progress = self.begin(&mut session)?;
+        let folder = match &self.start {
+            Start::Resume(run) => run.clone(),
+            _ => folder::create(self.config.run.out.as_deref())?,
+        };
+        let run = Run {
+            config: &self.config,
+            folder: &folder,
+            info: &self.info,
+            train_count: self.data.train.count,
+            test_count: self.data.test.count,
+            session: &mut session,
+            progress,
+            observers,
+            stop,
+            saved: Instant::now(),
+        };
+        let outcome = folder::write_config(&folder, &self.config).and_then(|()| run.train());
+        if outcome.is_err() {
+            folder::clear_failed(&folder);
+        }
+        outcome
+    }
+
+    /// Plans and tunes for the device; what that decides becomes part of the settings.
+    fn plan(
+        &mut self,
+        backend: &mut dyn Backend,
+        observers: &mut [Box<dyn Observer>],
+    ) -> Result<StepPlans> {
+        let config = &mut self.config;
+        let spec = SessionSpec {
+            optimizer: Some(Optimizer {
+                momentum: config.optim.momentum,
+                nesterov: config.optim.nesterov,
+                weight_decay: config.optim.weight_decay,
+            }),
+            ..SessionSpec::evaluating(config, &self.info)
+        };
+        let planned = StepPlans::fitting(spec, config.batch.micro_batch, self.data, backend);
+        let mut plans = match (&self.start, planned) {
+            (Start::Resume(run), Err(refusal)) => return Err(refused_to_resume(&refusal, run)),
+            (_, planned) => planned?,
+        };
+        let batch = plans.spec().batch_size;
+        let micro_batch = plans.spec().micro_batch;
+        config.batch.micro_batch = micro_batch.map(MicroBatch::Examples);
+        tell(
+            observers,
+            &Event::Planned {
+                data: &self.data.name,
+                device: backend.device(),
+                memory: plans.memory(),
+                batch,
+                micro_batch: micro_batch.filter(|micro| *micro < batch),
+            },
+        )?;
+        // A run that goes on, or begins with the tilings of another, has its own.
+        let resumed = matches!(self.start, Start::Resume(_));
+        if !resumed && !config.hardware.deterministic && config.tilings.is_empty() {
+            if let Some(note) = plans.tune(self.data, backend)? {
+                tell(observers, &Event::Tuned { note: &note })?;
+            }
+            config.tilings = plans.spec().tilings.clone();
+        }
+        Ok(plans)
+    }
+
+    /// Gives the parameters and the optimiser's states their first values.
+    fn begin(&self, session: &mut Session) -> Result<Progress> {
+        match &self.start {
+            Start::Fresh => {
+                for (tensor, values) in initialise(session.params(), self.config.run.seed) {
+                    session.write(tensor, &values)?;
+                }
+            }
+            Start::Weights(file) => checkpoint::load_weights(session, file)?,
+            Start::Resume(run) => return checkpoint::load(session, &checkpoint::latest(run)?),
+        }
+        Ok(Progress::default())
+    }
+}
+
+/// The parameters of a network on images of its size.
+fn params(info: &WeightsInfo) -> Result<Vec<Param>> {
+    let size = info.preprocess.size;
+    let (_, network) = describe(&info.arch, 1, size)
+        .with_context(|| format!("images of {size}×{size} do not fit the network"))?;
+    Ok(network.params)
+}
+
+/// The refusal of a run that is resumed, which keeps the settings that the refusal advises to change.
+fn refused_to_resume(refusal: &Error, run: &Path) -> Error {
+    let weights = match checkpoint::latest(run) {
+        Ok(newest) => checkpoint::weights_in(&newest),
+        Err(error) => return error,
+    };
+    anyhow!(
+        "{refusal:#}\na resumed run keeps its settings: free memory of the device, resume on another one with --device, \
+         or start a new run with other settings from its weights:\n  resnet train --init {}",
+        weights.display()
+    )
+}
