@@ -4,7 +4,7 @@ mod ends;
 mod layers;
 
 use crate::case::{Case, differentiable, plain};
-use crate::{fused, fused_norm, loss_scale};
+use crate::{fused, fused_norm, loss_scale, update};
 use resnet::kernels::Window;
 use resnet::ops::{BatchNorm, Fill, SumPartials};
 use resnet::tensor::{DType, Shape};
@@ -18,7 +18,7 @@ pub fn all() -> Vec<Case> {
     cases.extend(layers::batch_norms());
     cases.extend(layers::pools());
     cases.extend(ends::losses());
-    cases.extend(ends::optimisers());
+    cases.extend(update::cases());
     cases.extend(loss_scale::cases());
     cases.extend(ends::gathers());
     cases.extend(not_numbers());

@@ -52,11 +52,7 @@ fn every_version_is_loaded_as_it_was_saved() {
             limit_batches: Some(2),
             optimizer: Some(match stored {
                 DType::F16 => OPTIMIZER,
-                _ => Optimizer {
-                    momentum: 0.0,
-                    nesterov: false,
-                    ..OPTIMIZER
-                },
+                _ => Optimizer::sgd(0.0, false, OPTIMIZER.weight_decay),
             }),
             ..spec(None, true)
         };

@@ -1,11 +1,10 @@
-//! Cases of the fused ops around BatchNorm, of the loss with its gradient, and of the optimiser's buckets.
+//! Cases of the fused ops around BatchNorm and of the loss with its gradient.
 use crate::case::{Case, plain};
 use resnet::graph::TensorId;
 use resnet::kernels::Window;
 use resnet::ops::{
     Activate, BatchNormFinish, BatchNormFold, BatchNormGradInput, BatchNormMaxPool,
-    BatchNormMaxPoolGrad, CrossEntropy, GlobalAvgPoolGrad, Mask, Op, SCALING, Segment, Sgd,
-    SgdBucket, Skip,
+    BatchNormMaxPoolGrad, CrossEntropy, GlobalAvgPoolGrad, Mask, SCALING, Skip,
 };
 use resnet::tensor::{DType, Shape, TensorDesc};
 
@@ -15,7 +14,6 @@ pub fn cases() -> Vec<Case> {
     cases.extend(activations());
     cases.extend(pools());
     cases.extend(heads());
-    cases.extend(buckets());
     cases
 }
 
@@ -269,108 +267,4 @@ fn heads() -> Vec<Case> {
         loss("cross_entropy with its gradient", false),
         loss("cross_entropy with its scaled gradient", true),
     ]
-}
-
-/// A bucket of three parameters: one partial gradient and several blocks, several partial ones, and none.
-fn buckets() -> Vec<Case> {
-    let segments = vec![
-        Segment {
-            p: 0,
-            len: 2500,
-            g: 256,
-            partials: 1,
-        },
-        Segment {
-            p: 2560,
-            len: 10,
-            g: 2760,
-            partials: 5,
-        },
-        Segment {
-            p: 2816,
-            len: 1300,
-            g: 0,
-            partials: 0,
-        },
-    ];
-    let bucket = |name, momentum: f32, nesterov: bool| {
-        let segments = segments.clone();
-        plain(name, move |c| {
-            let g = c.uniform("g", [1, 1, 1, 2816], -1.0, 1.0);
-            let lr = c.uniform("lr", [1, 1, 1, 1], 0.05, 0.1);
-            let count = if momentum > 0.0 { 2 } else { 1 };
-            let states: Vec<TensorId> = ["p", "m"][..count]
-                .iter()
-                .map(|name| c.state(name, [1, 1, 1, 4116], -1.0, 1.0))
-                .collect();
-            let sgd = Sgd {
-                momentum,
-                nesterov,
-                weight_decay: 0.1,
-            };
-            let op = SgdBucket {
-                sgd,
-                segments,
-                len: 4116,
-            };
-            c.g.push_update(op, &[g, lr], &states)?;
-            Ok(())
-        })
-    };
-    vec![
-        bucket("sgd_bucket", 0.0, false),
-        bucket("sgd_bucket with momentum", 0.9, false),
-        bucket("sgd_bucket with Nesterov's momentum", 0.9, true),
-    ]
-}
-
-/// The bucket is the sum and the step of each parameter by itself.
-#[test]
-fn a_bucket_steps_as_its_parameters_alone() {
-    use crate::device;
-    use resnet::backend::cpu::Cpu;
-    for case in buckets() {
-        let node = &case.g.nodes()[0];
-        let Op::SgdBucket(bucket) = &node.op else {
-            panic!("a bucket")
-        };
-        let held = |t: TensorId| {
-            let (_, bytes) = case.data.iter().find(|(known, _)| *known == t).unwrap();
-            device::floats(bytes)
-        };
-        let mut cpu = Cpu::new().unwrap();
-        let plan = device::whole(&case, &[], &cpu).unwrap();
-        let after = device::run(&case, plan, &mut cpu).unwrap();
-        let (g, lr) = (held(node.inputs[0]), held(node.inputs[1]));
-        for s in &bucket.segments {
-            let mut one = Case::default();
-            let gradient: Vec<f32> = (0..s.len)
-                .map(|i| (0..s.partials).map(|p| g[s.g + p * s.len + i]).sum())
-                .collect();
-            let desc = TensorDesc::f32(Shape::channels(s.len));
-            let inputs = [
-                one.g.input("g", desc),
-                one.g.input("lr", TensorDesc::f32(Shape::channels(1))),
-            ];
-            one.data
-                .push((inputs[0], bytemuck::cast_slice(&gradient).to_vec()));
-            one.data
-                .push((inputs[1], bytemuck::cast_slice(&lr).to_vec()));
-            let mut states = Vec::new();
-            for (i, &t) in node.outputs.iter().enumerate() {
-                let state = one.g.state(["p", "m"][i], desc);
-                let part = &held(t)[s.p..s.p + s.len];
-                one.data.push((state, bytemuck::cast_slice(part).to_vec()));
-                states.push(state);
-            }
-            one.g.push_update(bucket.sgd, &inputs, &states).unwrap();
-            let mut cpu = Cpu::new().unwrap();
-            let plan = device::whole(&one, &[], &cpu).unwrap();
-            let alone = device::run(&one, plan, &mut cpu).unwrap();
-            for (&state, &t) in states.iter().zip(&node.outputs) {
-                let part = &device::floats(&after[&t])[s.p..s.p + s.len];
-                assert_eq!(device::floats(&alone[&state]), part, "{}: {s:?}", case.name);
-            }
-        }
-    }
 }

@@ -17,11 +17,7 @@ const BATCH: usize = 6;
 const SIZE: usize = 40;
 const LR: f32 = 0.015625;
 
-const OPTIMIZER: Optimizer = Optimizer {
-    momentum: 0.9,
-    nesterov: true,
-    weight_decay: 0.03125,
-};
+const OPTIMIZER: Optimizer = Optimizer::sgd(0.9, true, 0.03125);
 
 type Open<'a> = &'a dyn Fn() -> Box<dyn Backend>;
 
@@ -125,7 +121,7 @@ fn run(network: Network, keep: &Values, steps: usize, fused: bool, open: Open) -
         after.insert(name.clone(), floats(&backend.read_value(id, *t).unwrap()));
     }
     let params = pass.network.params.iter().map(|p| (&p.name, p.tensor));
-    for (name, t) in params.chain(pass.momenta.iter().map(|(n, t)| (n, *t))) {
+    for (name, t) in params.chain(pass.optimizer_state.iter().map(|(n, t)| (n, *t))) {
         after.insert(name.clone(), floats(&backend.read(t).unwrap()));
     }
     let losses = floats(&backend.read(pass.log.loss).unwrap());
@@ -274,8 +270,8 @@ fn a_step_costs_what_it_should() {
     );
     assert_eq!(
         totals(false, Precision::F32),
-        "363 dispatches, 488298771594 FLOP, 10407278036 B moved; \
-         82 pool buffers of 1558505472 B, inputs and states 44957232 B"
+        "288 dispatches, 488343485106 FLOP, 10451991244 B moved; \
+         59 pool buffers of 1332991016 B, inputs and states 44976176 B"
     );
     assert_eq!(
         totals(true, Precision::F16),

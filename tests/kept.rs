@@ -17,11 +17,7 @@ use std::num::NonZeroUsize;
 
 const EVALUATION: Option<Optimizer> = None;
 
-const TRAINING: Option<Optimizer> = Some(Optimizer {
-    momentum: 0.9,
-    nesterov: false,
-    weight_decay: 0.0,
-});
+const TRAINING: Option<Optimizer> = Some(Optimizer::sgd(0.9, false, 0.0));
 
 fn spec(arch: Arch, batch_size: usize, optimizer: Option<Optimizer>) -> SessionSpec {
     SessionSpec {

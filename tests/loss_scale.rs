@@ -4,10 +4,19 @@ use crate::training::{self, devices, resnet18};
 use resnet::data::Preprocess;
 use resnet::graph::TensorId;
 use resnet::model::initialise;
-use resnet::ops::{AnyFlag, Fill, GradientCheck, Rescale, SCALING, Segment, Sgd, SgdBucket};
+use resnet::ops::{
+    AdamW, AnyFlag, BiasCorrection, Fill, GradientCheck, Rescale, Rule, SCALING, Segment, Sgd,
+    Update,
+};
 use resnet::tensor::{DType, Shape};
 use resnet::train::{Optimizer, Part, Session, SessionSpec, StepPlans, checkpoint};
 use tempfile::TempDir;
+
+pub const ADAMW: AdamW = AdamW {
+    beta1: 0.9,
+    beta2: 0.999,
+    eps: 1e-8,
+};
 
 /// What a step does with its scale: as usual, after enough steps without an overflow, and with one in a
 /// partial gradient.
@@ -35,10 +44,9 @@ fn step(name: &str, clean: f32, overflow: Option<f32>) -> Case {
             bytes[4 * 2150..4 * 2151].copy_from_slice(&value.to_le_bytes());
         }
         let segment = |p, len, g, partials| Segment {
-            p,
-            len,
-            g,
             partials,
+            weight_decay: 0.03125,
+            ..Segment::new(p, len, g)
         };
         let segments = vec![segment(0, 1100, 0, 2), segment(1100, 40, 2300, 1)];
         let check = GradientCheck {
@@ -54,26 +62,25 @@ fn step(name: &str, clean: f32, overflow: Option<f32>) -> Case {
         let overflow = c.g.push1(AnyFlag, &[none, any])?;
         let lr = c.uniform("lr", [1, 1, 1, 1], 0.05, 0.1);
         let step = c.g.push_update(Rescale, &[lr, overflow], &[scaling])?[0];
-        for (momentum, nesterov) in [(0.0, false), (0.9, true)] {
-            let sgd = Sgd {
-                momentum,
-                nesterov,
-                weight_decay: 0.03125,
+        let sgd = |momentum, nesterov| Rule::from(Sgd { momentum, nesterov });
+        let correction = c.state("correction", [1, 1, 1, 2], 0.1, 0.5);
+        let rates = vec![0.1, 0.001];
+        c.g.push_update(BiasCorrection { rates }, &[step], &[correction])?;
+        for rule in [sgd(0.0, false), sgd(0.9, true), ADAMW.into()] {
+            let formula = rule.def().formula();
+            let tensor = |name: &&str| {
+                let name = format!("{}.{name}", formula.name);
+                c.state(&name, [1, 1, 1, 1140], 0.0, 1.0)
             };
-            let states = |c: &mut Case, name: &str, len| -> Vec<TensorId> {
-                let count = if momentum > 0.0 { 2 } else { 1 };
-                let one = |i| c.state(&format!("{name}.{i}.{momentum}"), [1, 1, 1, len], -1.0, 1.0);
-                (0..count).map(one).collect()
-            };
-            let bucket = SgdBucket {
-                sgd,
+            let states: Vec<TensorId> = ["p"].iter().chain(formula.states).map(tensor).collect();
+            let update = Update {
+                rule,
                 segments: segments.clone(),
                 len: 1140,
             };
-            let packed = states(c, "packed", 1140);
-            c.g.push_update(bucket, &[g, step], &packed)?;
-            let alone = states(c, "alone", 2400);
-            c.g.push_update(sgd, &[g, step], &alone)?;
+            let inputs = [g, step, correction];
+            let count = if formula.averages > 0 { 3 } else { 2 };
+            c.g.push_update(update, &inputs[..count], &states)?;
         }
         Ok(())
     })
@@ -82,10 +89,10 @@ fn step(name: &str, clean: f32, overflow: Option<f32>) -> Case {
 /// The state of the scale.
 pub fn scaling(session: &Session) -> TensorId {
     let of_scale = |(name, _): &&(String, TensorId)| name == "loss_scale";
-    session.momenta().iter().find(of_scale).unwrap().1
+    session.optimizer_state().iter().find(of_scale).unwrap().1
 }
 
-/// The parameters that are trained, and their momenta.
+/// The parameters that are trained, and the optimiser's states but for the scale.
 pub fn params(session: &mut Session) -> Vec<Vec<f32>> {
     let trainable: Vec<TensorId> = session
         .params()
@@ -93,12 +100,12 @@ pub fn params(session: &mut Session) -> Vec<Vec<f32>> {
         .filter(|p| p.trainable())
         .map(|p| p.tensor)
         .collect();
-    let momenta = session.momenta().iter();
-    let momenta: Vec<TensorId> = momenta
+    let states = session.optimizer_state().iter();
+    let states: Vec<TensorId> = states
         .filter(|(name, _)| name != "loss_scale")
-        .map(|m| m.1)
+        .map(|state| state.1)
         .collect();
-    let all = trainable.into_iter().chain(momenta);
+    let all = trainable.into_iter().chain(states);
     all.map(|t| session.read(t).unwrap()).collect()
 }
 
@@ -153,9 +160,17 @@ pub fn distance(got: &[f32], want: &[f32]) -> f64 {
 
 #[test]
 fn an_overflow_leaves_the_update_out_and_halves_the_scale() {
+    let adamw = Optimizer {
+        rule: ADAMW.into(),
+        ..Optimizer::sgd(0.0, false, 0.01)
+    };
     for (name, open) in devices(DType::F16) {
-        for fuse in [false, true] {
-            let mut session = training::session_on(open(), 4, DType::F16, fuse);
+        let optimizers = [Optimizer::sgd(0.9, false, 0.0), adamw];
+        for (fuse, optimizer) in [false, true]
+            .into_iter()
+            .flat_map(|fuse| optimizers.map(|optimizer| (fuse, optimizer)))
+        {
+            let mut session = training::session_with(optimizer, open(), 4, DType::F16, fuse);
             session.set_learning_rate(1e-2).unwrap();
             let scale = scaling(&session);
             assert_eq!(session.read(scale).unwrap(), [256.0, 0.0], "{name}");
@@ -186,11 +201,7 @@ fn the_first_steps_are_not_wasted() {
         micro_batch: None,
         preprocess: Preprocess { size: 28 },
         limit_batches: Some(1),
-        optimizer: Some(Optimizer {
-            momentum: 0.0,
-            nesterov: false,
-            weight_decay: 0.0,
-        }),
+        optimizer: Some(Optimizer::sgd(0.0, false, 0.0)),
         fuse: true,
         stored: DType::F16,
         tilings: Default::default(),

@@ -35,4 +35,5 @@ mod small;
 mod start;
 mod training;
 mod tuning;
+mod update;
 mod values;

@@ -1,6 +1,6 @@
 //! Steps in micro-batches: what they add up to.
 use crate::device;
-use crate::small::{BATCH, LR, OPTIMIZER, SIZE, arch, few, session, spec};
+use crate::small::{BATCH, LR, MOMENTUM, OPTIMIZER, SIZE, arch, few, session, spec};
 use crate::training::devices;
 use resnet::backend::Backend;
 use resnet::backend::cpu::Cpu;
@@ -26,7 +26,10 @@ fn steps(micro: Option<usize>, fuse: bool, count: usize, backend: Box<dyn Backen
 /// The outcome of these batches of [`few`].
 pub fn outcome(spec: &SessionSpec, batches: &[Vec<u32>], backend: Box<dyn Backend>) -> Outcome {
     let mut session = session(spec, &few(), backend);
-    let scaling = session.momenta().iter().find(|(n, _)| n == "loss_scale");
+    let scaling = session
+        .optimizer_state()
+        .iter()
+        .find(|(n, _)| n == "loss_scale");
     if let Some(&(_, scaling)) = scaling {
         session.write(scaling, &[SCALE, 0.0]).unwrap();
     }
@@ -37,7 +40,7 @@ pub fn outcome(spec: &SessionSpec, batches: &[Vec<u32>], backend: Box<dyn Backen
     let results = results.iter().map(|r| (r.loss, r.correct)).collect();
     let params = session.params().to_vec();
     let params = params.iter().map(|p| (p.name.clone(), p.tensor));
-    let states: Vec<_> = params.chain(session.momenta().to_vec()).collect();
+    let states: Vec<_> = params.chain(session.optimizer_state().to_vec()).collect();
     let read = |(name, t): (String, TensorId)| (name, session.read(t).unwrap());
     (states.into_iter().map(read).collect(), results)
 }
@@ -52,6 +55,31 @@ pub fn batches() -> Vec<Vec<u32>> {
 /// they are weighted, added and applied here. Those of f16 are weighted by the scale of their loss, so that
 /// they are rounded as those of one pass among several.
 pub fn by_hand(micro: usize, count: usize, stored: DType) -> Outcome {
+    let mut momenta: BTreeMap<String, Vec<f32>> = BTreeMap::new();
+    let (mut states, results) = sums_by_hand(micro, count, stored, |name, values, sums| {
+        let m = momenta
+            .entry(format!("momentum.{name}"))
+            .or_insert_with(|| vec![0.0; values.len()]);
+        for ((p, m), g) in values.iter_mut().zip(m).zip(sums) {
+            let d = g + OPTIMIZER.weight_decay * *p;
+            *m = MOMENTUM * *m + d;
+            *p -= LR * (d + MOMENTUM * *m);
+        }
+    });
+    states.extend(momenta);
+    if stored == DType::F16 {
+        states.insert("loss_scale".to_string(), vec![SCALE, count as f32]);
+    }
+    (states, results)
+}
+
+/// The same with another update: it is given a parameter's name, its values and its gradient.
+pub fn sums_by_hand(
+    micro: usize,
+    count: usize,
+    stored: DType,
+    mut update: impl FnMut(&str, &mut [f32], &[f32]),
+) -> Outcome {
     let data = few();
     let images = &data.train;
     let mut g = Graph::default();
@@ -59,11 +87,7 @@ pub fn by_hand(micro: usize, count: usize, stored: DType) -> Outcome {
         stored,
         ..Source::new(&mut g, "train", images.count, images.size, 1, SIZE)
     };
-    let still = Optimizer {
-        momentum: 0.0,
-        nesterov: false,
-        weight_decay: 0.0,
-    };
+    let still = Optimizer::sgd(0.0, false, 0.0);
     let sizes = [2, 4, 6];
     let made = sizes.map(|n| train(&mut g, &arch(), &source, n, still).unwrap());
     let mut cpu = Cpu::new().unwrap();
@@ -84,7 +108,6 @@ pub fn by_hand(micro: usize, count: usize, stored: DType) -> Outcome {
         cpu.write(tensor, bytemuck::cast_slice(&values)).unwrap();
     }
 
-    let mut momenta: BTreeMap<String, Vec<f32>> = BTreeMap::new();
     let mut results = Vec::new();
     let mut log = 0;
     for batch in batches().iter().take(count) {
@@ -123,22 +146,12 @@ pub fn by_hand(micro: usize, count: usize, stored: DType) -> Outcome {
         };
         for p in params.iter().filter(|p| p.trainable()) {
             let mut values = device::floats(&cpu.read(p.tensor).unwrap());
-            let name = format!("momentum.{}", p.name);
-            let m = momenta
-                .entry(name)
-                .or_insert_with(|| vec![0.0; values.len()]);
-            for ((p, m), g) in values.iter_mut().zip(m).zip(&sums[&p.tensor]) {
-                let d = g * unscale + OPTIMIZER.weight_decay * *p;
-                *m = OPTIMIZER.momentum * *m + d;
-                *p -= LR * (d + OPTIMIZER.momentum * *m);
-            }
+            let sum: Vec<f32> = sums[&p.tensor].iter().map(|g| g * unscale).collect();
+            update(&p.name, &mut values, &sum);
             cpu.write(p.tensor, bytemuck::cast_slice(&values)).unwrap();
         }
     }
-    let mut states = momenta;
-    if stored == DType::F16 {
-        states.insert("loss_scale".to_string(), vec![SCALE, count as f32]);
-    }
+    let mut states = BTreeMap::new();
     for p in params {
         states.insert(p.name, device::floats(&cpu.read(p.tensor).unwrap()));
     }

@@ -1,14 +1,14 @@
 //! Steps in micro-batches with gradients in f16: all passes of a step have one scale, their gradients are added
 //! in f32, and an overflow in any of them leaves the update out.
-use crate::loss_scale::{distance, params, scaling};
+use crate::loss_scale::{ADAMW, distance, params, scaling};
 use crate::micro::{Outcome, batches, by_hand, outcome};
-use crate::small::{BATCH, few, session, spec};
+use crate::small::{BATCH, OPTIMIZER, few, session, spec};
 use crate::training::devices;
 use resnet::backend::cpu::Cpu;
 use resnet::tensor::DType;
-use resnet::train::{Part, Session, SessionSpec};
+use resnet::train::{Optimizer, Part, Session, SessionSpec};
 
-/// A step's change of all parameters and momenta, one after another.
+/// A step's change of all parameters and the optimiser's states, one after another.
 fn update(after: &Outcome, before: &Outcome) -> Vec<f32> {
     let states = after.0.iter().filter(|(name, _)| !is_statistic(name));
     let change = |(name, after): (&String, &Vec<f32>)| -> Vec<f32> {
@@ -90,6 +90,20 @@ fn certain(session: &mut Session) {
 
 #[test]
 fn an_overflow_in_any_pass_leaves_the_one_update_out() {
+    let adamw = Optimizer {
+        rule: ADAMW.into(),
+        ..OPTIMIZER
+    };
+    for optimizer in [OPTIMIZER, adamw] {
+        left_out(optimizer);
+    }
+}
+
+fn left_out(optimizer: Optimizer) {
+    let half = |micro, fuse| SessionSpec {
+        optimizer: Some(optimizer),
+        ..half(micro, fuse)
+    };
     let huge = 2.0_f32.powi(40);
     let batch: Vec<u32> = (0..BATCH as u32).collect();
     for (device, open) in devices(DType::F16) {

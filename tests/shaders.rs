@@ -9,7 +9,7 @@ use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
 use naga::{AddressSpace, EntryPoint, Module, ShaderStage};
 use resnet::data::{self, Preprocess};
 use resnet::ops::tuning::TuningTable;
-use resnet::ops::{ConvKernel, Cooperative, Kernel, Shader};
+use resnet::ops::{ConvKernel, Cooperative, Kernel, Shader, UpdateKernel};
 use resnet::plan::{Limits, Plan, descs};
 use resnet::tensor::DType;
 use resnet::train::{Optimizer, Part, SessionSpec, StepPlans};
@@ -106,6 +106,7 @@ fn nothing_is_left_out(seen: &HashSet<Kernel>) {
             }
             Shader::Conv2d(_) => "conv2d".to_string(),
             Shader::Stem(_) => "conv2d_stem".to_string(),
+            Shader::Update(_) => "update".to_string(),
         })
         .collect();
     for file in std::fs::read_dir("shaders").unwrap() {
@@ -119,14 +120,17 @@ fn nothing_is_left_out(seen: &HashSet<Kernel>) {
         );
     }
     assert!(names.iter().any(|name| name == "conv2d_stem"));
-    for file in std::fs::read_dir("shaders/conv2d").unwrap() {
-        let path = file.unwrap().path();
-        let source = std::fs::read_to_string(&path).unwrap();
-        assert!(
-            ConvKernel::SOURCES.contains(&source.as_str()),
-            "no kernel has {}",
-            path.display()
-        );
+    let folders = [
+        ("shaders/conv2d", &ConvKernel::SOURCES[..]),
+        ("shaders/update", &UpdateKernel::SOURCES),
+    ];
+    for (folder, sources) in folders {
+        for file in std::fs::read_dir(folder).unwrap() {
+            let path = file.unwrap().path();
+            let source = std::fs::read_to_string(&path).unwrap();
+            let known = sources.contains(&source.as_str());
+            assert!(known, "no kernel has {}", path.display());
+        }
     }
 }
 
@@ -323,11 +327,7 @@ fn steps() -> Vec<Plan> {
             micro_batch,
             preprocess: Preprocess { size: image_size },
             limit_batches: Some(1),
-            optimizer: Some(Optimizer {
-                momentum: 0.9,
-                nesterov: false,
-                weight_decay: 1e-4,
-            }),
+            optimizer: Some(Optimizer::sgd(0.9, false, 1e-4)),
             fuse,
             stored,
             tilings: TuningTable::default(),

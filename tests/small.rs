@@ -14,11 +14,8 @@ pub const BATCH: usize = 8;
 pub const SIZE: usize = 32;
 pub const LR: f32 = 0.0625;
 
-pub const OPTIMIZER: Optimizer = Optimizer {
-    momentum: 0.75,
-    nesterov: true,
-    weight_decay: 0.03125,
-};
+pub const MOMENTUM: f32 = 0.75;
+pub const OPTIMIZER: Optimizer = Optimizer::sgd(MOMENTUM, true, 0.03125);
 
 /// Fourteen images: a batch of eight and a remainder of six.
 pub fn few() -> Dataset {
@@ -69,8 +66,8 @@ pub fn config(micro_batch: Option<usize>, epochs: usize) -> TrainConfig {
     config.batch.batch_size = BATCH;
     config.batch.micro_batch = micro_batch.map(MicroBatch::Examples);
     config.model.image_size = SIZE;
-    config.optim.momentum = OPTIMIZER.momentum;
-    config.optim.nesterov = OPTIMIZER.nesterov;
+    config.optim.momentum = MOMENTUM;
+    config.optim.nesterov = true;
     config.optim.weight_decay = OPTIMIZER.weight_decay;
     config.hardware.deterministic = true;
     config

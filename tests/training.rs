@@ -68,11 +68,7 @@ fn spec(momentum: f32) -> SessionSpec {
         micro_batch: None,
         preprocess: Preprocess { size: 32 },
         limit_batches: Some(3),
-        optimizer: Some(Optimizer {
-            momentum,
-            nesterov: false,
-            weight_decay: 0.0,
-        }),
+        optimizer: Some(Optimizer::sgd(momentum, false, 0.0)),
         fuse: true,
         stored: DType::F32,
         tilings: TuningTable::default(),
@@ -104,11 +100,24 @@ pub fn session_on(
     stored: DType,
     fuse: bool,
 ) -> Session {
+    let optimizer = Optimizer::sgd(0.9, false, 0.0);
+    session_with(optimizer, backend, batch_size, stored, fuse)
+}
+
+/// The same with another optimiser.
+pub fn session_with(
+    optimizer: Optimizer,
+    backend: Box<dyn Backend>,
+    batch_size: usize,
+    stored: DType,
+    fuse: bool,
+) -> Session {
     let spec = SessionSpec {
+        optimizer: Some(optimizer),
         batch_size,
         stored,
         fuse,
-        ..spec(0.9)
+        ..spec(0.0)
     };
     let limits = backend.limits();
     session(&spec, &sample(), backend, limits)

@@ -160,11 +160,7 @@ fn the_chapters_step_has_few_convolutions_to_time() {
         micro_batch: None,
         preprocess: Preprocess { size: 96 },
         limit_batches: Some(1),
-        optimizer: Some(Optimizer {
-            momentum: 0.0,
-            nesterov: false,
-            weight_decay: 0.0,
-        }),
+        optimizer: Some(Optimizer::sgd(0.0, false, 0.0)),
         fuse: true,
         stored: DType::F32,
         tilings: TuningTable::default(),

@@ -157,11 +157,7 @@ impl Settings {
                 size: self.config.model.image_size,
             },
             limit_batches: None,
-            optimizer: (!self.inference).then_some(Optimizer {
-                momentum: self.config.optim.momentum,
-                nesterov: self.config.optim.nesterov,
-                weight_decay: self.config.optim.weight_decay,
-            }),
+            optimizer: (!self.inference).then_some(Optimizer::from(&self.config.optim)),
             fuse: self.config.hardware.fuse,
             stored: self.config.hardware.precision.stored(),
             tilings: TuningTable::default(),

@@ -5,6 +5,7 @@ mod micro_batch;
 mod names;
 mod range;
 mod reference;
+mod schedule;
 mod settings;
 #[cfg(test)]
 mod tests;
@@ -12,6 +13,7 @@ mod tests;
 pub use layer::{Given, Layer, Source};
 pub use micro_batch::MicroBatch;
 pub use reference::reference;
+pub use schedule::ScheduleName;
 pub use settings::{Batch, Data, Hardware, Limit, Model, Optim, Precision, Rate, Run};
 
 use crate::ops::tuning::TuningTable;

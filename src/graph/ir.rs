@@ -60,6 +60,9 @@ pub struct Graph {
 }
 
 impl Graph {
+    /// The most bytes of a pack that holds more than one tensor: half of what every device can bind.
+    pub const MAX_PACK_BYTES: usize = 64 << 20;
+
     /// All nodes in execution order.
     pub fn nodes(&self) -> &[Node] {
         &self.nodes
@@ -127,10 +130,21 @@ impl Graph {
         pack
     }
 
+    /// A new value like another one, which may be packed with others.
+    pub(super) fn twin(&mut self, t: TensorId) -> TensorId {
+        let Tensor { name, desc, .. } = self.tensor(t).clone();
+        self.new_tensor(name, desc, Kind::Value)
+    }
+
     /// The tensors packed into this one, in the order of their bytes.
     pub fn parts(&self, pack: TensorId) -> impl Iterator<Item = (TensorId, &Tensor)> {
-        self.tensors()
-            .filter(move |(_, t)| t.part_of.is_some_and(|(whole, _)| whole == pack))
+        let of_pack = |t: &Tensor| t.part_of.filter(|(whole, _)| *whole == pack);
+        let mut parts: Vec<_> = self
+            .tensors()
+            .filter_map(|(id, t)| Some((of_pack(t)?.1, id, t)))
+            .collect();
+        parts.sort_by_key(|(offset, ..)| *offset);
+        parts.into_iter().map(|(_, id, t)| (id, t))
     }
 
     /// Puts `scope` before the names of the inputs and states that are declared from now on, so that

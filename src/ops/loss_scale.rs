@@ -2,7 +2,9 @@
 //! do not vanish in f16; the update divides by it, or is left out where a gradient overflowed. All of it is
 //! decided on the device.
 use super::wgsl::wgsl;
-use super::{Launch, OpDef, Segment, Shader, View, ViewMut, arity, sgd::STEP, sgd_bucket};
+use super::{
+    Launch, OpDef, Segment, Shader, UpdateKernel, View, ViewMut, arity, update, update::STEP,
+};
 use crate::kernels::CpuContext;
 use crate::tensor::{Shape, TensorDesc};
 use anyhow::{Result, ensure};
@@ -35,7 +37,7 @@ const ONE: TensorDesc = TensorDesc::u32(Shape::channels(1));
 /// products of f16 are below 2³², and a gradient sums fewer than 2⁹⁶ of them.
 #[derive(Clone, PartialEq, Debug)]
 pub struct GradientCheck {
-    /// The gradients, as in [`super::SgdBucket`].
+    /// The gradients, as in [`super::Update`].
     pub segments: Vec<Segment>,
 }
 
@@ -55,26 +57,20 @@ impl OpDef for GradientCheck {
 
     fn infer(&self, inputs: &[TensorDesc]) -> Result<Vec<TensorDesc>> {
         let [g] = arity(inputs)?;
-        ensure!(g == TensorDesc::f32(g.shape), "gradients {g} are not f32");
-        for s in &self.segments {
-            ensure!(
-                s.g + s.partials * s.len <= g.shape.len(),
-                "{s:?} is not inside the gradients {g}"
-            );
-        }
-        let blocks = sgd_bucket::groups(&self.segments);
+        update::check(&self.segments, g, usize::MAX)?;
+        let blocks = update::blocks(&self.segments);
         Ok(vec![TensorDesc::u32(Shape::channels(blocks))])
     }
 
     fn run_cpu(&self, _: CpuContext, inputs: &[View], outputs: &mut [ViewMut]) {
         let mut flags = outputs[0].u32();
         for s in &self.segments {
-            let (here, rest) = flags.split_at_mut(s.groups());
+            let (here, rest) = flags.split_at_mut(s.blocks());
             flags = rest;
             let g = &inputs[0].f32()[s.g..][..s.partials * s.len];
             here.par_iter_mut().enumerate().for_each(|(block, flag)| {
-                let first = block * sgd_bucket::BLOCK;
-                let len = sgd_bucket::BLOCK.min(s.len - first);
+                let first = block * update::BLOCK;
+                let len = update::BLOCK.min(s.len - first);
                 let mut parts = (0..s.partials).map(|part| &g[part * s.len + first..][..len]);
                 *flag = u32::from(parts.any(|g| g.iter().any(|v| !v.is_finite())));
             });
@@ -82,9 +78,9 @@ impl OpDef for GradientCheck {
     }
 
     fn launch(&self, _: &[TensorDesc], _: &[TensorDesc]) -> Launch {
-        let params = sgd_bucket::params(&self.segments, [0; 3]);
-        let groups = sgd_bucket::groups(&self.segments);
-        Launch::new(Shader::Plain(wgsl!("sgd_bucket")), "check", params, groups)
+        let params = update::params(&self.segments, false, &[]);
+        let shader = Shader::Update(UpdateKernel::Check);
+        Launch::new(shader, "forward", params, update::blocks(&self.segments))
     }
 
     fn flops(&self, _: &[TensorDesc], _: &[TensorDesc]) -> u64 {

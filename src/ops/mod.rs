@@ -1,6 +1,5 @@
 //! Every op of the graph, one family per file. [`OpDef`] is the checklist of what an op must say; the [`Op`] enum,
 //! which names them all, is what the planner, the printer and the backends hold.
-mod adamw;
 mod add;
 mod batch_norm;
 mod conv2d;
@@ -17,16 +16,14 @@ mod max_pool;
 
 mod relu;
 mod rows;
-mod sgd;
-mod sgd_bucket;
 mod shader;
 mod stored;
 mod sum;
 pub mod tuning;
+mod update;
 mod view;
 mod wgsl;
 
-pub use adamw::{AdamW, AdamWCorrection};
 pub use add::Add;
 pub use batch_norm::{
     Activate, BatchNorm, BatchNormApply, BatchNormFinish, BatchNormFold, BatchNormGradInput,
@@ -47,10 +44,9 @@ pub use loss_log::{LOSS_LOG_CAPACITY, LossLog, LossLogStates};
 pub use loss_scale::{AnyFlag, GradientCheck, Rescale, SCALING, first_scale};
 pub use max_pool::{MaxPool, MaxPoolGrad};
 pub use relu::{Relu, ReluGrad};
-pub use sgd::Sgd;
-pub use sgd_bucket::{MAX_SEGMENTS, Segment, SgdBucket};
 pub use shader::{Kernel, Launch, Shader};
 pub use sum::SumPartials;
+pub use update::*;
 pub use view::{View, ViewMut};
 pub use wgsl::Wgsl;
 
@@ -77,7 +73,6 @@ macro_rules! ops {
 }
 
 ops! {
-    adamw::AdamW, adamw::AdamWCorrection,
     add::Add,
     batch_norm::Activate,
     batch_norm::BatchNormApply,
@@ -98,7 +93,6 @@ ops! {
     max_pool::MaxPool, max_pool::MaxPoolGrad,
     loss_log::LossLog,
     relu::Relu, relu::ReluGrad,
-    sgd::Sgd,
-    sgd_bucket::SgdBucket,
     sum::SumPartials,
+    update::Accumulate, update::BiasCorrection, update::Update,
 }

@@ -1,7 +1,7 @@
 //! A GPU dispatch as plain data. Nothing here knows wgpu.
 use super::stored::stored;
 use super::wgsl::{Wgsl, wgsl};
-use super::{ConvKernel, Cooperative, StemKernel, Tile};
+use super::{ConvKernel, Cooperative, StemKernel, Tile, UpdateKernel};
 use crate::tensor::{DType, TensorDesc};
 
 /// The most workgroups per dimension that WebGPU guarantees.
@@ -20,6 +20,8 @@ pub enum Shader {
     Conv2d(ConvKernel),
     /// `shaders/conv2d/stem.wgsl` and its neighbours, rendered.
     Stem(StemKernel),
+    /// Parts of `shaders/update/`, rendered.
+    Update(UpdateKernel),
 }
 
 /// One compute pipeline: a module and an entry point of it.
@@ -99,6 +101,7 @@ impl Shader {
             Shader::Lanes(file, dtype, true) => format!("{}.vec4.{dtype}", file.name),
             Shader::Conv2d(kernel) => kernel.label(),
             Shader::Stem(kernel) => kernel.label(),
+            Shader::Update(kernel) => kernel.label(),
         }
     }
 
@@ -116,7 +119,7 @@ impl Shader {
     /// What images and their gradients are stored as.
     pub fn stored(self) -> DType {
         match self {
-            Shader::Plain(_) => DType::F32,
+            Shader::Plain(_) | Shader::Update(_) => DType::F32,
             Shader::Stored(_, dtype) | Shader::Lanes(_, dtype, _) => dtype,
             Shader::Conv2d(kernel) => kernel.stored,
             Shader::Stem(kernel) => kernel.stored,
@@ -137,6 +140,7 @@ impl Shader {
             }
             Shader::Conv2d(kernel) => kernel.wgsl(),
             Shader::Stem(kernel) => kernel.wgsl(),
+            Shader::Update(kernel) => kernel.wgsl(),
         };
         let mut enable = String::new();
         if self.stored() == DType::F16 {

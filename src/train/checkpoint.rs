@@ -32,9 +32,9 @@ pub fn save(
     progress: &Progress,
 ) -> Result<PathBuf> {
     let params = session.params().to_vec();
-    let momenta = session.momenta().to_vec();
+    let optimizer_state = session.optimizer_state().to_vec();
     let weights = weights_file(session, &params, info, progress.step)?;
-    let state = state_file(session, &momenta, progress)?;
+    let state = state_file(session, &optimizer_state, progress)?;
 
     let folder = run.join(FOLDER);
     fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
@@ -162,7 +162,7 @@ pub fn load(session: &mut Session, checkpoint: &Path) -> Result<Progress> {
     let path = checkpoint.join(STATE);
     let bytes = read(&path)?;
     let file = parse(&path, &bytes)?;
-    for (name, state) in session.momenta().to_vec() {
+    for (name, state) in session.optimizer_state().to_vec() {
         let shape = session.shape(state).0;
         session.write(state, &tensor(&path, &file, &name, &shape)?)?;
     }
@@ -220,11 +220,11 @@ fn weights_file(
 
 fn state_file(
     session: &mut Session,
-    momenta: &[(String, TensorId)],
+    optimizer_state: &[(String, TensorId)],
     progress: &Progress,
 ) -> Result<Vec<u8>> {
     let mut tensors = Vec::new();
-    for (name, state) in momenta {
+    for (name, state) in optimizer_state {
         let values = session.read(*state)?;
         let shape = session.shape(*state).0.to_vec();
         tensors.push((

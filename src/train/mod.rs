@@ -6,6 +6,7 @@ pub mod folder;
 mod info;
 mod memory;
 mod micro;
+pub mod optim;
 mod pass;
 mod prepared;
 mod progress;
@@ -19,9 +20,8 @@ pub use event::{Event, Observer};
 pub use info::WeightsInfo;
 pub use memory::micro_batch;
 pub use micro::passes;
-pub use pass::{
-    Optimizer, Source, StepGraph, Update, accumulate, evaluate, learning_rate, train, update,
-};
+pub use optim::Optimizer;
+pub use pass::{Source, StepGraph, Update, accumulate, evaluate, learning_rate, train, update};
 pub use prepared::{Part, SessionSpec, StepPlans};
 pub use progress::{EpochResult, Progress, StepResult, Sums};
 pub use run::Outcome;

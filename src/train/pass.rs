@@ -1,10 +1,9 @@
 //! One training step and one evaluation step as ranges of nodes: data, network, loss, gradients, update.
 //! A step of micro-batches has its gradients and its update in ranges of their own.
+use super::optim::{self, Controls, Optimizer, OptimizerState};
 use crate::graph::{Gradients, Graph, TensorId, backward};
 use crate::model::{Arch, Mode, Network, Param, build};
-use crate::ops::{
-    AnyFlag, Fill, GradientCheck, LossLogStates, Rescale, SCALING, Segment, Sgd, resize_taps,
-};
+use crate::ops::{Fill, LossLogStates, SCALING, resize_taps};
 use crate::tensor::{DType, Shape, TensorDesc};
 use anyhow::Result;
 use std::ops::Range;
@@ -52,17 +51,6 @@ impl Source {
     }
 }
 
-/// How parameters follow their gradients.
-#[derive(Clone, Copy, PartialEq, Debug)]
-pub struct Optimizer {
-    /// 0 for plain gradient descent.
-    pub momentum: f32,
-    /// Nesterov's momentum instead of the classic one.
-    pub nesterov: bool,
-    /// Added to the gradient, times the parameter.
-    pub weight_decay: f32,
-}
-
 /// A step in the graph.
 #[derive(Clone, Debug)]
 pub struct StepGraph {
@@ -83,8 +71,10 @@ pub struct StepGraph {
     /// Gradients of the mean loss, times the scale if there is one; empty for an evaluation.
     pub gradients: Gradients,
     /// The optimiser's states with the names they have in a checkpoint.
-    pub momenta: Vec<(String, TensorId)>,
-    /// Where gradients are stored as f16 the state of their scale, one of the above: see [`Rescale`].
+    pub optimizer_state: OptimizerState,
+    /// In a micro-batch the sums of gradients that it adds to.
+    pub sums: Gradients,
+    /// Where gradients are stored as f16 the state of their scale, one of the above: see [`crate::ops::Rescale`].
     pub scaling: Option<TensorId>,
 }
 
@@ -115,10 +105,7 @@ pub fn train(
 ) -> Result<StepGraph> {
     let mut pass = forward(g, arch, source, batch, Mode::Train)?;
     differentiate(g, &mut pass)?;
-    let gradients = &pass.gradients;
-    let gradient = |_: &mut Graph, p: &Param| gradients[&p.tensor];
-    let params = &pass.network.params;
-    pass.momenta = descend(g, params, gradient, pass.scaling, optimizer)?;
+    pass.optimizer_state = follow(g, &pass, &pass.gradients, optimizer)?;
     pass.nodes.end = g.nodes().len();
     Ok(pass)
 }
@@ -140,24 +127,8 @@ pub fn accumulate(
     let mut pass = forward(g, arch, source, batch, Mode::Train)?;
     pass.of = of;
     differentiate(g, &mut pass)?;
-    // A step of gradient descent from the sum by −1 times the gradient adds it, without rounding but
-    // that of the sum.
-    let rate = g.push1(
-        Fill {
-            value: -1.0,
-            shape: Shape::channels(1),
-        },
-        &[],
-    )?;
-    let add = Sgd {
-        momentum: 0.0,
-        nesterov: false,
-        weight_decay: 0.0,
-    };
-    for p in pass.network.params.iter().filter(|p| p.trainable()) {
-        let sum = accumulated(g, p);
-        g.push_update(add, &[pass.gradients[&p.tensor], rate], &[sum])?;
-    }
+    let trainable: Vec<Param> = trainable(&pass).cloned().collect();
+    pass.sums = optim::accumulate(g, &trainable, &pass.gradients)?;
     pass.nodes.end = g.nodes().len();
     Ok(pass)
 }
@@ -168,7 +139,7 @@ pub struct Update {
     /// Its nodes.
     pub nodes: Range<usize>,
     /// The optimiser's states with the names they have in a checkpoint.
-    pub momenta: Vec<(String, TensorId)>,
+    pub optimizer_state: OptimizerState,
 }
 
 /// Appends the update by the sums that [`accumulate`] left in the passes of a step, `pass` being one of them;
@@ -179,22 +150,12 @@ pub struct Update {
 /// Never for a pass that was accumulated.
 pub fn update(g: &mut Graph, pass: &StepGraph, optimizer: Optimizer) -> Result<Update> {
     let start = g.nodes().len();
-    let params = &pass.network.params;
-    let momenta = descend(g, params, accumulated, pass.scaling, optimizer)?;
-    for p in params.iter().filter(|p| p.trainable()) {
-        let sum = accumulated(g, p);
-        let (value, shape) = (0.0, p.shape);
-        g.push_update(Fill { value, shape }, &[], &[sum])?;
-    }
+    let optimizer_state = follow(g, pass, &pass.sums, optimizer)?;
+    optim::clear(g, &pass.sums)?;
     Ok(Update {
         nodes: start..g.nodes().len(),
-        momenta,
+        optimizer_state,
     })
-}
-
-/// The state that sums a parameter's gradients over the micro-batches of a step.
-fn accumulated(g: &mut Graph, p: &Param) -> TensorId {
-    g.state(&format!("gradient.{}", p.name), TensorDesc::f32(p.shape))
 }
 
 /// Appends the backward pass: every example's loss counts one part of the whole step's, times the scale.
@@ -208,68 +169,28 @@ fn differentiate(g: &mut Graph, pass: &mut StepGraph) -> Result<()> {
     Ok(())
 }
 
-/// Appends the updates of all parameters by their gradients, which are `scaling` times too large where there
-/// is one; returns the optimiser's states.
-fn descend(
+/// Appends the updates of all parameters by their gradients, which are times the scale of the pass if it has one.
+fn follow(
     g: &mut Graph,
-    params: &[Param],
-    gradient: impl Fn(&mut Graph, &Param) -> TensorId,
-    scaling: Option<TensorId>,
+    pass: &StepGraph,
+    gradients: &Gradients,
     optimizer: Optimizer,
-) -> Result<Vec<(String, TensorId)>> {
-    let Optimizer {
-        momentum,
-        nesterov,
-        weight_decay,
-    } = optimizer;
-    let sgd = Sgd {
-        momentum,
-        nesterov,
-        weight_decay,
+) -> Result<OptimizerState> {
+    let controls = Controls {
+        lr: learning_rate(g),
+        scaling: pass.scaling,
     };
-    let trainable = params.iter().filter(|p| p.trainable());
-    let with_gradient: Vec<(&Param, TensorId)> = trainable.map(|p| (p, gradient(g, p))).collect();
-    let mut lr = learning_rate(g);
-    let mut momenta = Vec::new();
-    if let Some(scaling) = scaling {
-        lr = rescale(g, &with_gradient, lr, scaling)?;
-        momenta.push(("loss_scale".to_string(), scaling));
+    let groups = optimizer.groups(&pass.network.params);
+    let mut state = optim::append(g, optimizer.rule, &groups, gradients, controls)?;
+    if let Some(ema) = optimizer.ema {
+        let trainable: Vec<Param> = trainable(pass).cloned().collect();
+        state.extend(optim::average(g, ema, &trainable, controls)?);
     }
-    for (p, gradient) in with_gradient {
-        let mut states = vec![p.tensor];
-        if momentum > 0.0 {
-            let name = format!("momentum.{}", p.name);
-            let m = g.state(&name, TensorDesc::f32(p.shape));
-            momenta.push((name, m));
-            states.push(m);
-        }
-        g.push_update(sgd, &[gradient, lr], &states)?;
-    }
-    Ok(momenta)
+    Ok(state)
 }
 
-/// Checks all gradients for overflows, and returns the learning rate with what they are to be multiplied by.
-fn rescale(
-    g: &mut Graph,
-    with_gradient: &[(&Param, TensorId)],
-    lr: TensorId,
-    scaling: TensorId,
-) -> Result<TensorId> {
-    let mut overflow = None;
-    for (p, gradient) in with_gradient {
-        let whole = Segment {
-            p: 0,
-            len: p.shape.len(),
-            g: 0,
-            partials: 1,
-        };
-        let segments = vec![whole];
-        let flags = g.push1(GradientCheck { segments }, &[*gradient])?;
-        let flags: Vec<TensorId> = [flags].into_iter().chain(overflow).collect();
-        overflow = Some(g.push1(AnyFlag, &flags)?);
-    }
-    let overflow = overflow.expect("a network has parameters");
-    Ok(g.push_update(Rescale, &[lr, overflow], &[scaling])?[0])
+fn trainable(pass: &StepGraph) -> impl Iterator<Item = &Param> {
+    pass.network.params.iter().filter(|p| p.trainable())
 }
 
 fn forward(
@@ -307,7 +228,8 @@ fn forward(
         losses,
         log,
         gradients: Gradients::new(),
-        momenta: Vec::new(),
+        optimizer_state: OptimizerState::new(),
+        sums: Gradients::new(),
         scaling,
     })
 }

@@ -1,11 +1,12 @@
 //! The graph and the plans of a session, before anything is allocated.
 use super::info::WeightsInfo;
 use super::micro;
-use super::pass::{Optimizer, Source, StepGraph, accumulate, evaluate, train, update};
+use super::optim::{Optimizer, OptimizerState};
+use super::pass::{Source, StepGraph, accumulate, evaluate, train, update};
 use crate::backend::memory_needed;
 use crate::config::TrainConfig;
 use crate::data::{Dataset, Images, Preprocess};
-use crate::graph::{Graph, TensorId, fuse, retile};
+use crate::graph::{Graph, fuse, retile};
 use crate::model::Arch;
 use crate::ops::LOSS_LOG_CAPACITY;
 use crate::ops::tuning::TuningTable;
@@ -74,7 +75,7 @@ pub struct StepPlans {
     /// The update that ends a step of several passes.
     pub(super) update: Option<Plan>,
     /// The optimiser's states with the names they have in a checkpoint.
-    pub(super) momenta: Vec<(String, TensorId)>,
+    pub(super) optimizer_state: OptimizerState,
     /// The sizes of the batches of an epoch and of a test.
     batches: Vec<(Part, usize)>,
     pub(super) sources: Vec<(Part, Source)>,
@@ -156,13 +157,16 @@ impl StepPlans {
                 }
             }
         }
-        let whole = passes.iter().find(|(_, pass)| !pass.momenta.is_empty());
-        let mut momenta = whole.map_or(Vec::new(), |(_, pass)| pass.momenta.clone());
+        let whole = passes
+            .iter()
+            .find(|(_, pass)| !pass.optimizer_state.is_empty());
+        let mut optimizer_state =
+            whole.map_or(Vec::new(), |(_, pass)| pass.optimizer_state.clone());
         let micro = passes.iter().find(|(_, pass)| pass.of > pass.batch);
-        let mut update = match (micro, optimizer) {
+        let update = match (micro, optimizer) {
             (Some((_, pass)), Some(optimizer)) => {
                 let update = update(&mut graph, pass, *optimizer)?;
-                momenta = update.momenta;
+                optimizer_state = update.optimizer_state;
                 Some(update.nodes)
             }
             _ => None,
@@ -171,10 +175,6 @@ impl StepPlans {
         for (_, pass) in &mut passes {
             let keep = [pass.network.logits];
             pass.nodes = rewrite(&mut graph, pass.nodes.clone(), &keep, tilings)?;
-        }
-        // Only now are the sums of the gradients packed, which the update reads.
-        for nodes in update.iter_mut() {
-            *nodes = rewrite(&mut graph, nodes.clone(), &[], tilings)?;
         }
         let update = update.map(|nodes| plan(&graph, nodes, &[], limits));
         let step = |(part, pass): (Part, StepGraph)| -> Result<Step> {
@@ -187,7 +187,7 @@ impl StepPlans {
             graph,
             steps,
             update: update.transpose()?,
-            momenta,
+            optimizer_state,
             batches: all_batches,
             sources,
             spec: spec.clone(),

@@ -1,5 +1,6 @@
 //! A network on a device, ready to be stepped, with the data set in the device's memory.
 use super::micro;
+use super::optim::OptimizerState;
 use super::pass::StepGraph;
 use super::prepared::{Part, SessionSpec, Step, StepPlans};
 use super::progress::{StepResult, Sums};
@@ -17,7 +18,7 @@ pub struct Session {
     graph: Graph,
     steps: Vec<CompiledStep>,
     update: Option<PlanId>,
-    momenta: Vec<(String, TensorId)>,
+    optimizer_state: OptimizerState,
     spec: SessionSpec,
     lr: Option<TensorId>,
     /// The steps since the last [`Session::results`], each with the examples of its passes.
@@ -45,7 +46,7 @@ impl Session {
             graph,
             steps,
             update,
-            momenta,
+            optimizer_state,
             sources,
             spec,
             ..
@@ -83,7 +84,7 @@ impl Session {
             graph,
             steps: ready,
             update,
-            momenta,
+            optimizer_state,
             spec,
             lr,
             pending: Vec::new(),
@@ -111,8 +112,8 @@ impl Session {
     }
 
     /// The optimiser's states with their names in a checkpoint.
-    pub fn momenta(&self) -> &[(String, TensorId)] {
-        &self.momenta
+    pub fn optimizer_state(&self) -> &[(String, TensorId)] {
+        &self.optimizer_state
     }
 
     /// Our dimensions of a state.

@@ -4,7 +4,7 @@ use super::checkpoint;
 use super::event::{Event, Observer, tell};
 use super::folder;
 use super::info::WeightsInfo;
-use super::pass::Optimizer;
+use super::optim::Optimizer;
 use super::prepared::{SessionSpec, StepPlans};
 use super::progress::Progress;
 use super::run::{Outcome, Run};
@@ -117,11 +117,7 @@ impl<'a> Trainer<'a> {
     ) -> Result<StepPlans> {
         let config = &mut self.config;
         let spec = SessionSpec {
-            optimizer: Some(Optimizer {
-                momentum: config.optim.momentum,
-                nesterov: config.optim.nesterov,
-                weight_decay: config.optim.weight_decay,
-            }),
+            optimizer: Some(Optimizer::from(&config.optim)),
             ..SessionSpec::evaluating(config, &self.info)
         };
         let planned = StepPlans::fitting(spec, config.batch.micro_batch, self.data, backend);

@@ -77,11 +77,7 @@ impl<'a> NetworkCase<'a> {
             entry.file,
             entry.classes
         );
-        let plain = Optimizer {
-            momentum: 0.0,
-            nesterov: false,
-            weight_decay: 0.0,
-        };
+        let plain = Optimizer::sgd(0.0, false, 0.0);
         let lr = learning_rate(g);
         let pass = train(g, &arch, &data.source, entry.batch, plain)?;
         let params = pass.network.params.clone();

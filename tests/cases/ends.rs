@@ -1,7 +1,6 @@
-//! Cases of both ends of a training step: batches out of a data set, losses, and optimisers.
+//! Cases of both ends of a training step: batches out of a data set, and losses.
 use crate::case::{Case, differentiable, plain};
-use resnet::graph::TensorId;
-use resnet::ops::{AdamW, AdamWCorrection, Sgd, resize_taps};
+use resnet::ops::resize_taps;
 use resnet::tensor::{DType, Shape, TensorDesc};
 
 /// A batch of `n` out of `images: [m, s, s, c]`, resized to `size`, with its labels. Its indices may
@@ -72,52 +71,5 @@ pub fn losses() -> Vec<Case> {
             300,
             1030,
         ),
-    ]
-}
-
-pub fn optimisers() -> Vec<Case> {
-    let shape = [3, 3, 5, 7];
-    let sgd = |name, momentum: f32, nesterov, weight_decay| {
-        plain(name, move |c| {
-            let g = c.uniform("g", shape, -1.0, 1.0);
-            let lr = c.uniform("lr", [1, 1, 1, 1], 0.05, 0.1);
-            let p = c.state("p", shape, -1.0, 1.0);
-            let m = (momentum > 0.0).then(|| c.state("m", shape, -1.0, 1.0));
-            let states: Vec<TensorId> = [p].into_iter().chain(m).collect();
-            let op = Sgd {
-                momentum,
-                nesterov,
-                weight_decay,
-            };
-            c.g.push_update(op, &[g, lr], &states)?;
-            Ok(())
-        })
-    };
-    let adamw = plain("adamw", |c| {
-        let (beta1, beta2) = (0.9, 0.999);
-        let g = c.uniform("g", shape, -1.0, 1.0);
-        let lr = c.uniform("lr", [1, 1, 1, 1], 0.05, 0.1);
-        let correction = c.state("correction", [1, 1, 1, 2], 0.1, 0.5);
-        let states = [
-            c.state("p", shape, -1.0, 1.0),
-            c.state("m", shape, -1.0, 1.0),
-            c.state("v", shape, 0.0, 1.0),
-        ];
-        c.g.push_update(AdamWCorrection { beta1, beta2 }, &[], &[correction])?;
-        let op = AdamW {
-            beta1,
-            beta2,
-            eps: 1e-8,
-            weight_decay: 0.01,
-        };
-        c.g.push_update(op, &[g, lr, correction], &states)?;
-        Ok(())
-    });
-    vec![
-        sgd("sgd", 0.0, false, 0.0),
-        sgd("sgd, weight decay", 0.0, false, 0.1),
-        sgd("sgd, momentum", 0.9, false, 0.1),
-        sgd("sgd, nesterov", 0.9, true, 0.1),
-        adamw,
     ]
 }

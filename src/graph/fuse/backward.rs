@@ -149,36 +149,3 @@ pub fn add(r: &mut Rewrite) -> Result<()> {
     }
     Ok(())
 }
-
-/// A bias beside a BatchNorm, such as a projecting shortcut's, has the gradient of BatchNorm's beta:
-/// both are the sum of one gradient over all pixels.
-pub fn share_sums(r: &mut Rewrite) {
-    for at in 0..r.nodes.len() {
-        let Op::SumPartials(_) = r.nodes[at].op else {
-            continue;
-        };
-        let (partials, db) = (r.nodes[at].inputs[0], r.nodes[at].outputs[0]);
-        let Some((Op::Conv2dGradBias(_), &[dy])) = r.made_by(partials) else {
-            continue;
-        };
-        let sums = (0..r.nodes.len()).find(|&sums| {
-            let Op::BatchNormGradSum(_) = r.nodes[sums].op else {
-                return false;
-            };
-            let partials = r.nodes[sums].inputs[0];
-            r.maker(partials).is_some_and(|maker| {
-                let node = &r.nodes[maker];
-                match &node.op {
-                    Op::BatchNormGradPartials(_) => node.inputs[1] == dy,
-                    _ => node.outputs[0] == dy,
-                }
-            })
-        });
-        let Some(sums) = sums else { continue };
-        let dbeta = r.nodes[sums].outputs[0];
-        let before = r.readers(db).into_iter().all(|reader| sums < reader);
-        if before && !r.kept.contains(&db) {
-            r.redirect(db, dbeta);
-        }
-    }
-}

@@ -24,9 +24,6 @@ use std::ops::Range;
 /// state is made by both; other values of the fused nodes may be missing or new. Convolutions are cut by
 /// their shapes but where `tilings` has them.
 ///
-/// Parameters that one node updates are packed into one tensor, so that no plan of theirs may have
-/// been compiled before.
-///
 /// # Errors
 /// Never for nodes that fit each other.
 pub fn fuse(
@@ -45,11 +42,8 @@ pub fn fuse(
     batch_norm::into_convolutions(&mut rewrite)?;
     head::loss(&mut rewrite)?;
     rewrite.drop_dead();
-    backward::share_sums(&mut rewrite);
-    rewrite.drop_dead();
     tile::cut(&mut rewrite, tilings)?;
-    optimizer::bucket(&mut rewrite)?;
-    optimizer::fill(&mut rewrite)?;
+    optimizer::gradients(&mut rewrite)?;
     rewrite.drop_dead();
     let nodes = rewrite.nodes;
     Ok(g.append(nodes))

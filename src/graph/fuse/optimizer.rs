@@ -1,218 +1,185 @@
-//! The updates of all parameters as a few nodes: parameters, momenta and partial gradients are packed,
-//! and the second stage of the gradients' reductions is done by the update itself.
+//! The second stage of the gradients' reductions goes into the nodes that read the gradients: updates, sums over
+//! micro-batches and checks for overflows. What they read is packed anew for it.
 use super::rewrite::Rewrite;
-use crate::graph::{Kind, Node, TensorId};
-use crate::ops::{AnyFlag, Fill, GradientCheck, MAX_SEGMENTS, Op, Segment, Sgd, SgdBucket};
+use crate::graph::{Graph, Kind, Node, TensorId};
+use crate::ops::{AnyFlag, Op, Segment};
 use crate::tensor::DType;
 use anyhow::Result;
-use std::collections::BTreeSet;
-
-/// The most bytes of a pack that holds more than one tensor: half of what every device can bind.
-const MAX_BYTES: usize = 64 << 20;
+use std::collections::{BTreeSet, HashMap};
 
 /// The most rows that an update adds up by itself where they are not partial gradients yet.
 const MAX_ROWS: usize = 512;
 
-/// The update of one parameter.
-#[derive(Clone)]
-struct Update {
-    p: TensorId,
-    m: Option<TensorId>,
-    /// The partial gradients, and how many there are; `None` where the gradient is zero.
-    gradient: Option<(TensorId, usize)>,
+/// Where a gradient comes from: a tensor with so many partial gradients in it, or nowhere as it is zero.
+type Source = Option<(TensorId, usize)>;
+
+/// Gradients in one pack.
+#[derive(Default)]
+struct Group {
+    /// The tensors that hold them.
+    sources: Vec<TensorId>,
+    /// By the places in the old pack.
+    gradients: HashMap<usize, Source>,
 }
 
-/// Collects the updates by gradient descent, which stand one after another, in buckets.
-pub fn bucket(r: &mut Rewrite) -> Result<()> {
-    let is_update = |node: &Node| matches!(node.op, Op::Sgd(_));
-    let Some(first) = r.nodes.iter().position(is_update) else {
-        return Ok(());
+/// Lets the readers of packed gradients read what those are the sums of.
+pub fn gradients(r: &mut Rewrite) -> Result<()> {
+    let of_values = |node: &Node| {
+        segments(&node.op)?;
+        let pack = node.inputs[0];
+        (r.g.tensor(pack).kind == Kind::Value).then_some(pack)
     };
-    let Op::Sgd(sgd) = r.nodes[first].op else {
-        unreachable!("found as such")
-    };
-    let lr = r.nodes[first].inputs[1];
-    let alike = |node: &Node| node.op == Op::Sgd(sgd) && node.inputs[1] == lr;
-    let known = |t: TensorId| r.maker(t).is_some() || r.g.tensor(t).kind == Kind::State;
-    let count = r.nodes[first..].iter().take_while(|n| is_update(n)).count();
-    let nodes = &r.nodes[first..first + count];
-    if !nodes.iter().all(|n| alike(n) && known(n.inputs[0])) {
-        return Ok(());
-    }
-    // The gradients are checked where they are packed, and read by the updates alone.
-    let rescale = r.nodes.iter().find(|n| matches!(n.op, Op::Rescale(_)));
-    let rescale = rescale.cloned();
-    let checks = |n: &Node| matches!(n.op, Op::GradientCheck(_) | Op::AnyFlag(_) | Op::Rescale(_));
-    r.nodes.retain(|node| !checks(node));
-    let first = r.nodes.iter().position(is_update).expect("found before");
-    let updates: Vec<Update> = (first..first + count).map(|at| update(r, at)).collect();
-    let after = r.nodes.split_off(first + count);
-    r.nodes.truncate(first);
-    let mut parts = Vec::new();
-    for updates in packed(r, updates) {
-        parts.extend(by_gradients(r, &updates));
-    }
-    if let Some(rescale) = rescale {
-        check(r, rescale, &parts)?;
-    }
-    for part in parts {
-        let node = node(r, sgd, lr, &part)?;
-        r.nodes.push(node);
-    }
-    r.nodes.extend(after);
-    Ok(())
-}
-
-/// Checks the packed gradients for overflows before the scale is decided on.
-fn check(r: &mut Rewrite, mut rescale: Node, parts: &[Vec<Update>]) -> Result<()> {
-    let mut before = None;
-    for part in parts {
-        let (gradients, segments) = segments(r, part);
-        let check =
-            r.g.node(GradientCheck { segments }.into(), &[gradients], &[])?;
-        let flags: Vec<TensorId> = check.outputs.iter().copied().chain(before).collect();
-        let any = r.g.node(AnyFlag.into(), &flags, &[])?;
-        before = Some(any.outputs[0]);
-        r.nodes.extend([check, any]);
-    }
-    rescale.inputs[1] = before.expect("there are updates");
-    r.nodes.push(rescale);
-    Ok(())
-}
-
-/// Fills of all the states of a pack, one after another, become one of the pack.
-pub fn fill(r: &mut Rewrite) -> Result<()> {
-    let filled = |node: &Node| match node.op {
-        Op::Fill(_) => r.g.tensor(node.outputs[0]).part_of.map(|(pack, _)| pack),
-        _ => None,
-    };
-    let packs: BTreeSet<TensorId> = r.nodes.iter().filter_map(filled).collect();
+    let packs: BTreeSet<TensorId> = r.nodes.iter().filter_map(of_values).collect();
     for pack in packs {
-        let parts: Vec<TensorId> = r.g.parts(pack).map(|(t, _)| t).collect();
-        let of_pack = |n: &Node| matches!(n.op, Op::Fill(_)) && parts.contains(&n.outputs[0]);
-        let Some(first) = r.nodes.iter().position(of_pack) else {
-            continue;
-        };
-        let Op::Fill(Fill { value, .. }) = r.nodes[first].op else {
-            unreachable!("found as such")
-        };
-        let alike =
-            |n: &&Node| of_pack(n) && matches!(n.op, Op::Fill(Fill { value: v, .. }) if v == value);
-        if r.nodes[first..].iter().take_while(alike).count() == parts.len() {
-            r.nodes.drain(first + 1..first + parts.len());
-            let shape = r.g.shape(pack);
-            r.replace(first, Fill { value, shape }, &[], &[pack])?;
+        let groups = grouped(r, pack);
+        let mut at = 0;
+        while at < r.nodes.len() {
+            let node = &r.nodes[at];
+            if segments(&node.op).is_none() || node.inputs[0] != pack {
+                at += 1;
+                continue;
+            }
+            let mut nodes = Vec::new();
+            for group in &groups {
+                nodes.extend(of_group(r, &r.nodes[at].clone(), group)?);
+            }
+            if let Op::GradientCheck(_) = r.nodes[at].op {
+                nodes = with_flags(r, at, nodes)?;
+            }
+            let count = nodes.len();
+            r.nodes.splice(at..=at, nodes);
+            at += count;
         }
     }
     Ok(())
 }
 
-fn update(r: &Rewrite, at: usize) -> Update {
-    let Node {
-        inputs, outputs, ..
-    } = &r.nodes[at];
-    let g = inputs[0];
-    let mut gradient = Some((g, 1));
-    if let (Some((Op::SumPartials(_), &[partials])), true) = (r.made_by(g), r.private(g, at)) {
-        gradient = Some((partials, r.g.shape(partials).n()));
-        if let Some((Op::Conv2dGradBias(_), &[dy])) = r.made_by(partials) {
-            let rows = r.g.shape(dy).rows();
-            let is_f32 = r.g.desc(dy).dtype == DType::F32;
-            if sums_to_zero(r, dy) {
-                gradient = None;
-            } else if rows <= MAX_ROWS && is_f32 && !r.kept.contains(&dy) {
-                gradient = Some((dy, rows));
-            }
-        }
-    }
-    Update {
-        p: outputs[0],
-        m: outputs.get(1).copied(),
-        gradient,
+/// The segments of an op that has some.
+fn segments(op: &Op) -> Option<&[Segment]> {
+    match op {
+        Op::Accumulate(op) => Some(&op.segments),
+        Op::GradientCheck(op) => Some(&op.segments),
+        Op::Update(op) => Some(&op.segments),
+        _ => None,
     }
 }
 
-/// The gradient that comes out of a training BatchNorm has no mean: a shift of all values of a channel
-/// changes nothing.
-fn sums_to_zero(r: &Rewrite, dy: TensorId) -> bool {
-    match r.made_by(dy) {
-        Some((Op::BatchNormGradInput(op), _)) => op.training && !op.add,
-        Some((Op::BatchNormMaxPoolGrad(_), _)) => true,
-        _ => false,
+/// The part of a node whose gradients are in a group.
+fn of_group(r: &mut Rewrite, node: &Node, group: &Group) -> Result<Option<Node>> {
+    let mut op = node.op.clone();
+    let segments = match &mut op {
+        Op::Accumulate(op) => &mut op.segments,
+        Op::GradientCheck(op) => &mut op.segments,
+        Op::Update(op) => &mut op.segments,
+        _ => unreachable!("found as one of these"),
+    };
+    segments.retain(|s| group.gradients.contains_key(&s.g));
+    if segments.is_empty() {
+        return Ok(None);
     }
+    for s in segments {
+        (s.g, s.partials) = match group.gradients[&s.g] {
+            Some((t, partials)) => (r.g.whole(t).1 / 4, partials),
+            None => (0, 0),
+        };
+    }
+    let mut inputs = node.inputs.clone();
+    inputs[0] = r.g.whole(group.sources[0]).0;
+    let states: Vec<TensorId> = node
+        .outputs
+        .iter()
+        .copied()
+        .filter(|&t| is_state(r, t))
+        .collect();
+    r.g.node(op, &inputs, &states).map(Some)
 }
 
-/// The updates grouped by the packs of their parameters, which are made unless another range of nodes
-/// already has them.
-fn packed(r: &mut Rewrite, updates: Vec<Update>) -> Vec<Vec<Update>> {
-    let mut groups: Vec<Vec<Update>> = Vec::new();
-    let pack_of = |r: &Rewrite, u: &Update| r.g.tensor(u.p).part_of.map(|(pack, _)| pack);
-    let mut bytes = 0;
-    for update in updates {
-        let size = r.g.desc(update.p).bytes();
-        let joins = groups.last().is_some_and(|group: &Vec<Update>| {
-            let known = pack_of(r, &group[0]);
-            let fits = bytes + size <= MAX_BYTES && group.len() < MAX_SEGMENTS;
-            known == pack_of(r, &update) && (known.is_some() || fits)
-        });
-        match groups.last_mut().filter(|_| joins) {
-            Some(group) => group.push(update),
-            None => {
-                groups.push(vec![update]);
-                bytes = 0;
-            }
+fn is_state(r: &Rewrite, t: TensorId) -> bool {
+    r.g.tensor(t).kind == Kind::State
+}
+
+/// The checks in the place of the one at `at`, each with its flag among all flags; the last of these is made
+/// where there was one before.
+fn with_flags(r: &mut Rewrite, at: usize, checks: Vec<Node>) -> Result<Vec<Node>> {
+    let flags = r.nodes[at].outputs[0];
+    let any = r.readers(flags)[0];
+    let mut before = r.nodes[any].inputs.get(1).copied();
+    let mut nodes = Vec::new();
+    let last = checks.len() - 1;
+    for (i, check) in checks.into_iter().enumerate() {
+        let flags: Vec<TensorId> = [check.outputs[0]].into_iter().chain(before).collect();
+        nodes.push(check);
+        if i == last {
+            r.nodes[any].inputs = flags;
+        } else {
+            let any = r.g.node(AnyFlag.into(), &flags, &[])?;
+            before = Some(any.outputs[0]);
+            nodes.push(any);
         }
-        bytes += size;
     }
-    for group in &groups {
-        if pack_of(r, &group[0]).is_none() {
-            let params: Vec<TensorId> = group.iter().map(|u| u.p).collect();
-            let momenta: Vec<TensorId> = group.iter().filter_map(|u| u.m).collect();
-            for members in [params, momenta].iter().filter(|m| !m.is_empty()) {
-                let name = format!("pack.{}", r.g.tensor(members[0]).name);
-                r.g.pack(&name, members);
+    Ok(nodes)
+}
+
+/// The gradients of a pack in new packs: as few as there can be where none is too large, and no node reads and
+/// writes one of them. Gradients that are kept stay in the old one.
+fn grouped(r: &mut Rewrite, pack: TensorId) -> Vec<Group> {
+    let parts: Vec<TensorId> = r.g.parts(pack).map(|(t, _)| t).collect();
+    let mut sources: Vec<(usize, Source)> = Vec::new();
+    for t in parts {
+        sources.push((r.g.whole(t).1 / 4, source(r, t)));
+    }
+    let mut twins: HashMap<TensorId, TensorId> = HashMap::new();
+    for (t, _) in sources.iter_mut().filter_map(|(_, source)| source.as_mut()) {
+        if stays(r, *t) {
+            continue;
+        }
+        *t = *twins.entry(*t).or_insert_with(|| r.replace_by_twin(*t));
+    }
+    let mut groups = vec![Group::default()];
+    for (place, source) in sources {
+        let at = match source {
+            Some((t, _)) => {
+                let fitting = groups.iter().position(|group| takes(r, group, t));
+                fitting.unwrap_or(groups.len())
             }
+            None => 0,
+        };
+        if at == groups.len() {
+            groups.push(Group::default());
+        }
+        let group = &mut groups[at];
+        group.gradients.insert(place, source);
+        if let Some((t, _)) = source
+            && !group.sources.contains(&t)
+        {
+            group.sources.push(t);
+        }
+    }
+    for Group { sources, .. } in &groups {
+        if r.g.tensor(sources[0]).part_of.is_none() {
+            r.g.pack("gradients", sources);
         }
     }
     groups
 }
 
-/// Cuts a group where its gradients would be too large for one pack, or where a node would read and
-/// write one pack, and packs the gradients. Those that are packed already stay together.
-fn by_gradients(r: &mut Rewrite, updates: &[Update]) -> Vec<Vec<Update>> {
-    let mut groups: Vec<(Vec<Update>, Vec<TensorId>)> = vec![(Vec::new(), Vec::new())];
-    let pack_of = |r: &Rewrite, t: TensorId| r.g.tensor(t).part_of.map(|(pack, _)| pack);
-    for update in updates {
-        let Some((t, _)) = update.gradient else {
-            groups[0].0.push(update.clone());
-            continue;
-        };
-        let bytes = |ts: &[TensorId]| ts.iter().map(|&t| r.g.desc(t).bytes()).sum::<usize>();
-        let takes = |(_, ts): &(Vec<Update>, Vec<TensorId>)| {
-            if let Some(pack) = pack_of(r, t) {
-                return ts.iter().all(|&other| pack_of(r, other) == Some(pack));
-            }
-            let room = ts.is_empty() || bytes(ts) + bytes(&[t]) <= MAX_BYTES;
-            ts.contains(&t) || (room && ts.iter().all(|&other| apart(r, t, other)))
-        };
-        let at = groups.iter().position(takes).unwrap_or(groups.len());
-        if at == groups.len() {
-            groups.push((Vec::new(), Vec::new()));
-        }
-        let (group, ts) = &mut groups[at];
-        group.push(update.clone());
-        if !ts.contains(&t) {
-            ts.push(t);
-        }
+/// Whether a source is read under its own name: it is in no pack yet, or kept in the old one.
+fn stays(r: &Rewrite, t: TensorId) -> bool {
+    r.g.tensor(t).part_of.is_none() || r.kept.contains(&t)
+}
+
+/// Whether a group has room for a source.
+fn takes(r: &Rewrite, group: &Group, t: TensorId) -> bool {
+    let pack_of = |t: TensorId| r.g.tensor(t).part_of.map(|(pack, _)| pack);
+    let mut others = group.sources.iter();
+    if let Some(pack) = pack_of(t) {
+        return others.all(|&other| pack_of(other) == Some(pack));
     }
-    let mut parts = Vec::new();
-    for (group, ts) in groups {
-        if ts.first().is_some_and(|&t| pack_of(r, t).is_none()) {
-            r.g.pack("gradients", &ts);
-        }
-        parts.push(group);
-    }
-    parts
+    let bytes = |ts: &[TensorId]| ts.iter().map(|&t| r.g.desc(t).bytes()).sum::<usize>();
+    let room =
+        group.sources.is_empty() || bytes(&group.sources) + bytes(&[t]) <= Graph::MAX_PACK_BYTES;
+    group.sources.contains(&t)
+        || (room && others.all(|&other| pack_of(other).is_none() && apart(r, t, other)))
 }
 
 /// Whether no node reads one of two values and makes the other.
@@ -224,31 +191,56 @@ fn apart(r: &Rewrite, a: TensorId, b: TensorId) -> bool {
     })
 }
 
-/// The pack of the updates' gradients, and what each of them finds in it.
-fn segments(r: &Rewrite, updates: &[Update]) -> (TensorId, Vec<Segment>) {
-    let segment = |u: &Update| {
-        let (_, p) = r.g.whole(u.p);
-        let (g, partials) = u.gradient.map_or((0, 0), |(t, n)| (r.g.whole(t).1, n));
-        Segment {
-            p: p / 4,
-            len: r.g.shape(u.p).len(),
-            g: g / 4,
-            partials,
-        }
+/// What a packed gradient is the sum of, if nothing but the readers of the pack needs it.
+fn source(r: &Rewrite, t: TensorId) -> Source {
+    let itself = Some((t, 1));
+    let Some((Op::SumPartials(_), &[partials])) = r.made_by(t) else {
+        return itself;
     };
-    let segments = updates.iter().map(segment).collect();
-    let gradients = updates.iter().find_map(|u| u.gradient);
-    let (gradients, _) = gradients.expect("not all gradients are zero");
-    (r.g.whole(gradients).0, segments)
+    if r.kept.contains(&t) || !r.readers(t).is_empty() {
+        return itself;
+    }
+    let sum = Some((partials, r.g.shape(partials).n()));
+    let Some((Op::Conv2dGradBias(_), &[dy])) = r.made_by(partials) else {
+        return sum;
+    };
+    if let Some(dbeta) = same_sum(r, dy) {
+        return Some((dbeta, 1));
+    }
+    let rows = r.g.shape(dy).rows();
+    if sums_to_zero(r, dy) {
+        None
+    } else if rows <= MAX_ROWS && r.g.desc(dy).dtype == DType::F32 && !r.kept.contains(&dy) {
+        Some((dy, rows))
+    } else {
+        sum
+    }
 }
 
-fn node(r: &mut Rewrite, sgd: Sgd, lr: TensorId, updates: &[Update]) -> Result<Node> {
-    let (gradients, segments) = segments(r, updates);
-    let (p, _) = r.g.whole(updates[0].p);
-    let m = updates[0].m.map(|m| r.g.whole(m).0);
-    let states: Vec<TensorId> = [p].into_iter().chain(m).collect();
-    assert!(states.iter().all(|&t| r.g.tensor(t).kind == Kind::State));
-    let len = r.g.shape(p).len();
-    let bucket = SgdBucket { sgd, segments, len };
-    r.g.node(bucket.into(), &[gradients, lr], &states)
+/// A bias beside a BatchNorm, such as a projecting shortcut's, has the gradient of BatchNorm's beta:
+/// both are the sum of one gradient over all pixels.
+fn same_sum(r: &Rewrite, dy: TensorId) -> Option<TensorId> {
+    let of_dy = |node: &&Node| {
+        let Op::BatchNormGradSum(_) = node.op else {
+            return false;
+        };
+        r.maker(node.inputs[0]).is_some_and(|maker| {
+            let node = &r.nodes[maker];
+            match &node.op {
+                Op::BatchNormGradPartials(_) => node.inputs[1] == dy,
+                _ => node.outputs[0] == dy,
+            }
+        })
+    };
+    r.nodes.iter().find(of_dy).map(|node| node.outputs[0])
+}
+
+/// The gradient that comes out of a training BatchNorm has no mean: a shift of all values of a channel
+/// changes nothing.
+fn sums_to_zero(r: &Rewrite, dy: TensorId) -> bool {
+    match r.made_by(dy) {
+        Some((Op::BatchNormGradInput(op), _)) => op.training && !op.add,
+        Some((Op::BatchNormMaxPoolGrad(_), _)) => true,
+        _ => false,
+    }
 }

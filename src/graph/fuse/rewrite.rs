@@ -61,6 +61,17 @@ impl<'g> Rewrite<'g> {
         inputs.filter(|t| **t == from).for_each(|t| *t = to);
     }
 
+    /// Lets the nodes make and read another value in the place of this one, and returns it.
+    pub fn replace_by_twin(&mut self, t: TensorId) -> TensorId {
+        let twin = self.g.twin(t);
+        let outputs = self.nodes.iter_mut().flat_map(|node| &mut node.outputs);
+        outputs
+            .filter(|made| **made == t)
+            .for_each(|made| *made = twin);
+        self.redirect(t, twin);
+        twin
+    }
+
     /// Forgets the nodes that nothing kept and no state depends on.
     pub fn drop_dead(&mut self) {
         let keep: Vec<TensorId> = self.kept.iter().copied().collect();

@@ -24,4 +24,5 @@ pub use template::{ConvKernel, ConvPass};
 pub use tile::Tile;
 
 pub(super) use grad_weight::images_per_split;
+pub(super) use template::render;
 pub(super) use tile::WORKGROUPS;

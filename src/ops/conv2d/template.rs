@@ -280,7 +280,7 @@ impl ConvKernel {
 }
 
 /// One template of these parts, rendered.
-pub(super) fn render(parts: &[&str], context: Value) -> String {
+pub(in crate::ops) fn render(parts: &[&str], context: Value) -> String {
     Environment::new()
         .render_str(&parts.join("\n"), context)
         .expect("our own template renders")

@@ -1,8 +1,10 @@
 //! Cases of optimisers: steps in sequence on the same states, the parameters read after each.
 use super::build::Build;
-use crate::graph::TensorId;
-use crate::ops::{AdamW, AdamWCorrection, Sgd};
-use crate::tensor::{Shape, TensorDesc};
+use crate::graph::{Gradients, TensorId};
+use crate::model::{Param, Role};
+use crate::ops::{AdamW, Rule, Sgd};
+use crate::train::learning_rate;
+use crate::train::optim::{self, Controls, ParamGroup};
 use crate::verify::{
     layout::Layout,
     replay::{Read, Run, bytes},
@@ -10,51 +12,63 @@ use crate::verify::{
 use anyhow::{Result, ensure};
 
 impl Build<'_> {
-    pub(super) fn sgd(mut self) -> Result<Vec<Run>> {
+    pub(super) fn sgd(self) -> Result<Vec<Run>> {
         let attrs = self.attrs(&["lr", "momentum", "nesterov", "weight_decay"])?;
-        let op = Sgd {
+        let rule = Sgd {
             momentum: attrs.number_or("momentum", 0.0)? as f32,
             nesterov: attrs.flag("nesterov")?,
-            weight_decay: attrs.number_or("weight_decay", 0.0)? as f32,
         };
+        let weight_decay = attrs.number_or("weight_decay", 0.0)? as f32;
         let lr = attrs.number("lr")? as f32;
-        let lr = self.scalar("lr", lr);
-        let (p, g, gradients) = self.parameters()?;
-        let mut states = vec![p];
-        let mut at_end = Vec::new();
-        if op.momentum > 0.0 {
-            let m = self.zeros("momentum_buffer", p);
-            states.push(m);
-            at_end.push(Read::new("state_momentum_buffer", m, Layout::Flat));
-        }
-        self.g.push_update(op, &[g, lr], &states)?;
-        Ok(self.steps(p, g, &gradients, at_end))
+        self.follow(rule.into(), weight_decay, lr, &["momentum_buffer"])
     }
 
-    pub(super) fn adamw(mut self) -> Result<Vec<Run>> {
+    pub(super) fn adamw(self) -> Result<Vec<Run>> {
         let attrs = self.attrs(&["lr", "betas", "eps", "weight_decay"])?;
         let [beta1, beta2] = attrs.pair("betas")?;
-        let op = AdamW {
+        let rule = AdamW {
             beta1,
             beta2,
             eps: attrs.number_or("eps", 1e-8)? as f32,
-            weight_decay: attrs.number_or("weight_decay", 0.01)? as f32,
         };
+        let weight_decay = attrs.number_or("weight_decay", 0.01)? as f32;
         let lr = attrs.number("lr")? as f32;
-        let lr = self.scalar("lr", lr);
+        self.follow(rule.into(), weight_decay, lr, &["exp_avg", "exp_avg_sq"])
+    }
+
+    /// Steps of the rule; PyTorch calls its states `torch`, in their order.
+    fn follow(
+        mut self,
+        rule: Rule,
+        weight_decay: f32,
+        rate: f32,
+        torch: &[&str],
+    ) -> Result<Vec<Run>> {
+        let lr = learning_rate(self.g);
+        self.run.writes.push((lr, bytes(&[rate])));
         let (p, g, gradients) = self.parameters()?;
-        let m = self.zeros("exp_avg", p);
-        let v = self.zeros("exp_avg_sq", p);
-        let desc = TensorDesc::f32(Shape::channels(2));
-        let correction = self.g.state("correction", desc);
-        self.run.writes.push((correction, bytes(&[0.0_f32; 2])));
-        let advance = AdamWCorrection { beta1, beta2 };
-        self.g.push_update(advance, &[], &[correction])?;
-        self.g.push_update(op, &[g, lr, correction], &[p, m, v])?;
-        let at_end = vec![
-            Read::new("state_exp_avg", m, Layout::Flat),
-            Read::new("state_exp_avg_sq", v, Layout::Flat),
-        ];
+        let group = ParamGroup {
+            params: vec![Param {
+                name: "p".to_string(),
+                tensor: p,
+                shape: self.g.shape(p),
+                role: Role::LinearWeight,
+            }],
+            lr_scale: 1.0,
+            weight_decay,
+        };
+        let controls = Controls { lr, scaling: None };
+        let of_p = Gradients::from([(p, g)]);
+        let state = optim::append(self.g, rule, &[group], &of_p, controls)?;
+        for (_, t) in &state {
+            let zeros = vec![0; self.g.desc(*t).bytes()];
+            self.run.writes.push((*t, zeros));
+        }
+        let of_p = state.iter().filter(|(name, _)| name.ends_with(".p"));
+        let at_end = of_p
+            .zip(torch)
+            .map(|((_, t), torch)| Read::new(format!("state_{torch}"), *t, Layout::Flat));
+        let at_end = at_end.collect();
         Ok(self.steps(p, g, &gradients, at_end))
     }
 
@@ -89,21 +103,5 @@ impl Build<'_> {
             last.reads.extend(at_end);
         }
         runs
-    }
-
-    /// An input of one number.
-    fn scalar(&mut self, name: &str, value: f32) -> TensorId {
-        let desc = TensorDesc::f32(Shape::channels(1));
-        let id = self.g.input(name, desc);
-        self.run.writes.push((id, bytes(&[value])));
-        id
-    }
-
-    /// A state of zeros, shaped like another tensor.
-    fn zeros(&mut self, name: &str, like: TensorId) -> TensorId {
-        let desc = self.g.desc(like);
-        let id = self.g.state(name, desc);
-        self.run.writes.push((id, vec![0; desc.bytes()]));
-        id
     }
 }
