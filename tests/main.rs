@@ -20,6 +20,7 @@ mod gather;
 mod gradients;
 mod graph;
 mod half;
+mod imports;
 mod kept;
 mod loss_scale;
 mod micro;

@@ -1,19 +1,19 @@
 //! Every kernel that the cases and whole training steps launch, without any GPU: naga must read, validate
 //! and translate it for Vulkan, Metal and DX12, Khronos' validator must accept the SPIR-V, and it must
-//! stay within what WebGPU guarantees everywhere.
+//! stay within what WebGPU guarantees everywhere. Every launch must fill its kernel's uniform block.
 use crate::training::resnet18;
 use crate::{cases, cooperative, half};
 use naga::back::{hlsl, msl, spv};
 use naga::proc::{BoundsCheckPolicies, BoundsCheckPolicy, Layouter};
 use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
-use naga::{AddressSpace, EntryPoint, Module, ShaderStage};
+use naga::{AddressSpace, ArraySize, EntryPoint, Handle, Module, ShaderStage, Type, TypeInner};
 use resnet::data::{self, Preprocess};
 use resnet::ops::tuning::TuningTable;
-use resnet::ops::{ConvKernel, Cooperative, Kernel, Shader, UpdateKernel};
+use resnet::ops::{ConvKernel, Cooperative, Kernel, Launch, Shader, UpdateKernel};
 use resnet::plan::{Limits, Plan, descs};
 use resnet::tensor::DType;
 use resnet::train::{Optimizer, Part, SessionSpec, StepPlans};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::io::{ErrorKind, Write};
 use std::process::{Command, Stdio};
 
@@ -28,28 +28,44 @@ const COOPERATIVE_WORKGROUP_BYTES: u32 = 32_768;
 
 #[test]
 fn kernels_translate_and_are_portable() {
-    let mut seen: HashSet<Kernel> = HashSet::new();
+    let mut seen = Seen::default();
     for dispatch in steps().iter().flat_map(|plan| &plan.dispatches) {
         let (inputs, outputs) = (descs(&dispatch.inputs), descs(&dispatch.outputs));
-        let Kernel { shader, entry } = dispatch.op.def().launch(&inputs, &outputs).kernel;
-        for shader in shader.in_every_tile() {
-            let kernel = Kernel { shader, entry };
-            if seen.insert(kernel) {
-                check(kernel, inputs.len(), outputs.len());
-            }
+        let launch = dispatch.op.def().launch(&inputs, &outputs);
+        for shader in launch.kernel.shader.in_every_tile() {
+            let entry = launch.kernel.entry;
+            seen.check(Kernel { shader, entry }, inputs.len(), outputs.len());
         }
+        seen.check_params(&launch);
     }
     for case in cases::all().into_iter().chain(half::cases()) {
         for node in case.g.nodes() {
             let descs = |ts: &[_]| ts.iter().map(|&t| case.g.desc(t)).collect::<Vec<_>>();
             let (inputs, outputs) = (descs(&node.inputs), descs(&node.outputs));
             let launch = node.op.def().launch(&inputs, &outputs);
-            if seen.insert(launch.kernel) {
-                check(launch.kernel, inputs.len(), outputs.len());
-            }
+            seen.check(launch.kernel, inputs.len(), outputs.len());
+            seen.check_params(&launch);
         }
     }
-    nothing_is_left_out(&seen);
+    nothing_is_left_out(&seen.0.into_keys().collect());
+}
+
+/// The kernels that were checked, with the 32-bit words of their uniform blocks.
+#[derive(Default)]
+struct Seen(HashMap<Kernel, usize>);
+
+impl Seen {
+    /// Checks a kernel that was not seen yet.
+    fn check(&mut self, kernel: Kernel, inputs: usize, outputs: usize) {
+        let words = || check(kernel, inputs, outputs);
+        self.0.entry(kernel).or_insert_with(words);
+    }
+
+    /// A launch of a kernel that was checked has a parameter for every word of its uniform block.
+    fn check_params(&self, launch: &Launch) {
+        let (words, params) = (self.0[&launch.kernel], launch.params.len());
+        assert_eq!(words, params, "parameters of {:?}", launch.kernel);
+    }
 }
 
 /// The variants of training steps and cases whose products are those of cooperative matrices. They are not for
@@ -57,24 +73,23 @@ fn kernels_translate_and_are_portable() {
 #[test]
 fn cooperative_kernels_translate_where_there_are_such_matrices() {
     for unit in Cooperative::all() {
-        let mut seen: HashSet<Kernel> = HashSet::new();
+        let mut seen = Seen::default();
         for dispatch in steps().iter().flat_map(|plan| &plan.dispatches) {
             let launch = dispatch.launch();
             let multiplied = launch.clone().multiplied_by(Some(unit));
-            if multiplied != launch && seen.insert(multiplied.kernel) {
+            if multiplied != launch {
                 let (inputs, outputs) = (dispatch.inputs.len(), dispatch.outputs.len());
-                check(multiplied.kernel, inputs, outputs);
+                seen.check(multiplied.kernel, inputs, outputs);
+                seen.check_params(&multiplied);
             }
         }
         for case in cooperative::cases() {
             for node in case.g.nodes() {
                 let kernel = cooperative::kernel(&case, node, unit).unwrap();
-                if seen.insert(kernel) {
-                    check(kernel, node.inputs.len(), node.outputs.len());
-                }
+                seen.check(kernel, node.inputs.len(), node.outputs.len());
             }
         }
-        assert!(seen.len() > 20, "{} kernels of {unit:?}", seen.len());
+        assert!(seen.0.len() > 20, "{} kernels of {unit:?}", seen.0.len());
     }
 }
 
@@ -134,7 +149,8 @@ fn nothing_is_left_out(seen: &HashSet<Kernel>) {
     }
 }
 
-fn check(kernel: Kernel, inputs: usize, outputs: usize) {
+/// Checks a kernel and returns the 32-bit words of its uniform block.
+fn check(kernel: Kernel, inputs: usize, outputs: usize) -> usize {
     let source = kernel.shader.wgsl();
     let module = naga::front::wgsl::parse_str(&source)
         .unwrap_or_else(|e| panic!("{kernel:?}: {}", e.emit_to_string(&source)));
@@ -156,6 +172,42 @@ fn check(kernel: Kernel, inputs: usize, outputs: usize) {
     let index = index.unwrap_or_else(|| panic!("{kernel:?}: no such entry point"));
     portable(kernel, &module, &info, index, inputs + outputs);
     translate(kernel, &module, &info);
+    uniform_words(kernel, &module, &info, index)
+}
+
+/// The words of the uniform block, which a launch fills in their order: so it may have no gaps.
+fn uniform_words(kernel: Kernel, module: &Module, info: &ModuleInfo, index: usize) -> usize {
+    let mut uniforms = module.global_variables.iter();
+    let used = info.get_entry_point(index);
+    let uniform = uniforms.find(|(handle, variable)| {
+        variable.space == AddressSpace::Uniform && !used[*handle].is_empty()
+    });
+    let (_, uniform) = uniform.unwrap_or_else(|| panic!("{kernel:?}: no uniform block"));
+    let binding = uniform.binding.expect("a uniform block is bound");
+    assert_eq!((binding.group, binding.binding), (0, 0), "{kernel:?}");
+    let mut layouter = Layouter::default();
+    layouter.update(module.to_ctx()).unwrap();
+    let words = words(module, uniform.ty);
+    let size = layouter[uniform.ty].size as usize;
+    assert_eq!(4 * words, size, "{kernel:?}: gaps in the uniform block");
+    words
+}
+
+/// 32-bit numbers that a type holds.
+fn words(module: &Module, ty: Handle<Type>) -> usize {
+    match &module.types[ty].inner {
+        TypeInner::Scalar(scalar) => usize::from(scalar.width / 4),
+        TypeInner::Vector { size, scalar } => *size as usize * usize::from(scalar.width / 4),
+        TypeInner::Array {
+            base,
+            size: ArraySize::Constant(count),
+            ..
+        } => count.get() as usize * words(module, *base),
+        TypeInner::Struct { members, .. } => {
+            members.iter().map(|member| words(module, member.ty)).sum()
+        }
+        other => panic!("{other:?} in a uniform block"),
+    }
 }
 
 fn portable(kernel: Kernel, module: &Module, info: &ModuleInfo, index: usize, tensors: usize) {

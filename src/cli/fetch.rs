@@ -1,6 +1,7 @@
 //! `resnet fetch`: downloads Fashion-MNIST into the cache, and shows what is in a data set.
 use crate::config::{self, Given};
-use crate::data::{self, Images, MIRROR};
+use crate::data::fetch::{self, MIRROR};
+use crate::data::{self, Images};
 use anyhow::{Context, Result};
 use image::{GrayImage, Luma};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -50,7 +51,7 @@ pub fn run(args: Args) -> Result<()> {
     let bar = ProgressBar::no_length();
     let style = ProgressStyle::with_template("{msg} {wide_bar} {bytes}/{total_bytes}");
     bar.set_style(style.context("the progress bar")?);
-    data::fetch(&args.url, &folder, |name, done, all| {
+    fetch::fetch(&args.url, &folder, |name, done, all| {
         if bar.message() != name {
             bar.set_message(name.to_string());
         }

@@ -1,9 +1,11 @@
 //! What follows from a declaration of settings: arguments whose values may come from anywhere.
-use super::names::PREFIX;
-use super::{ON_RESUME, TrainConfig};
+use super::settings::{ON_RESUME, TrainConfig};
 use clap::builder::{BoolishValueParser, TypedValueParser};
 use clap::{Arg, ArgAction, ArgGroup, Args, Command};
 use std::collections::BTreeSet;
+
+/// What the variables of settings begin with.
+pub const PREFIX: &str = "RESNET_";
 
 /// The arguments of a group of settings.
 pub fn args<G: Args>() -> Vec<Arg> {

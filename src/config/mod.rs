@@ -14,58 +14,13 @@ pub use layer::{Given, Layer, Source};
 pub use micro_batch::MicroBatch;
 pub use reference::reference;
 pub use schedule::ScheduleName;
-pub use settings::{Batch, Data, Hardware, Limit, Model, Optim, Precision, Rate, Run};
+pub use settings::{Batch, Data, Hardware, Limit, Model, Optim, Precision, Rate, Run, TrainConfig};
 
 use crate::ops::tuning::TuningTable;
 use anyhow::{Result, bail, ensure};
 use clap::FromArgMatches;
-use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt;
-
-/// The group of the settings that a resumed run may change. The others decide the bits of what is already done.
-pub const ON_RESUME: &str = "on_resume";
-
-/// All settings. In a file they stand side by side, under the names of their fields.
-#[derive(Clone, PartialEq, Debug, Serialize, clap::Args)]
-pub struct TrainConfig {
-    /// Which device, and how.
-    #[command(flatten)]
-    #[serde(flatten)]
-    pub hardware: Hardware,
-    /// Where the images come from.
-    #[command(flatten)]
-    #[serde(flatten)]
-    pub data: Data,
-    /// How many batches.
-    #[command(flatten)]
-    #[serde(flatten)]
-    pub limit: Limit,
-    /// How examples are batched.
-    #[command(flatten)]
-    #[serde(flatten)]
-    pub batch: Batch,
-    /// The network.
-    #[command(flatten)]
-    #[serde(flatten)]
-    pub model: Model,
-    /// How weights follow their gradients.
-    #[command(flatten)]
-    #[serde(flatten)]
-    pub optim: Optim,
-    /// How long the steps are.
-    #[command(flatten)]
-    #[serde(flatten)]
-    pub rate: Rate,
-    /// The course of a run.
-    #[command(flatten)]
-    #[serde(flatten)]
-    pub run: Run,
-    /// How convolutions are cut that were autotuned for the device; it decides the order of sums. Only files have it.
-    #[arg(skip)]
-    #[serde(skip_serializing_if = "TuningTable::is_empty")]
-    pub tilings: TuningTable,
-}
 
 /// Settings and where each of them comes from.
 #[derive(Clone, PartialEq, Debug)]

@@ -1,9 +1,6 @@
 //! Names that are not those of a setting: which one was probably meant.
-use super::declared;
+use super::declared::{self, PREFIX};
 use anyhow::{Result, bail};
-
-/// What the variables of settings begin with.
-pub const PREFIX: &str = "RESNET_";
 
 /// Variables that begin as those of settings do and are read elsewhere.
 const OTHERS: [&str; 3] = [

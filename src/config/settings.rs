@@ -1,13 +1,58 @@
 //! Every setting, declared once: its field, type, default, range, help and whether a resumed run may change it. The
 //! flag, the `RESNET_…` variable, the key of a file and the row in `docs/settings.md` follow from it.
+use super::MicroBatch;
 use super::range::{above_zero, at_least, finite_from_zero, named, share};
-use super::{MicroBatch, ON_RESUME};
 use crate::kernels::precision::MatmulPrecision;
+use crate::ops::tuning::TuningTable;
 use crate::tensor::DType;
 use clap::ArgAction;
 use serde::{Deserialize, Serialize};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+
+/// The group of the settings that a resumed run may change. The others decide the bits of what is already done.
+pub const ON_RESUME: &str = "on_resume";
+
+/// All settings. In a file they stand side by side, under the names of their fields.
+#[derive(Clone, PartialEq, Debug, Serialize, clap::Args)]
+pub struct TrainConfig {
+    /// Which device, and how.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub hardware: Hardware,
+    /// Where the images come from.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub data: Data,
+    /// How many batches.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub limit: Limit,
+    /// How examples are batched.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub batch: Batch,
+    /// The network.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub model: Model,
+    /// How weights follow their gradients.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub optim: Optim,
+    /// How long the steps are.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub rate: Rate,
+    /// The course of a run.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub run: Run,
+    /// How convolutions are cut that were autotuned for the device; it decides the order of sums. Only files have it.
+    #[arg(skip)]
+    #[serde(skip_serializing_if = "TuningTable::is_empty")]
+    pub tilings: TuningTable,
+}
 
 /// What activations and their gradients are stored as. Arithmetic, sums, parameters and their gradients are
 /// f32 in any case.

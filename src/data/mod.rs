@@ -1,6 +1,6 @@
 //! Fashion-MNIST: where it is looked for, how its files are checked, and the order of its examples; and pictures
 //! of other people's.
-mod fetch;
+pub mod fetch;
 mod idx;
 mod picture;
 mod preprocess;
@@ -8,7 +8,6 @@ mod sampler;
 #[cfg(test)]
 mod tests;
 
-pub use fetch::{MIRROR, fetch};
 pub use picture::{Ground, Picture};
 pub use preprocess::Preprocess;
 pub use sampler::Sampler;

@@ -2,8 +2,7 @@
 use super::micro::passes;
 use super::prepared::{Part, batches};
 use super::progress::Sums;
-use super::run::READ_AFTER;
-use super::session::Session;
+use super::session::{READ_AFTER, Session};
 use anyhow::Result;
 
 /// Evaluates the `count` test images in file order, as many as the session's limit allows; `each` sees the indices of

@@ -5,7 +5,7 @@ use super::event::{Event, Observer, tell};
 use super::info::WeightsInfo;
 use super::prepared::{Part, batches};
 use super::progress::Progress;
-use super::session::Session;
+use super::session::{READ_AFTER, Session};
 use crate::backend::{DeviceError, Failure};
 use crate::config::{self, MicroBatch, TrainConfig};
 use crate::data::Sampler;
@@ -17,9 +17,6 @@ use std::time::{Duration, Instant};
 
 /// How often the device is asked for its losses. Asking waits for the steps in flight.
 const READ_EVERY: Duration = Duration::from_millis(200);
-
-/// Steps queued at most before the losses are read, well inside the device's log.
-pub(super) const READ_AFTER: usize = 64;
 
 /// Time between checkpoints within an epoch, unless they are counted in steps. What was trained since the
 /// last one is lost with the device.

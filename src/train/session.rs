@@ -12,6 +12,9 @@ use crate::ops::{LOSS_LOG_CAPACITY, LossLogStates, first_scale, resize_taps};
 use crate::tensor::Shape;
 use anyhow::{Context, Result};
 
+/// Steps queued at most before the losses are read, well inside the device's log.
+pub const READ_AFTER: usize = 64;
+
 /// A network on a device.
 pub struct Session {
     backend: Box<dyn Backend>,

@@ -31,10 +31,10 @@ pub struct Cpu {
     parts: HashMap<TensorId, Aliased>,
     pool: Vec<Buffer>,
     packed: PackedWeights,
-    plans: Vec<Compiled>,
+    plans: Vec<CpuPlan>,
 }
 
-struct Compiled {
+struct CpuPlan {
     plan: Plan,
     /// For each slot of the plan, the pool buffer that plays it.
     slots: Vec<usize>,
@@ -151,7 +151,7 @@ impl Backend for Cpu {
         for bytes in new {
             self.pool.push(Buffer::zeroed(bytes)?);
         }
-        self.plans.push(Compiled { plan, slots });
+        self.plans.push(CpuPlan { plan, slots });
         Ok(PlanId(self.plans.len() - 1))
     }
 
@@ -169,7 +169,7 @@ impl Backend for Cpu {
             plans,
             ..
         } = self;
-        let Compiled { plan, slots } = &plans[id.0];
+        let CpuPlan { plan, slots } = &plans[id.0];
         let mut timed = |dispatch: &Dispatch| {
             let start = Instant::now();
             let prepared = packed.weight(dispatch, *context, owned)?;
@@ -199,7 +199,7 @@ impl Backend for Cpu {
     }
 
     fn read_value(&mut self, id: PlanId, tensor: TensorId) -> Result<Vec<u8>> {
-        let Compiled { plan, slots } = &self.plans[id.0];
+        let CpuPlan { plan, slots } = &self.plans[id.0];
         let kept = plan
             .kept
             .get(&tensor)

@@ -16,7 +16,7 @@ pub struct Tap {
 
 /// The targets `first, first + step, …`, `count` of them, which see the same taps.
 #[derive(Debug)]
-pub struct Class {
+pub struct PixelClass {
     pub first: usize,
     pub step: usize,
     pub count: usize,
@@ -27,7 +27,7 @@ pub struct Class {
 #[derive(Debug)]
 pub struct Axis {
     /// Target `i` belongs to class `i % classes.len()`.
-    pub classes: Vec<Class>,
+    pub classes: Vec<PixelClass>,
     /// Source positions.
     pub source: usize,
     /// Target positions.
@@ -37,7 +37,7 @@ pub struct Axis {
 
 /// Some targets of a class, which find the same taps inside the source.
 #[derive(Debug)]
-pub struct Run {
+pub struct ColumnRun {
     pub targets: Range<usize>,
     pub taps: Vec<Tap>,
 }
@@ -58,7 +58,7 @@ impl Axis {
                 shift: first.div_euclid(stride as isize),
             }
         };
-        let class = Class {
+        let class = PixelClass {
             first: 0,
             step: 1,
             count: y,
@@ -88,7 +88,7 @@ impl Axis {
                 plane: 0,
                 shift: distance(k).div_euclid(stride as isize),
             };
-            Class {
+            PixelClass {
                 first,
                 step: stride,
                 count: (x - first).div_ceil(stride),
@@ -121,7 +121,7 @@ impl Axis {
     }
 
     /// The targets of a class that find a tap inside the source.
-    pub fn inside(&self, class: &Class, tap: &Tap) -> Range<usize> {
+    pub fn inside(&self, class: &PixelClass, tap: &Tap) -> Range<usize> {
         let bound = |j: isize| j.clamp(0, class.count as isize) as usize;
         let from = bound(-tap.shift);
         from..bound(self.plane_len(tap.plane) as isize - tap.shift).max(from)
@@ -129,7 +129,7 @@ impl Axis {
 
     /// Pairs of a target and a source that it sees.
     pub fn products(&self) -> usize {
-        let class = |class: &Class| -> usize {
+        let class = |class: &PixelClass| -> usize {
             class
                 .taps
                 .iter()
@@ -140,7 +140,7 @@ impl Axis {
     }
 
     /// Cuts a class where a tap enters or leaves the source. A run may see nothing at all.
-    pub fn runs(&self, class: &Class) -> Vec<Run> {
+    pub fn runs(&self, class: &PixelClass) -> Vec<ColumnRun> {
         let mut cuts = vec![0, class.count];
         for tap in &class.taps {
             let inside = self.inside(class, tap);
@@ -155,7 +155,7 @@ impl Axis {
                 inside.start <= targets.start && targets.end <= inside.end
             };
             let taps = class.taps.iter().filter(sees).copied().collect();
-            Run { targets, taps }
+            ColumnRun { targets, taps }
         };
         cuts.windows(2).map(run).collect()
     }

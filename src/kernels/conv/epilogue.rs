@@ -11,12 +11,12 @@ pub struct Epilogue<'a> {
     /// Added, of the target's shape.
     pub skip: Option<Floats<'a>>,
     /// The ReLU that the targets are the gradient of.
-    pub mask: Option<Mask<'a>>,
+    pub mask: Option<MaskInputs<'a>>,
 }
 
 /// A ReLU behind a BatchNorm.
 #[derive(Clone, Copy)]
-pub struct Mask<'a> {
+pub struct MaskInputs<'a> {
     /// BatchNorm's input, of the target's shape.
     pub pre: Floats<'a>,
     /// What BatchNorm makes of it.
@@ -58,7 +58,7 @@ impl Partials<'_> {
 
 /// Where a row of targets stands.
 #[derive(Clone, Copy)]
-pub struct Place {
+pub struct RowPlace {
     /// Its first element in the whole tensor.
     pub at: usize,
     /// Its image among those that the partials are of.
@@ -77,12 +77,12 @@ impl Epilogue<'_> {
     pub fn apply(
         &self,
         row: &mut [f32],
-        place: Place,
+        place: RowPlace,
         c: usize,
         rooms: &mut [f32],
         partials: Option<&mut Partials>,
     ) {
-        let Place { at, image, y } = place;
+        let RowPlace { at, image, y } = place;
         let part = at..at + row.len();
         let (room, room_of_pre) = rooms.split_at_mut(rooms.len() / ROOMS);
         if let Some(bias) = self.bias {
@@ -99,7 +99,7 @@ impl Epilogue<'_> {
             let len = partials.unit_len(self.mask.is_some(), c);
             partials.unit(len, image, y == 0)
         });
-        let Some(Mask { pre, norm, out }) = self.mask else {
+        let Some(MaskInputs { pre, norm, out }) = self.mask else {
             if let Some(unit) = unit {
                 merge_moments(row, &mut unit[..3 * c]);
             }

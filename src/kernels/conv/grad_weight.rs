@@ -1,6 +1,6 @@
 //! The gradient of the weight: for every tap, the pixels that it saw, transposed, times the gradients of what they
 //! made.
-use super::axis::Run;
+use super::axis::ColumnRun;
 use super::block::{BLOCK, DEPTH, SQUARE};
 use super::micro_f32::multiply_transposed;
 use super::pack::Rows;
@@ -154,10 +154,10 @@ impl GradWeightTask<'_> {
         } = self;
         let columns = &conv.columns;
         let class = &columns.classes[0];
-        let runs: Vec<Run> = class
+        let runs: Vec<ColumnRun> = class
             .taps
             .iter()
-            .map(|tap| Run {
+            .map(|tap| ColumnRun {
                 targets: columns.inside(class, tap),
                 taps: vec![*tap],
             })
@@ -209,7 +209,7 @@ impl GradWeightTask<'_> {
     fn products<S: Simd>(
         &self,
         s: S,
-        run: &Run,
+        run: &ColumnRun,
         tap: usize,
         [row, dy]: [&[f32]; 2],
         sums: &mut [f32],

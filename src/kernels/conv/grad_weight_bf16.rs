@@ -8,7 +8,7 @@ use crate::kernels::floats::Floats;
 use fearless_simd::prelude::*;
 
 /// Where the packed rows of a task stand, in bfloat16 numbers.
-struct Layout {
+struct RowLayout {
     terms: usize,
     /// Images of a pixel times pixels of a row of x, padding included.
     x_depth: usize,
@@ -25,7 +25,7 @@ impl GradWeightTask<'_> {
             dy,
             images,
         } = self;
-        let layout = Layout {
+        let layout = RowLayout {
             terms,
             x_depth: x.columns * x.images,
             dy_depth: (dy.columns * dy.images).next_multiple_of(BLOCK),
@@ -80,7 +80,7 @@ impl GradWeightTask<'_> {
     /// Adds what the taps of one line of the kernel, from `tap` on, saw in a row of x.
     fn products_bf16(
         &self,
-        layout: &Layout,
+        layout: &RowLayout,
         unit: &Multiplier,
         tap: usize,
         x_row: &[u16],
@@ -89,7 +89,7 @@ impl GradWeightTask<'_> {
     ) {
         let GradWeightTask { conv, x, dy, .. } = self;
         let (sources, targets) = (x.blocks.len(), dy.blocks.len());
-        let Layout {
+        let RowLayout {
             terms,
             x_depth,
             dy_depth,
@@ -121,7 +121,7 @@ impl GradWeightTask<'_> {
     }
 }
 
-impl Layout {
+impl RowLayout {
     /// Packs row `y` of some images into `room`: images of bfloat16 as they are, where a factor is one such number.
     #[inline(always)]
     fn pack<'r>(

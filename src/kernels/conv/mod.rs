@@ -24,7 +24,7 @@ mod targets;
 mod task;
 mod winograd;
 
-pub use epilogue::{Epilogue, Mask, Partials};
+pub use epilogue::{Epilogue, MaskInputs, Partials};
 pub use geometry::Geometry;
 pub use grad_weight::grad_weight;
 
@@ -74,7 +74,7 @@ pub fn forward_prepared(
 /// How a forward pass reads its weight: passes of one form can share what is prepared.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Form {
-    winograd: Option<winograd::Tile>,
+    winograd: Option<winograd::WinogradTile>,
     matmul: Matmul,
 }
 

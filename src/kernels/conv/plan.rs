@@ -23,7 +23,7 @@ pub struct ConvPlan {
     /// Whole patches take the place of too few channels.
     pub patches: Option<Window>,
     /// Whether tiles of targets are made by Winograd's algorithm, and which.
-    pub winograd: Option<winograd::Tile>,
+    pub winograd: Option<winograd::WinogradTile>,
     /// How the products are made.
     pub matmul: Matmul,
     direction: Direction,
@@ -102,7 +102,7 @@ impl ConvPlan {
         } = g.window;
         if (kernel, stride) == (3, 1) && pad <= 2 && self.patches.is_none() {
             let definition = self.rows.products() * self.columns.products();
-            self.winograd = winograd::Tile::choose(self.target, definition / speed);
+            self.winograd = winograd::WinogradTile::choose(self.target, definition / speed);
         }
         if self.winograd.is_some() {
             self.matmul = Matmul::F32;
@@ -133,7 +133,8 @@ impl ConvPlan {
 
     /// Taps of the weight, or products per tile.
     pub fn points(&self) -> usize {
-        self.winograd.map_or(self.taps(), winograd::Tile::points)
+        self.winograd
+            .map_or(self.taps(), winograd::WinogradTile::points)
     }
 
     /// Blocks of source channels and of target channels.

@@ -67,7 +67,7 @@ pub fn run_prepared(
         _ => 1,
     };
     let height = plan.target.0[1];
-    let step = plan.winograd.map_or(1, winograd::Tile::size);
+    let step = plan.winograd.map_or(1, winograd::WinogradTile::size);
     let rows = height.div_ceil(parts).next_multiple_of(step);
     let mut tasks = Vec::new();
     for (i, target) in target.chunks(images * image).into_iter().enumerate() {

@@ -1,8 +1,8 @@
 //! A task of a forward pass or of a gradient of the image: it packs the source row by row into a ring, computes
 //! groups of target rows, and hands each to the epilogue.
-use super::axis::Run;
+use super::axis::ColumnRun;
 use super::block::{BLOCK, SQUARE};
-use super::epilogue::{Epilogue, Partials, Place, ROOMS};
+use super::epilogue::{Epilogue, Partials, ROOMS, RowPlace};
 use super::micro_bf16::{self, split};
 use super::micro_f32::multiply;
 use super::pack::Rows;
@@ -27,7 +27,7 @@ pub struct Tasks<'a> {
     pub w: &'a [f32],
     epilogue: &'a Epilogue<'a>,
     /// Runs of columns of each class.
-    runs: Vec<Vec<Run>>,
+    runs: Vec<Vec<ColumnRun>>,
     /// Target rows that are computed together, so that the weights are read less often.
     group: usize,
     /// Source rows that are kept; row `i` stands at `i % ring`. Behind them stands a row of zeros.
@@ -45,7 +45,7 @@ impl<'a> Tasks<'a> {
             let mut runs = conv.columns.runs(class);
             // A few images alone do not fill a tile: the zeros around the image are multiplied too.
             if rows.images < BLOCK / 4 {
-                runs = vec![Run {
+                runs = vec![ColumnRun {
                     targets: 0..class.count,
                     taps: class.taps.clone(),
                 }];
@@ -214,7 +214,7 @@ impl<'a> Tasks<'a> {
     fn pairs<'p, T>(
         &self,
         y: usize,
-        run: &Run,
+        run: &ColumnRun,
         target: usize,
         sources: Range<usize>,
         [packed, w]: [&'p [T]; 2],
@@ -255,7 +255,7 @@ impl<'a> Tasks<'a> {
         let (room, rooms) = rooms.split_at_mut(len);
         for n in from..to {
             let at = part.at(n, y, len);
-            let place = Place {
+            let place = RowPlace {
                 at: ((part.first + n) * h + y) * len,
                 image: n,
                 y,

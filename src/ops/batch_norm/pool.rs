@@ -105,6 +105,8 @@ impl OpDef for BatchNormMaxPool {
         let (shader, width) = Shader::lanes(SHADER, inputs[0]);
         let mut params = geometry(self.window, inputs[0].shape, y, width);
         params.insert(0, (y.len() / width) as u32);
+        // The gradient's share.
+        params.push(0);
         // One invocation writes four elements, of which the winners share a word.
         Launch::new(shader, "forward", params, y.len().div_ceil(4 * 256))
     }

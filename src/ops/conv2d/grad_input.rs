@@ -119,7 +119,7 @@ impl OpDef for Conv2dGradInput {
         let epilogue = Epilogue {
             bias: None,
             skip: self.add.then(|| inputs[2].floats()),
-            mask: (self.mask != Mask::None).then(|| conv::Mask {
+            mask: (self.mask != Mask::None).then(|| conv::MaskInputs {
                 pre: masking[0].floats(),
                 norm: Norm::of(masking[1].f32()),
                 out: masking.get(2).map(View::floats),

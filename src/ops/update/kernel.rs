@@ -1,16 +1,14 @@
 //! The kernels over segments, rendered of the files in `shaders/update/`; a rule's is named after the rule.
 use super::formula::Formula;
-use super::segment::{BLOCK, MAX_SEGMENTS};
+use super::segment::{BLOCK, CONSTANTS, MAX_SEGMENTS};
 use crate::ops::conv2d::render;
+use crate::ops::wgsl::wgsl;
 use minijinja::context;
 
-const SEGMENTS: &str = include_str!("../../../shaders/update/segments.wgsl");
-const STEP: &str = include_str!("../../../shaders/update/step.wgsl");
-const ACCUMULATE: &str = include_str!("../../../shaders/update/accumulate.wgsl");
-const CHECK: &str = include_str!("../../../shaders/update/check.wgsl");
-
-/// Most constants of a rule: the words of the uniform block that the table of segments leaves.
-pub const CONSTANTS: usize = 6;
+const SEGMENTS: &str = wgsl!("update/segments").source;
+const STEP: &str = wgsl!("update/step").source;
+const ACCUMULATE: &str = wgsl!("update/accumulate").source;
+const CHECK: &str = wgsl!("update/check").source;
 
 /// What is done with every segment.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]

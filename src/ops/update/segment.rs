@@ -1,10 +1,12 @@
 //! Where parameters that one node updates lie in their pack, and their gradients in theirs.
-use super::kernel::CONSTANTS;
 use crate::tensor::TensorDesc;
 use anyhow::{Result, ensure};
 
 /// Most segments of one node: the table of them lies in the kernel's uniform block, which stays within 16 KiB.
 pub const MAX_SEGMENTS: usize = 511;
+
+/// Most constants of a rule: the words of the uniform block that the table of segments leaves.
+pub const CONSTANTS: usize = 6;
 
 /// Elements per workgroup of the kernels, and per task on the CPU.
 pub const BLOCK: usize = 1024;

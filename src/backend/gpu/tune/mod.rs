@@ -36,7 +36,7 @@ enum Clock<'a> {
 }
 
 /// What the timing came to.
-struct Outcome {
+struct Choices {
     tilings: TuningTable,
     /// Convolutions that were timed.
     reached: usize,
@@ -104,7 +104,7 @@ fn tune_with(
     let outcome = choose(&trials, &mut Clock::Device(gpu), BUDGET)?;
     let timing = started.elapsed().as_secs_f64();
     gpu.forget()?;
-    let Outcome {
+    let Choices {
         tilings,
         reached,
         candidates,
@@ -128,8 +128,8 @@ fn tune_with(
 
 /// Chooses for every trial, in order, as long as `budget` seconds last. What is not reached gets its shapes'
 /// own tiling and keeps it: a later run that went on timing would have other bits.
-fn choose(trials: &[Trial], clock: &mut Clock, budget: f64) -> Result<Outcome> {
-    let mut outcome = Outcome {
+fn choose(trials: &[Trial], clock: &mut Clock, budget: f64) -> Result<Choices> {
+    let mut outcome = Choices {
         tilings: TuningTable::default(),
         reached: 0,
         candidates: 0,

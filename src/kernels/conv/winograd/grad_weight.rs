@@ -1,5 +1,5 @@
 //! The gradient of the weight by tiles.
-use super::tile::{Tile, stride};
+use super::tile::{WinogradTile, stride};
 use super::tiles::{Line, TileSource, transform_gradient, transform_input};
 use crate::kernels::conv::block::{BLOCK, DEPTH, SQUARE};
 use crate::kernels::conv::micro_f32::multiply_transposed;
@@ -11,7 +11,7 @@ use std::ops::Range;
 /// at a time.
 pub fn grad_weight<S: Simd>(
     s: S,
-    tile: Tile,
+    tile: WinogradTile,
     x: &TileSource,
     dy: &TileSource,
     images: Range<usize>,
@@ -19,8 +19,8 @@ pub fn grad_weight<S: Simd>(
     sums: &mut [f32],
 ) {
     match tile {
-        Tile::Two => add::<S, 2, 4>(s, x, dy, images, at_once, sums),
-        Tile::Three => add::<S, 3, 5>(s, x, dy, images, at_once, sums),
+        WinogradTile::Two => add::<S, 2, 4>(s, x, dy, images, at_once, sums),
+        WinogradTile::Three => add::<S, 3, 5>(s, x, dy, images, at_once, sums),
     }
 }
 

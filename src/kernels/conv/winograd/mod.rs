@@ -12,6 +12,6 @@ mod weight;
 
 pub use grad_weight::grad_weight;
 pub use task::TileTasks;
-pub use tile::{ROWS, Tile, WEIGHT};
+pub use tile::{ROWS, WEIGHT, WinogradTile};
 pub use tiles::TileSource;
 pub use weight::{transform_sums, weight};

@@ -1,9 +1,9 @@
 //! A task of a forward pass or of a gradient of the image by tiles.
-use super::tile::{ROWS, Tile, stride};
+use super::tile::{ROWS, WinogradTile, stride};
 use super::tiles::{Line, TileSource, transform_input, transform_output};
 use crate::kernels::bf16::round_all;
 use crate::kernels::conv::block::{BLOCK, SQUARE};
-use crate::kernels::conv::epilogue::{Epilogue, Partials, Place, ROOMS};
+use crate::kernels::conv::epilogue::{Epilogue, Partials, ROOMS, RowPlace};
 use crate::kernels::conv::micro_f32::multiply;
 use crate::kernels::conv::scratch::{PRODUCTS, lend};
 use crate::kernels::conv::targets::Targets;
@@ -14,7 +14,7 @@ use std::ops::Range;
 
 /// What all tasks of one call share.
 pub struct TileTasks<'a> {
-    pub tile: Tile,
+    pub tile: WinogradTile,
     pub source: TileSource<'a>,
     pub target: Shape,
     /// The transformed weight.
@@ -28,8 +28,8 @@ impl TileTasks<'_> {
     /// Computes the targets of a task, whose rows begin where a line of tiles does.
     pub fn run<S: Simd>(&self, s: S, part: &mut Targets, partials: &mut Option<Partials>) {
         match self.tile {
-            Tile::Two => self.images::<S, 2, 4>(s, part, partials),
-            Tile::Three => self.images::<S, 3, 5>(s, part, partials),
+            WinogradTile::Two => self.images::<S, 2, 4>(s, part, partials),
+            WinogradTile::Three => self.images::<S, 3, 5>(s, part, partials),
         }
     }
 
@@ -148,7 +148,7 @@ impl TileTasks<'_> {
         for y in ys.clone() {
             for n in images.clone() {
                 let at = part.at(n, y, len);
-                let place = Place {
+                let place = RowPlace {
                     at: ((part.first + n) * h + y) * len,
                     image: n,
                     y,

@@ -1,10 +1,10 @@
 //! Both tiles against the definition in double precision, at sizes that leave tiles and blocks of channels half empty.
-use super::Tile;
+use super::WinogradTile;
 use crate::kernels::bf16::{round, widen};
 use crate::kernels::conv::grad_weight::grad_weight_by;
 use crate::kernels::conv::plan::ConvPlan;
 use crate::kernels::conv::run;
-use crate::kernels::conv::{Epilogue, Geometry, Mask, Partials};
+use crate::kernels::conv::{Epilogue, Geometry, MaskInputs, Partials};
 use crate::kernels::floats::{Floats, FloatsMut};
 use crate::kernels::precision::Matmul;
 use crate::kernels::{Norm, Window};
@@ -112,7 +112,7 @@ fn tiles_agree_with_the_definition() {
             dx[i] += f64::from(dy[o]) * f64::from(w[k]);
             dw[k] += activated[i] * f64::from(dy[o]);
         });
-        for tile in [Tile::Two, Tile::Three] {
+        for tile in [WinogradTile::Two, WinogradTile::Three] {
             let what = |pass: &str| format!("{pass} by {tile:?} of {g:?}");
             let mut forward = ConvPlan::forward(&g);
             assert!(forward.patches.is_none(), "{g:?} is for tiles");
@@ -148,7 +148,7 @@ fn threads_that_share_an_image_change_no_bit() {
     for (x_shape, c_out, pad) in CASES {
         let g = geometry(x_shape, c_out, pad);
         let (x, w) = (random(g.x.len(), 1), random(g.w.len(), 2));
-        for tile in [None, Some(Tile::Two), Some(Tile::Three)] {
+        for tile in [None, Some(WinogradTile::Two), Some(WinogradTile::Three)] {
             let on = |threads| -> Vec<u32> {
                 let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
                 let mut y = vec![f32::NAN; g.y.len()];
@@ -188,7 +188,7 @@ fn a_nan_goes_through_the_activation() {
         mean: &ones,
         rstd: &ones,
     };
-    for tile in [Tile::Two, Tile::Three] {
+    for tile in [WinogradTile::Two, WinogradTile::Three] {
         let mut forward = ConvPlan::forward(&g);
         forward.winograd = Some(tile);
         let mut y = vec![0.0; g.y.len()];
@@ -235,14 +235,14 @@ fn images_of_bf16_give_what_their_f32_gives() {
         let epilogue = |skip, pre, out| Epilogue {
             bias: None,
             skip: Some(skip),
-            mask: Some(Mask {
+            mask: Some(MaskInputs {
                 pre,
                 norm,
                 out: Some(out),
             }),
         };
         let (n, c_in) = (g.x.n(), g.x.c());
-        for tile in [Some(Tile::Two), Some(Tile::Three), None] {
+        for tile in [Some(WinogradTile::Two), Some(WinogradTile::Three), None] {
             let what = |pass: &str| format!("{pass} by {tile:?} of {g:?}");
             let mut forward = ConvPlan::forward(&g);
             forward.winograd = tile;
@@ -302,9 +302,9 @@ fn tiles_are_chosen_by_their_products() {
     };
     // Maps of ResNet-18 for images of 96 pixels, and of 28; a small batch does not pay for the weight's transform.
     for size in [24, 12, 6, 3] {
-        assert_eq!(choice(256, size), Some(Tile::Three), "{size}");
+        assert_eq!(choice(256, size), Some(WinogradTile::Three), "{size}");
     }
-    assert_eq!(choice(256, 4), Some(Tile::Two));
+    assert_eq!(choice(256, 4), Some(WinogradTile::Two));
     assert_eq!(choice(256, 1), None);
     assert_eq!(choice(4, 3), None);
 }

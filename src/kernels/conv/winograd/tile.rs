@@ -12,17 +12,17 @@ pub const WEIGHT: usize = 40;
 
 /// The size of a tile.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum Tile {
+pub enum WinogradTile {
     Two,
     Three,
 }
 
-impl Tile {
+impl WinogradTile {
     /// Targets along each axis.
     pub fn size(self) -> usize {
         match self {
-            Tile::Two => 2,
-            Tile::Three => 3,
+            WinogradTile::Two => 2,
+            WinogradTile::Three => 3,
         }
     }
 
@@ -39,10 +39,13 @@ impl Tile {
     /// The tile that takes the fewest products for images `[n, h, w, c]`, if they are clearly fewer than the
     /// `definition`'s per image. A number of the transformed weight costs [`WEIGHT`]: batches that it decides are about
     /// as fast either way.
-    pub fn choose(target: Shape, definition: usize) -> Option<Tile> {
+    pub fn choose(target: Shape, definition: usize) -> Option<WinogradTile> {
         let [n, h, w, _] = target.0;
-        let cost = |tile: &Tile| tile.points() * (n * tile.across(h) * tile.across(w) + WEIGHT);
-        let best = [Tile::Two, Tile::Three].into_iter().min_by_key(cost)?;
+        let cost =
+            |tile: &WinogradTile| tile.points() * (n * tile.across(h) * tile.across(w) + WEIGHT);
+        let best = [WinogradTile::Two, WinogradTile::Three]
+            .into_iter()
+            .min_by_key(cost)?;
         (4 * cost(&best) < 3 * (n * definition + 9 * WEIGHT)).then_some(best)
     }
 

@@ -1,5 +1,5 @@
 //! The transforms of the weight and of its gradient.
-use super::tile::{Tile, put, vector};
+use super::tile::{WinogradTile, put, vector};
 use super::{filter, tiles};
 use crate::kernels::conv::block::{BLOCK, SQUARE};
 use crate::kernels::conv::pack::{self, Direction};
@@ -10,7 +10,13 @@ use rayon::prelude::*;
 
 /// Transforms a weight `[3, 3, c_in, c_out]` into `[block of targets][point][block of sources][32][32]`: `G·w·Gᵀ`.
 /// Backwards, w is turned by 180 degrees.
-pub fn weight(tile: Tile, w: &[f32], shape: Shape, direction: Direction, packed: &mut [f32]) {
+pub fn weight(
+    tile: WinogradTile,
+    w: &[f32],
+    shape: Shape,
+    direction: Direction,
+    packed: &mut [f32],
+) {
     let blocks = direction.sources(shape).div_ceil(BLOCK);
     let targets = packed.par_chunks_mut(tile.points() * blocks * SQUARE);
     targets.enumerate().for_each(|(target, packed)| {
@@ -25,8 +31,8 @@ pub fn weight(tile: Tile, w: &[f32], shape: Shape, direction: Direction, packed:
             }
             let (u, stride) = (&mut packed[source * SQUARE..], blocks * SQUARE);
             dispatch!(level(), s => match tile {
-                Tile::Two => transform_weight::<_, 4>(s, &taps, u, stride),
-                Tile::Three => transform_weight::<_, 5>(s, &taps, u, stride),
+                WinogradTile::Two => transform_weight::<_, 4>(s, &taps, u, stride),
+                WinogradTile::Three => transform_weight::<_, 5>(s, &taps, u, stride),
             });
         }
     });
@@ -67,10 +73,10 @@ fn transform_weight<S: Simd, const P: usize>(
 
 /// `Gᵀ·dU·G`, the adjoint of what [`weight`] does to a tap: turns the blocks of `stride` numbers that a tile's points
 /// have into 9, in place.
-pub fn transform_sums(tile: Tile, du: &mut [f32], stride: usize) {
+pub fn transform_sums(tile: WinogradTile, du: &mut [f32], stride: usize) {
     dispatch!(level(), s => match tile {
-        Tile::Two => collect::<_, 4>(s, du, stride),
-        Tile::Three => collect::<_, 5>(s, du, stride),
+        WinogradTile::Two => collect::<_, 4>(s, du, stride),
+        WinogradTile::Three => collect::<_, 5>(s, du, stride),
     });
 }
 
