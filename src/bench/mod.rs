@@ -150,7 +150,7 @@ impl Settings {
 
     fn spec(&self) -> SessionSpec {
         SessionSpec {
-            arch: zoo::arch(Name::Resnet18, Variant::D2l, 1, CLASSES),
+            arch: zoo::arch(Name::default(), Variant::default(), 1, CLASSES),
             batch_size: self.config.batch.batch_size,
             micro_batch: self.config.batch.micro_batch.and_then(MicroBatch::examples),
             preprocess: Preprocess {

@@ -50,7 +50,7 @@ pub fn run(args: Args) -> Result<()> {
     } = args;
     ensure!(image_size > 0, "--image-size must be at least 1");
     let rows = model::table(
-        &zoo::arch(Name::Resnet18, Variant::D2l, 1, 10),
+        &zoo::arch(Name::default(), Variant::default(), 1, 10),
         1,
         image_size,
         layout,

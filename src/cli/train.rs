@@ -64,7 +64,7 @@ pub fn run(args: Args) -> Result<Status> {
         (None, None) => Start::Fresh,
     };
     let (channels, classes) = (data.train.channels, data.classes.len());
-    let arch = zoo::arch(Name::Resnet18, Variant::D2l, channels, classes);
+    let arch = zoo::arch(Name::default(), Variant::default(), channels, classes);
     let trainer = Trainer::new(config.clone(), arch, &data, start)?;
     let backend = hardware::open(&config.hardware)?;
     let stop = Arc::new(AtomicBool::new(false));

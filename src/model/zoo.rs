@@ -1,18 +1,20 @@
-//! The networks that have a name.
+//! The networks that have a name; the default is what every command takes.
 use super::{Arch, Block, Stage};
 
 /// Which depth: how many blocks of which kind and width.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Name {
     /// Two basic blocks in each of four stages (He et al. 2015, table 1).
+    #[default]
     Resnet18,
 }
 
 /// Whose reading of the paper: what they leave out of the convolutions and shortcuts, or add to them.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Variant {
     /// d2l.ai's in section 7.6: biased convolutions, and 1×1 shortcuts without BatchNorm. ResNet-18 has 11,178,378
     /// parameters with 1 channel and 10 classes.
+    #[default]
     D2l,
 }
 
