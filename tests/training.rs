@@ -4,7 +4,7 @@ use anyhow::Result;
 use resnet::backend::Backend;
 use resnet::backend::cpu::Cpu;
 use resnet::backend::gpu::{Gpu, Options};
-use resnet::config::{Precision, TrainConfig};
+use resnet::config::{OptimizerName, Precision, ScheduleName, TrainConfig};
 use resnet::data::{self, Dataset, Preprocess};
 use resnet::graph::Graph;
 use resnet::kernels::precision::Matmul;
@@ -14,13 +14,15 @@ use resnet::ops::tuning::TuningTable;
 use resnet::plan::Limits;
 use resnet::tensor::{DType, Shape, TensorDesc};
 use resnet::train::{
-    Optimizer, Outcome, Part, Session, SessionSpec, Start, StepPlans, Trainer, checkpoint,
+    Event, Observer, Optimizer, Outcome, Part, Session, SessionSpec, Start, StepPlans, Trainer,
+    checkpoint,
 };
 use safetensors::{SafeTensors, tensor::TensorView};
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tempfile::TempDir;
 
 const BATCH: usize = 4;
@@ -319,6 +321,54 @@ fn a_resumed_run_has_the_bits_of_an_unbroken_one() {
             weights(&unbroken) == weights(&broken),
             "{name}: the weights differ"
         );
+    }
+}
+
+/// Asks to stop once a step is done.
+struct StopAtOnce(Arc<AtomicBool>);
+
+impl Observer for StopAtOnce {
+    fn on(&mut self, event: &Event) -> Result<()> {
+        if matches!(event, Event::Step { .. }) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+}
+
+/// AdamW's moments, the average of the weights and the place in the schedule are all kept.
+#[test]
+fn a_resumed_run_keeps_its_rule_and_its_schedule() {
+    let mut config = TrainConfig::default();
+    (config.run.epochs, config.run.save_every) = (2, Some(1));
+    config.batch.batch_size = BATCH;
+    config.model.image_size = 32;
+    config.limit.limit_batches = Some(3);
+    config.optim.optimizer = OptimizerName::AdamW;
+    (config.optim.weight_decay, config.optim.ema) = (0.01, Some(0.9));
+    (config.rate.schedule, config.rate.warmup) = (ScheduleName::Cosine, 2);
+    config.rate.lr = 0.01;
+    for (name, open) in devices(DType::F32) {
+        let (unbroken, broken) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+        run(unbroken.path(), config.clone(), narrow(), &sample(), open()).unwrap();
+        let stop = Arc::new(AtomicBool::new(false));
+        let mut first = config.clone();
+        first.run.out = Some(broken.path().to_path_buf());
+        let data = sample();
+        let trainer = Trainer::new(first, narrow(), &data, Start::Fresh).unwrap();
+        let mut observers: [Box<dyn Observer>; 1] = [Box::new(StopAtOnce(Arc::clone(&stop)))];
+        let outcome = trainer.run(open(), &mut observers, &stop).unwrap();
+        assert_eq!(outcome, Outcome::Interrupted);
+        assert!(
+            checkpoint::latest(broken.path())
+                .unwrap()
+                .ends_with("step-00000002")
+        );
+        run(broken.path(), config.clone(), narrow(), &data, open()).unwrap();
+        for file in ["weights.safetensors", "state.safetensors"] {
+            let of = |run: &TempDir| tensors(&checkpoint::latest(run.path()).unwrap().join(file));
+            assert!(of(&unbroken) == of(&broken), "{name}: {file} differs");
+        }
     }
 }
 

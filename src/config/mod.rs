@@ -5,7 +5,6 @@ mod micro_batch;
 mod names;
 mod range;
 mod reference;
-mod schedule;
 mod settings;
 #[cfg(test)]
 mod tests;
@@ -13,8 +12,10 @@ mod tests;
 pub use layer::{Given, Layer, Source};
 pub use micro_batch::MicroBatch;
 pub use reference::reference;
-pub use schedule::ScheduleName;
-pub use settings::{Batch, Data, Hardware, Limit, Model, Optim, Precision, Rate, Run, TrainConfig};
+pub use settings::{
+    Batch, Data, Hardware, Limit, Model, Optim, OptimizerName, Precision, Rate, Run, ScheduleName,
+    TrainConfig,
+};
 
 use crate::ops::tuning::TuningTable;
 use anyhow::{Result, bail, ensure};
@@ -159,8 +160,18 @@ impl TrainConfig {
 
     /// What no range of a single setting says.
     fn check(&self) -> Result<()> {
+        let Optim {
+            optimizer,
+            momentum,
+            nesterov,
+            ..
+        } = self.optim;
         ensure!(
-            !self.optim.nesterov || self.optim.momentum > 0.0,
+            optimizer == OptimizerName::Sgd || momentum == 0.0,
+            "--momentum is for --optimizer sgd; adamw has --beta1 in its place"
+        );
+        ensure!(
+            !nesterov || momentum > 0.0,
             "--nesterov needs a --momentum above 0"
         );
         Ok(())

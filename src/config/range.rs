@@ -1,4 +1,5 @@
 //! The ranges of settings, as parsers of their values.
+use std::str::FromStr;
 
 /// A whole number from `least` on; `why` completes the refusal.
 pub fn at_least(
@@ -27,7 +28,7 @@ pub fn finite_from_zero(text: &str) -> Result<f32, String> {
 }
 
 /// A number from 0 to below 1.
-pub fn share(text: &str) -> Result<f32, String> {
+pub fn share<T: FromStr + Into<f64> + Copy>(text: &str) -> Result<T, String> {
     number(text, "from 0 to below 1", |value| {
         (0.0..1.0).contains(&value)
     })
@@ -41,9 +42,13 @@ pub fn named(text: &str) -> Result<String, String> {
     }
 }
 
-fn number(text: &str, range: &str, within: impl Fn(f32) -> bool) -> Result<f32, String> {
-    let value: f32 = text.parse().map_err(|_| format!("must be {range}"))?;
-    match value.is_finite() && within(value) {
+fn number<T: FromStr + Into<f64> + Copy>(
+    text: &str,
+    range: &str,
+    within: impl Fn(f64) -> bool,
+) -> Result<T, String> {
+    let value: T = text.parse().map_err(|_| format!("must be {range}"))?;
+    match value.into().is_finite() && within(value.into()) {
         true => Ok(value),
         false => Err(format!("must be {range}")),
     }

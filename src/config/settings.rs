@@ -79,6 +79,27 @@ impl Precision {
     }
 }
 
+/// How parameters follow their gradients.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+#[value(rename_all = "lower")]
+pub enum OptimizerName {
+    /// Stochastic gradient descent.
+    Sgd,
+    /// Adaptive moments with decoupled weight decay.
+    AdamW,
+}
+
+/// What the learning rate does after the warm-up.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum ScheduleName {
+    /// It stays.
+    Constant,
+    /// It falls to zero along half a cosine wave (<https://arxiv.org/abs/1608.03983>).
+    Cosine,
+}
+
 /// Which device is used, and how.
 #[derive(Clone, PartialEq, Debug, Serialize, clap::Args)]
 #[command(next_help_heading = "Device")]
@@ -155,24 +176,45 @@ pub struct Model {
 #[derive(Clone, PartialEq, Debug, Serialize, clap::Args)]
 #[command(next_help_heading = "Optimiser")]
 pub struct Optim {
-    /// Momentum of gradient descent.
-    #[arg(long, default_value_t = 0.0, value_parser = share, allow_negative_numbers = true)]
+    /// sgd: stochastic gradient descent. adamw: adaptive moments with decoupled weight decay.
+    #[arg(long, value_enum, default_value = "sgd")]
+    pub optimizer: OptimizerName,
+    /// Momentum of sgd.
+    #[arg(long, default_value_t = 0.0, value_parser = share::<f32>, allow_negative_numbers = true)]
     pub momentum: f32,
-    /// Nesterov's momentum instead of the classic one.
+    /// Nesterov's momentum instead of the classic one, for sgd.
     #[arg(long)]
     pub nesterov: bool,
-    /// Weight decay.
+    /// Decay of adamw's mean of the gradients.
+    #[arg(long, default_value_t = 0.9, value_parser = share::<f64>, allow_negative_numbers = true)]
+    pub beta1: f64,
+    /// Decay of adamw's mean of the squared gradients.
+    #[arg(long, default_value_t = 0.999, value_parser = share::<f64>, allow_negative_numbers = true)]
+    pub beta2: f64,
+    /// Added to the square root that adamw divides by.
+    #[arg(long, default_value_t = 1e-8, value_parser = above_zero, allow_negative_numbers = true)]
+    pub eps: f32,
+    /// Weight decay: added to the gradient by sgd, taken from the weight by adamw.
     #[arg(long, default_value_t = 0.0, value_parser = finite_from_zero, allow_negative_numbers = true)]
     pub weight_decay: f32,
+    /// Keeps an exponential moving average of the weights with this decay, such as 0.999, in the checkpoint's state.
+    #[arg(long, value_name = "DECAY", value_parser = share::<f64>, allow_negative_numbers = true)]
+    pub ema: Option<f64>,
 }
 
 /// How long the steps are.
 #[derive(Clone, PartialEq, Debug, Serialize, clap::Args)]
 #[command(next_help_heading = "Schedule")]
 pub struct Rate {
-    /// Learning rate.
+    /// Learning rate; the highest one where a schedule changes it.
     #[arg(long, default_value_t = 0.05, value_parser = above_zero, allow_negative_numbers = true, group = ON_RESUME)]
     pub lr: f32,
+    /// What the learning rate does after the warm-up. constant: it stays. cosine: it falls to zero over all epochs.
+    #[arg(long, value_enum, default_value = "constant")]
+    pub schedule: ScheduleName,
+    /// Steps in which the learning rate first rises to --lr, by the same amount in each.
+    #[arg(long, value_name = "STEPS", default_value_t = 0)]
+    pub warmup: u64,
 }
 
 /// The course of a run.

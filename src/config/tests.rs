@@ -60,7 +60,13 @@ fn what_is_written_is_read() {
         "--image-size=28",
         "--momentum=0.9",
         "--nesterov",
+        "--beta1=0.8",
+        "--beta2=0.99",
+        "--eps=0.000001",
         "--weight-decay=0.0001",
+        "--ema=0.999",
+        "--schedule=cosine",
+        "--warmup=5",
         "--lr=0.1",
         "--epochs=3",
         "--seed=9223372036854775807",
@@ -144,6 +150,14 @@ fn wrong_values_are_named() {
     );
     says("shuffle = \"perhaps\"", "shuffle = perhaps");
     says("device = \"\"", "device = : must not be empty");
+    says(
+        "optimizer = \"adam\"",
+        "optimizer = adam: must be one of sgd, adamw",
+    );
+    says(
+        "optimizer = \"adamw\"\nmomentum = 0.9",
+        "--momentum is for --optimizer sgd",
+    );
     says(
         "seed = 9223372036854775807\nnesterov = true",
         "--nesterov needs a --momentum",

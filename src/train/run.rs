@@ -3,6 +3,7 @@ use super::checkpoint;
 use super::evaluation::evaluate_test;
 use super::event::{Event, Observer, tell};
 use super::info::WeightsInfo;
+use super::optim::Schedule;
 use super::prepared::{Part, batches};
 use super::progress::Progress;
 use super::session::{READ_AFTER, Session};
@@ -70,7 +71,6 @@ impl Run<'_> {
                 progress: &self.progress,
             },
         )?;
-        self.session.set_learning_rate(config.rate.lr)?;
         while self.progress.epoch < config.run.epochs {
             if self.train_epoch()? == Outcome::Interrupted {
                 self.save()?;
@@ -129,9 +129,16 @@ impl Run<'_> {
             .peekable();
         let mut queued = VecDeque::new();
         let mut last_read = Instant::now();
+        let schedule = Schedule::from(&self.config.rate);
+        let total = (self.config.run.epochs * steps) as u64;
+        let mut rate = None;
         let progress = &self.progress;
         tell(self.observers, &Event::Epoch { progress, steps })?;
         while let Some(batch) = todo.next() {
+            let next = schedule.lr(self.progress.step + queued.len() as u64, total);
+            if rate.replace(next) != Some(next) {
+                self.session.set_learning_rate(next)?;
+            }
             self.session
                 .step(Part::Train, batch)
                 .map_err(|error| self.stopped(error))?;
@@ -226,9 +233,10 @@ fn diverged(folder: &Path, step: u64, loss: f32, lr: f32) -> String {
         Ok(good) => format!("the last good checkpoint is {}", good.display()),
         Err(_) => "there is no checkpoint yet".to_string(),
     };
+    // A tenth to two digits: 0.01 / 10 is 0.0009999999 in f32.
+    let tenth: f32 = format!("{:.1e}", lr / 10.0).parse().unwrap_or(lr / 10.0);
     format!(
         "the loss is {loss} at step {step}, so the training was stopped; {kept}. \
-         The learning rate {lr} is probably too high: try --lr {}",
-        lr / 10.0
+         The learning rate {lr} is probably too high: try --lr {tenth}"
     )
 }

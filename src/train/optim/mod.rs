@@ -4,12 +4,12 @@ mod schedule;
 
 pub use schedule::Schedule;
 
-use crate::config;
+use crate::config::{self, OptimizerName};
 use crate::graph::{Gradients, Graph, TensorId};
 use crate::model::Param;
 use crate::ops::{
-    Accumulate, AnyFlag, BiasCorrection, Ema, Fill, GradientCheck, MAX_SEGMENTS, Rescale, Rule,
-    Segment, Sgd, Update,
+    Accumulate, AdamW, AnyFlag, BiasCorrection, Ema, Fill, GradientCheck, MAX_SEGMENTS, Rescale,
+    Rule, Segment, Sgd, Update,
 };
 use crate::tensor::{Shape, TensorDesc};
 use anyhow::{Context, Result};
@@ -28,7 +28,23 @@ pub struct Optimizer {
 
 impl From<&config::Optim> for Optimizer {
     fn from(settings: &config::Optim) -> Optimizer {
-        Optimizer::sgd(settings.momentum, settings.nesterov, settings.weight_decay)
+        let &config::Optim {
+            momentum,
+            nesterov,
+            beta1,
+            beta2,
+            eps,
+            weight_decay,
+            ..
+        } = settings;
+        Optimizer {
+            rule: match settings.optimizer {
+                OptimizerName::Sgd => Sgd { momentum, nesterov }.into(),
+                OptimizerName::AdamW => AdamW { beta1, beta2, eps }.into(),
+            },
+            weight_decay,
+            ema: settings.ema.map(|decay| Ema { decay }),
+        }
     }
 }
 

@@ -1,5 +1,5 @@
 //! The learning rate of a step as a function of its number alone, so that a resumed run goes on with the same rates.
-use crate::config::ScheduleName;
+use crate::config::{Rate, ScheduleName};
 use std::f64::consts::PI;
 
 /// The learning rates of a run.
@@ -11,6 +11,16 @@ pub struct Schedule {
     pub lr: f32,
     /// Steps in which the rate rises to it, by the same amount in each.
     pub warmup: u64,
+}
+
+impl From<&Rate> for Schedule {
+    fn from(settings: &Rate) -> Schedule {
+        Schedule {
+            name: settings.schedule,
+            lr: settings.lr,
+            warmup: settings.warmup,
+        }
+    }
 }
 
 impl Schedule {
