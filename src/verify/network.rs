@@ -6,7 +6,7 @@ use super::{
     judge::{Case, Check},
     layout::Layout,
     manifest::NetworkEntry,
-    replay::{self, Read, Run, Write, bytes},
+    replay::{self, PlanRun, Read, Write, bytes},
 };
 use crate::backend::Backend;
 use crate::graph::{Graph, TensorId};
@@ -60,7 +60,7 @@ impl<'a> NetworkCase<'a> {
     ) -> Result<NetworkCase<'a>> {
         let tensors = set.tensors(&entry.file)?;
         let arch = arch(entry)?;
-        let data = Images::new(g, entry, &tensors, "images_u8", stored)?;
+        let data = CaseImages::new(g, entry, &tensors, "images_u8", stored)?;
         let labels = tensors.u32("labels")?.data;
         ensure!(
             labels.len() == data.count && data.count >= entry.batch * entry.batches,
@@ -153,11 +153,11 @@ impl<'a> NetworkCase<'a> {
     }
 
     /// Step `step` from the weights called `from`, read as `to` once it is done.
-    fn step(&self, pass: &StepGraph, from: &str, to: &str, step: usize) -> Result<Run> {
+    fn step(&self, pass: &StepGraph, from: &str, to: &str, step: usize) -> Result<PlanRun> {
         let NetworkEntry { batch, batches, .. } = *self.entry;
         let first = step % batches * batch;
         let indices: Vec<u32> = (first..first + batch).map(|i| i as u32).collect();
-        let mut run = Run {
+        let mut run = PlanRun {
             writes: self.weights(from)?,
             reads: Vec::new(),
         };
@@ -179,10 +179,10 @@ impl<'a> NetworkCase<'a> {
     /// The evaluation of the images that are not trained on.
     fn evaluation(&self, g: &mut Graph, arch: &Arch, stored: DType) -> Result<replay::Stage> {
         // Nobody asks for the loss of these images, so their labels stay zeros.
-        let data = Images::new(g, self.entry, &self.tensors, "eval_images_u8", stored)?;
+        let data = CaseImages::new(g, self.entry, &self.tensors, "eval_images_u8", stored)?;
         let pass = evaluate(g, arch, &data.source, data.count)?;
         let indices: Vec<u32> = (0..data.count as u32).collect();
-        let mut run = Run {
+        let mut run = PlanRun {
             writes: self.weights("after20")?,
             reads: Vec::new(),
         };
@@ -228,7 +228,7 @@ impl<'a> NetworkCase<'a> {
     }
 
     /// Reads a result, if the file says what is wanted.
-    fn read(&self, run: &mut Run, name: &str, tensor: TensorId, layout: Layout) {
+    fn read(&self, run: &mut PlanRun, name: &str, tensor: TensorId, layout: Layout) {
         if self.tensors.has(&format!("{name}.want")) {
             run.reads.push(Read::new(name, tensor, layout));
         }
@@ -236,20 +236,20 @@ impl<'a> NetworkCase<'a> {
 }
 
 /// Images of the file as a part of the data set, which keeps their size.
-struct Images {
+struct CaseImages {
     source: Source,
     count: usize,
     writes: Vec<Write>,
 }
 
-impl Images {
+impl CaseImages {
     fn new(
         g: &mut Graph,
         entry: &NetworkEntry,
         tensors: &Tensors,
         name: &str,
         stored: DType,
-    ) -> Result<Images> {
+    ) -> Result<CaseImages> {
         let NetworkEntry {
             size, in_channels, ..
         } = *entry;
@@ -271,7 +271,7 @@ impl Images {
         let (taps, _) = resize_taps(size, size);
         let images = Layout::Activation.to_ours(&images)?;
         let writes = vec![(source.images, images), (source.taps, bytes(&taps))];
-        Ok(Images {
+        Ok(CaseImages {
             source,
             count,
             writes,

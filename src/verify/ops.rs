@@ -14,7 +14,7 @@ use crate::backend::Backend;
 use crate::graph::Graph;
 use crate::tensor::DType;
 use anyhow::{Context, Result, ensure};
-use images::{Images, has_images};
+use images::{ImageStorage, has_images};
 
 /// A case of one op, ready to run.
 pub struct OpCase<'a> {
@@ -53,12 +53,12 @@ impl<'a> OpCase<'a> {
         let half = match stored != DType::F32 && has_images(&entry.op) {
             true => Some(Half {
                 dtype: stored,
-                rounded: stages("rounded/", Images::Rounded(stored))?,
-                stored: stages("stored/", Images::Stored(stored))?,
+                rounded: stages("rounded/", ImageStorage::Rounded(stored))?,
+                stored: stages("stored/", ImageStorage::Stored(stored))?,
             }),
             false => None,
         };
-        let stages = stages("", Images::Given)?;
+        let stages = stages("", ImageStorage::Given)?;
         let reads = || stages.iter().flat_map(|s| &s.runs).flat_map(|r| &r.reads);
         for name in entry.wants.keys() {
             ensure!(

@@ -13,7 +13,7 @@ pub struct Stage {
     /// The nodes of one plan.
     pub nodes: Range<usize>,
     /// Runs of that plan in order; states go on from one to the next.
-    pub runs: Vec<Run>,
+    pub runs: Vec<PlanRun>,
 }
 
 /// An input or a state, and its bytes.
@@ -21,7 +21,7 @@ pub type Write = (TensorId, Vec<u8>);
 
 /// One run of a plan.
 #[derive(Default)]
-pub struct Run {
+pub struct PlanRun {
     /// Inputs and states to overwrite before.
     pub writes: Vec<Write>,
     /// Results to read after.

@@ -3,7 +3,7 @@ use super::{
     golden::{Array, Set},
     judge::{Case, Check, Rule},
     layout::Layout,
-    replay::{self, Read, Run, Stage, bytes},
+    replay::{self, PlanRun, Read, Stage, bytes},
 };
 use crate::backend::Backend;
 use crate::graph::Graph;
@@ -57,7 +57,7 @@ pub fn build(g: &mut Graph, set: &Set, stored: DType) -> Result<Vec<Resize>> {
             );
             let x = g.gather_images(images, indices, taps, None, to, stored)?;
             let numbers: Vec<u32> = (0..n as u32).collect();
-            let run = Run {
+            let run = PlanRun {
                 writes: vec![
                     (images, source.data.clone()),
                     (indices, bytes(&numbers)),

@@ -63,25 +63,25 @@ fn sums_of(r: &Rewrite, dz: TensorId, pre: TensorId, norm: TensorId) -> Option<T
 }
 
 /// What makes a gradient and can mask it.
-struct Source {
+struct GradientSource {
     op: Op,
     inputs: Vec<TensorId>,
     /// Whether the last input is the gradient of another reader, to be added.
     add: bool,
 }
 
-fn source(r: &Rewrite, d: TensorId) -> Option<Source> {
+fn source(r: &Rewrite, d: TensorId) -> Option<GradientSource> {
     let maker = r.maker(d)?;
     let node = &r.nodes[maker];
     match &node.op {
-        Op::Conv2dGradInput(op) if plain(op) => Some(Source {
+        Op::Conv2dGradInput(op) if plain(op) => Some(GradientSource {
             op: node.op.clone(),
             inputs: node.inputs.clone(),
             add: false,
         }),
         Op::GlobalAvgPoolGrad(GlobalAvgPoolGrad {
             mask: Mask::None, ..
-        }) => Some(Source {
+        }) => Some(GradientSource {
             op: node.op.clone(),
             inputs: node.inputs.clone(),
             add: false,
@@ -104,7 +104,7 @@ fn source(r: &Rewrite, d: TensorId) -> Option<Source> {
             };
             let mut inputs = r.nodes[conv].inputs.clone();
             inputs.push(skip);
-            Some(Source {
+            Some(GradientSource {
                 op: r.nodes[conv].op.clone(),
                 inputs,
                 add: true,

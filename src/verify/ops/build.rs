@@ -1,7 +1,7 @@
 //! The graph of a case: its given tensors as inputs and states, the op, and its backward pass seeded
 //! with the case's `dy`.
 use super::attrs::Attrs;
-use super::images::{Images, gives_images};
+use super::images::{ImageStorage, gives_images};
 use crate::graph::{self, Gradients, Graph, TensorId};
 use crate::ops::{BatchNorm, Fill};
 use crate::tensor::{Shape, TensorDesc};
@@ -9,7 +9,7 @@ use crate::verify::{
     golden::Tensors,
     layout::Layout,
     manifest::OpEntry,
-    replay::{Read, Run, Stage, bytes},
+    replay::{PlanRun, Read, Stage, bytes},
 };
 use anyhow::{Context, Result, bail, ensure};
 
@@ -21,7 +21,7 @@ pub fn stages(
     g: &mut Graph,
     entry: &OpEntry,
     tensors: &Tensors,
-    images: Images,
+    images: ImageStorage,
 ) -> Result<Vec<Stage>> {
     let start = g.nodes().len();
     let case = Build {
@@ -30,7 +30,7 @@ pub fn stages(
         tensors,
         images,
         start,
-        run: Run::default(),
+        run: PlanRun::default(),
     };
     let runs = match entry.op.as_str() {
         "conv2d" => case.conv2d(),
@@ -53,22 +53,22 @@ pub(super) struct Build<'a> {
     pub(super) g: &'a mut Graph,
     entry: &'a OpEntry,
     pub(super) tensors: &'a Tensors<'a>,
-    images: Images,
+    images: ImageStorage,
     /// The case's first node.
     start: usize,
     /// The case's first run.
-    pub(super) run: Run,
+    pub(super) run: PlanRun,
 }
 
 impl Build<'_> {
-    fn conv2d(mut self) -> Result<Vec<Run>> {
+    fn conv2d(mut self) -> Result<Vec<PlanRun>> {
         let window = self.attrs(&["kernel", "stride", "pad"])?.window(Some(1))?;
         let (x, w, b) = self.weighted()?;
         let y = self.g.conv2d(x, w, b, window)?;
         self.finish_weighted(x, w, b, y)
     }
 
-    fn linear(mut self) -> Result<Vec<Run>> {
+    fn linear(mut self) -> Result<Vec<PlanRun>> {
         self.attrs(&[])?;
         let (x, w, b) = self.weighted()?;
         let b = b.context("the op linear needs the input b")?;
@@ -95,7 +95,7 @@ impl Build<'_> {
         w: TensorId,
         b: Option<TensorId>,
         y: TensorId,
-    ) -> Result<Vec<Run>> {
+    ) -> Result<Vec<PlanRun>> {
         self.read("y", y, Layout::Activation);
         let grads = self.backward(y)?;
         self.read_grad(&grads, "dx", x, Layout::Activation);
@@ -106,14 +106,14 @@ impl Build<'_> {
         Ok(vec![self.run])
     }
 
-    fn relu(mut self) -> Result<Vec<Run>> {
+    fn relu(mut self) -> Result<Vec<PlanRun>> {
         self.attrs(&[])?;
         let x = self.image("x")?;
         let y = self.g.relu(x)?;
         self.finish(x, y)
     }
 
-    fn max_pool(mut self) -> Result<Vec<Run>> {
+    fn max_pool(mut self) -> Result<Vec<PlanRun>> {
         let window = self.attrs(&["kernel", "stride", "pad"])?.window(None)?;
         let x = self.image("x")?;
         let y = self.g.max_pool(x, window)?;
@@ -122,21 +122,21 @@ impl Build<'_> {
         self.finish(x, y)
     }
 
-    fn global_avg_pool(mut self) -> Result<Vec<Run>> {
+    fn global_avg_pool(mut self) -> Result<Vec<PlanRun>> {
         self.attrs(&[])?;
         let x = self.image("x")?;
         let y = self.g.global_avg_pool(x)?;
         self.finish(x, y)
     }
 
-    fn finish(mut self, x: TensorId, y: TensorId) -> Result<Vec<Run>> {
+    fn finish(mut self, x: TensorId, y: TensorId) -> Result<Vec<PlanRun>> {
         self.read("y", y, Layout::Activation);
         let grads = self.backward(y)?;
         self.read_grad(&grads, "dx", x, Layout::Activation);
         Ok(vec![self.run])
     }
 
-    fn batch_norm(mut self) -> Result<Vec<Run>> {
+    fn batch_norm(mut self) -> Result<Vec<PlanRun>> {
         let attrs = self.attrs(&["eps", "momentum", "training"])?;
         let training = attrs.flag("training")?;
         let eps = attrs.number_or("eps", 1e-5)? as f32;
@@ -165,7 +165,7 @@ impl Build<'_> {
         let mut second = self.tensors.f32(&self.full("x"))?;
         second.data.iter_mut().for_each(|x| *x = *x * 0.5 + 0.25);
         let (_, second) = self.images.store(&Layout::Activation.to_ours(&second)?);
-        let second = Run {
+        let second = PlanRun {
             writes: vec![(x, second)],
             reads: vec![
                 Read::new("running_mean_2", bn.running_mean, Layout::Activation),
@@ -175,7 +175,7 @@ impl Build<'_> {
         Ok(vec![self.run, second])
     }
 
-    fn cross_entropy(mut self) -> Result<Vec<Run>> {
+    fn cross_entropy(mut self) -> Result<Vec<PlanRun>> {
         let attrs = self.attrs(&["label_smoothing"])?;
         let smoothing = attrs.number_or("label_smoothing", 0.0)? as f32;
         let logits = self.input("logits", Layout::Activation)?;

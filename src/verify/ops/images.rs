@@ -5,7 +5,7 @@ use half::{bf16, f16};
 
 /// What becomes of the given images and their gradients.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Images {
+pub enum ImageStorage {
     /// They stay as they are, in f32.
     Given,
     /// They are rounded to f16 or bfloat16, and stay in f32.
@@ -14,7 +14,7 @@ pub enum Images {
     Stored(DType),
 }
 
-impl Images {
+impl ImageStorage {
     /// The element type, and the bytes of some values.
     pub fn store(self, values: &[f32]) -> (DType, Vec<u8>) {
         let round = |dtype: DType, v: f32| match dtype {
@@ -22,12 +22,12 @@ impl Images {
             _ => (f16::from_f32(v).to_bits(), f16::from_f32(v).to_f32()),
         };
         match self {
-            Images::Given => (DType::F32, bytes(values)),
-            Images::Rounded(dtype) => {
+            ImageStorage::Given => (DType::F32, bytes(values)),
+            ImageStorage::Rounded(dtype) => {
                 let values: Vec<f32> = values.iter().map(|&v| round(dtype, v).1).collect();
                 (DType::F32, bytes(&values))
             }
-            Images::Stored(dtype) => {
+            ImageStorage::Stored(dtype) => {
                 let bits: Vec<u16> = values.iter().map(|&v| round(dtype, v).0).collect();
                 (dtype, bytes(&bits))
             }

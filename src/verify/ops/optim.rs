@@ -7,12 +7,12 @@ use crate::train::learning_rate;
 use crate::train::optim::{self, Controls, ParamGroup};
 use crate::verify::{
     layout::Layout,
-    replay::{Read, Run, bytes},
+    replay::{PlanRun, Read, bytes},
 };
 use anyhow::{Result, ensure};
 
 impl Build<'_> {
-    pub(super) fn sgd(self) -> Result<Vec<Run>> {
+    pub(super) fn sgd(self) -> Result<Vec<PlanRun>> {
         let attrs = self.attrs(&["lr", "momentum", "nesterov", "weight_decay"])?;
         let rule = Sgd {
             momentum: attrs.number_or("momentum", 0.0)? as f32,
@@ -23,7 +23,7 @@ impl Build<'_> {
         self.follow(rule.into(), weight_decay, lr, &["momentum_buffer"])
     }
 
-    pub(super) fn adamw(self) -> Result<Vec<Run>> {
+    pub(super) fn adamw(self) -> Result<Vec<PlanRun>> {
         let attrs = self.attrs(&["lr", "betas", "eps", "weight_decay"])?;
         let [beta1, beta2] = attrs.pair("betas")?;
         let rule = AdamW {
@@ -43,7 +43,7 @@ impl Build<'_> {
         weight_decay: f32,
         rate: f32,
         torch: &[&str],
-    ) -> Result<Vec<Run>> {
+    ) -> Result<Vec<PlanRun>> {
         let lr = learning_rate(self.g);
         self.run.writes.push((lr, bytes(&[rate])));
         let (p, g, gradients) = self.parameters()?;
@@ -86,17 +86,17 @@ impl Build<'_> {
     }
 
     /// One run per step on the same states, the parameters `p_1`, `p_2`, … read after each.
-    fn steps(self, p: TensorId, g: TensorId, gradients: &[f32], at_end: Vec<Read>) -> Vec<Run> {
+    fn steps(self, p: TensorId, g: TensorId, gradients: &[f32], at_end: Vec<Read>) -> Vec<PlanRun> {
         let size = self.g.shape(p).len();
         let mut first_writes = self.run.writes;
-        let mut runs: Vec<Run> = gradients
+        let mut runs: Vec<PlanRun> = gradients
             .chunks_exact(size)
             .enumerate()
             .map(|(step, gradient)| {
                 let mut writes = std::mem::take(&mut first_writes);
                 writes.push((g, bytes(gradient)));
                 let reads = vec![Read::new(format!("p_{}", step + 1), p, Layout::Flat)];
-                Run { writes, reads }
+                PlanRun { writes, reads }
             })
             .collect();
         if let Some(last) = runs.last_mut() {
