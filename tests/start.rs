@@ -1,12 +1,13 @@
 //! How a run begins and ends: what is refused before anything is asked of a device, what observers are told, and
 //! what a run that failed leaves.
 use crate::checkpoints;
-use crate::cli::resnet;
+use crate::cli::{self, resnet};
 use crate::small::{arch, config, few};
+use crate::training::tensors;
 use anyhow::{Result, bail};
 use resnet::backend::cpu::Cpu;
 use resnet::config::TrainConfig;
-use resnet::train::{Event, Observer, Outcome, Start, Trainer};
+use resnet::train::{Event, Observer, Outcome, Start, Trainer, checkpoint};
 use std::fs;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
@@ -116,6 +117,21 @@ fn a_run_without_a_checkpoint_or_of_another_network_is_not_resumed() {
     fs::remove_dir_all(run.join("checkpoints")).unwrap();
     let said = resume(config(), arch()).unwrap();
     assert!(said.contains("has no checkpoint"), "{said}");
+}
+
+#[test]
+fn a_run_begins_with_the_weights_of_a_file() {
+    let folder = TempDir::new().unwrap();
+    let [first, second] = ["first", "second"].map(|run| folder.path().join(run));
+    let weights = |run: &Path| checkpoint::weights_of(run).unwrap();
+    cli::train(&first, &[]).assert().success();
+    let init = weights(&first);
+    // Steps so short that no weight moves.
+    let more = ["--lr", "1e-30", "--seed", "1", "--init"];
+    let mut command = cli::train(&second, &more);
+    command.arg(&init).assert().success();
+    let kernel = |file: &Path| tensors(file).remove("layer4.1.conv2.weight");
+    assert!(kernel(&weights(&second)) == kernel(&init));
 }
 
 /// Writes down what it is told, and fails at an event.
