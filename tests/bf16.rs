@@ -7,7 +7,7 @@ use crate::training;
 use resnet::backend::cpu::Cpu;
 use resnet::kernels::precision::{Matmul, Unit};
 use resnet::tensor::DType;
-use resnet::train::{Part, Session, checkpoint};
+use resnet::train::{Session, checkpoint};
 use std::num::NonZeroUsize;
 use tempfile::TempDir;
 
@@ -87,7 +87,7 @@ fn a_step_in_bf16_is_close_to_one_in_f32() {
             let mut session = training::session_on(cpu, 32, stored, fuse);
             session.set_learning_rate(1.0).unwrap();
             let before = parameters(&mut session);
-            session.step(Part::Train, &indices).unwrap();
+            session.train(&indices).unwrap();
             let after = parameters(&mut session);
             let update: Vec<f32> = after.iter().zip(before).map(|(a, b)| a - b).collect();
             (session.results().unwrap()[0].loss, update)
@@ -118,7 +118,7 @@ fn training_in_bf16_follows_the_curve_of_f32() {
         for step in 0..48 {
             let first = step % 16 * 32;
             let indices: Vec<u32> = (first..first + 32).collect();
-            session.step(Part::Train, &indices).unwrap();
+            session.train(&indices).unwrap();
             losses.push(session.results().unwrap()[0].loss);
         }
         let parameters = parameters(&mut session);
@@ -144,7 +144,7 @@ fn steps_in_bf16_have_the_same_bits_for_any_number_of_threads() {
         session.set_learning_rate(0.02).unwrap();
         for step in 0..2 {
             let indices: Vec<u32> = (12 * step..12 * step + 12).collect();
-            session.step(Part::Train, &indices).unwrap();
+            session.train(&indices).unwrap();
         }
         parameters(&mut session)
     };

@@ -41,7 +41,7 @@ fn every_version_is_loaded_as_it_was_saved() {
         let copy = copy(name);
         let from = checkpoint::latest(&copy.path().join("run")).unwrap();
         let info = checkpoint::read_info(&checkpoint::weights_in(&from)).unwrap();
-        let classes = sample().classes;
+        let classes = sample().info.classes;
         assert_eq!(
             info,
             WeightsInfo::new(arch(), Preprocess { size: SIZE }, classes)

@@ -10,7 +10,7 @@ use resnet::model::{Arch, Block, Param, Role, Stage, initialise};
 use resnet::ops::resize_taps;
 use resnet::ops::tuning::TuningTable;
 use resnet::plan::plan;
-use resnet::train::{Optimizer, Source, StepGraph, evaluate, train};
+use resnet::train::{DataTensors, Optimizer, StepGraph, evaluate, train};
 use std::collections::BTreeMap;
 
 const BATCH: usize = 6;
@@ -66,12 +66,12 @@ type Values = BTreeMap<String, TensorId>;
 struct Network {
     g: Graph,
     pass: StepGraph,
-    source: Source,
+    source: DataTensors,
 }
 
 fn network(arch: &Arch, optimizer: Option<Optimizer>) -> Network {
     let mut g = Graph::default();
-    let source = Source::new(&mut g, "train", BATCH, SIZE, arch.in_channels, SIZE);
+    let source = DataTensors::resident(&mut g, "train", BATCH, SIZE, arch.in_channels, SIZE);
     let pass = match optimizer {
         Some(optimizer) => train(&mut g, arch, &source, BATCH, optimizer).unwrap(),
         None => evaluate(&mut g, arch, &source, BATCH).unwrap(),

@@ -3,7 +3,7 @@ use crate::device::floats;
 use crate::training::{narrow, resnet18, sample};
 use resnet::backend::Backend;
 use resnet::backend::cpu::Cpu;
-use resnet::data::Preprocess;
+use resnet::data::{Preprocess, Split};
 use resnet::graph::Graph;
 use resnet::kernels::Window;
 use resnet::kernels::precision::{Matmul, Unit};
@@ -12,8 +12,9 @@ use resnet::ops::Fill;
 use resnet::ops::tuning::TuningTable;
 use resnet::plan::{Limits, plan};
 use resnet::tensor::{DType, Shape, TensorDesc};
-use resnet::train::{Optimizer, Part, Session, SessionSpec, StepPlans};
+use resnet::train::{Feed, Optimizer, Program, Session, SessionSpec, StepPlans};
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 
 const EVALUATION: Option<Optimizer> = None;
 
@@ -25,6 +26,8 @@ fn spec(arch: Arch, batch_size: usize, optimizer: Option<Optimizer>) -> SessionS
         batch_size,
         micro_batch: None,
         preprocess: Preprocess { size: 32 },
+        feed: Feed::Resident,
+        augmentation: None,
         limit_batches: Some(1),
         optimizer,
         fuse: true,
@@ -36,7 +39,7 @@ fn spec(arch: Arch, batch_size: usize, optimizer: Option<Optimizer>) -> SessionS
 fn session(spec: &SessionSpec, threads: usize, matmul: Matmul) -> Session {
     let (data, cpu) = (sample(), Cpu::open(NonZeroUsize::new(threads), matmul));
     let prepared = StepPlans::new(spec, &data, Limits::NONE).unwrap();
-    let mut session = Session::open(prepared, &data, Box::new(cpu.unwrap())).unwrap();
+    let mut session = Session::open(prepared, Arc::new(data), Box::new(cpu.unwrap())).unwrap();
     for (tensor, values) in initialise(session.params(), 7) {
         session.write(tensor, &values).unwrap();
     }
@@ -46,9 +49,9 @@ fn session(spec: &SessionSpec, threads: usize, matmul: Matmul) -> Session {
 /// The bits of the logits of the first test images.
 fn logits(session: &mut Session, batch: usize) -> Vec<u32> {
     let indices: Vec<u32> = (0..batch as u32).collect();
-    session.step(Part::Test, &indices).unwrap();
+    session.evaluate(Split::Test, &indices).unwrap();
     session.results().unwrap();
-    let logits = session.logits(batch).unwrap();
+    let logits = session.logits().unwrap();
     logits.into_iter().map(f32::to_bits).collect()
 }
 
@@ -68,7 +71,7 @@ fn a_kept_weight_changes_no_bit_and_follows_the_written_one() {
             }
             anew.set_learning_rate(0.1).unwrap();
             let indices: Vec<u32> = (0..batch as u32).collect();
-            anew.step(Part::Train, &indices).unwrap();
+            anew.train(&indices).unwrap();
             anew.results().unwrap();
             let trained = anew.params().to_vec();
             for (from, to) in trained.iter().zip(kept.params().to_vec()) {
@@ -131,8 +134,8 @@ fn what_is_kept_is_in_the_estimate_and_only_where_it_pays() {
             ..spec(resnet18(1), batch, optimizer)
         };
         let prepared = StepPlans::new(&spec, &data, Limits::NONE).unwrap();
-        let parts = [Part::Train, Part::Test].map(|part| prepared.runs(part));
-        cpu.scratch(&parts.concat())
+        let runs = [Program::Train, Program::Evaluate].map(|program| prepared.runs(program));
+        cpu.scratch(&runs.concat())
     };
     // 11.2 million parameters, nearly all of them in convolutions.
     assert!(kept(2, EVALUATION) > 4 * 11_000_000);

@@ -9,7 +9,8 @@ use resnet::ops::{
     Update,
 };
 use resnet::tensor::{DType, Shape};
-use resnet::train::{Optimizer, Part, Session, SessionSpec, StepPlans, checkpoint};
+use resnet::train::{Feed, Optimizer, Session, SessionSpec, StepPlans, checkpoint};
+use std::sync::Arc;
 use tempfile::TempDir;
 
 pub const ADAMW: AdamW = AdamW {
@@ -125,7 +126,7 @@ fn a_step_in_f16_is_close_to_one_in_f32() {
                     session.write(scaling, &[scale, 0.0]).unwrap();
                 }
                 let before = params(&mut session).concat();
-                session.step(Part::Train, &indices).unwrap();
+                session.train(&indices).unwrap();
                 let after = params(&mut session).concat();
                 let update: Vec<f32> = after.iter().zip(before).map(|(a, b)| a - b).collect();
                 (session.results().unwrap()[0].loss, update)
@@ -177,11 +178,11 @@ fn an_overflow_leaves_the_update_out_and_halves_the_scale() {
             let huge = 2.0_f32.powi(40);
             session.write(scale, &[huge, 7.0]).unwrap();
             let before = params(&mut session);
-            session.step(Part::Train, &[0, 1, 2, 3]).unwrap();
+            session.train(&[0, 1, 2, 3]).unwrap();
             assert!(params(&mut session) == before, "{name}, fused {fuse}");
             assert_eq!(session.read(scale).unwrap(), [huge / 2.0, 0.0], "{name}");
             session.write(scale, &[64.0, 7.0]).unwrap();
-            session.step(Part::Train, &[0, 1, 2, 3]).unwrap();
+            session.train(&[0, 1, 2, 3]).unwrap();
             assert!(params(&mut session) != before, "{name}, fused {fuse}");
             assert_eq!(session.read(scale).unwrap(), [64.0, 8.0], "{name}");
             let losses = session.results().unwrap();
@@ -200,6 +201,8 @@ fn the_first_steps_are_not_wasted() {
         batch_size: 4,
         micro_batch: None,
         preprocess: Preprocess { size: 28 },
+        feed: Feed::Resident,
+        augmentation: None,
         limit_batches: Some(1),
         optimizer: Some(Optimizer::sgd(0.0, false, 0.0)),
         fuse: true,
@@ -209,7 +212,7 @@ fn the_first_steps_are_not_wasted() {
     for (name, open) in devices(DType::F16) {
         let backend = open();
         let prepared = StepPlans::new(&spec, &data, backend.limits()).unwrap();
-        let mut session = Session::open(prepared, &data, backend).unwrap();
+        let mut session = Session::open(prepared, Arc::new(data.clone()), backend).unwrap();
         for (tensor, values) in initialise(session.params(), 0) {
             session.write(tensor, &values).unwrap();
         }
@@ -217,7 +220,7 @@ fn the_first_steps_are_not_wasted() {
         let scale = scaling(&session);
         for step in 0..4 {
             let indices: Vec<u32> = (4 * step..4 * step + 4).collect();
-            session.step(Part::Train, &indices).unwrap();
+            session.train(&indices).unwrap();
         }
         assert_eq!(session.read(scale).unwrap(), [256.0, 4.0], "{name}");
     }

@@ -13,6 +13,7 @@ mod cooperative;
 mod device;
 mod executor;
 mod failure;
+mod feed;
 mod fused;
 mod fused_norm;
 mod fusion;

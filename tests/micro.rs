@@ -9,7 +9,7 @@ use resnet::model::initialise;
 use resnet::ops::resize_taps;
 use resnet::plan::{Limits, plan};
 use resnet::tensor::DType;
-use resnet::train::{Optimizer, Part, SessionSpec, Source, passes, train};
+use resnet::train::{DataTensors, Optimizer, SessionSpec, passes, train};
 use std::collections::BTreeMap;
 
 /// Of a loss whose gradients are stored as f16.
@@ -34,7 +34,7 @@ pub fn outcome(spec: &SessionSpec, batches: &[Vec<u32>], backend: Box<dyn Backen
         session.write(scaling, &[SCALE, 0.0]).unwrap();
     }
     for batch in batches {
-        session.step(Part::Train, batch).unwrap();
+        session.train(batch).unwrap();
     }
     let results = session.results().unwrap();
     let results = results.iter().map(|r| (r.loss, r.correct)).collect();
@@ -83,9 +83,16 @@ pub fn sums_by_hand(
     let data = few();
     let images = &data.train;
     let mut g = Graph::default();
-    let source = Source {
+    let source = DataTensors {
         stored,
-        ..Source::new(&mut g, "train", images.count, images.size, 1, SIZE)
+        ..DataTensors::resident(
+            &mut g,
+            "train",
+            images.labels.len(),
+            data.info.size,
+            1,
+            SIZE,
+        )
     };
     let still = Optimizer::sgd(0.0, false, 0.0);
     let sizes = [2, 4, 6];
@@ -98,7 +105,7 @@ pub fn sums_by_hand(
         let plan = plan(&g, pass.nodes.clone(), &keep, Limits::NONE).unwrap();
         plans.insert(pass.batch, (cpu.compile(plan).unwrap(), pass));
     }
-    let (taps, _) = resize_taps(images.size, SIZE);
+    let (taps, _) = resize_taps(data.info.size, SIZE);
     cpu.write(source.images, &images.pixels).unwrap();
     cpu.write(source.labels, bytemuck::cast_slice(&images.labels))
         .unwrap();

@@ -6,7 +6,7 @@ use crate::small::{BATCH, OPTIMIZER, few, session, spec};
 use crate::training::devices;
 use resnet::backend::cpu::Cpu;
 use resnet::tensor::DType;
-use resnet::train::{Optimizer, Part, Session, SessionSpec};
+use resnet::train::{Optimizer, Session, SessionSpec};
 
 /// A step's change of all parameters and the optimiser's states, one after another.
 fn update(after: &Outcome, before: &Outcome) -> Vec<f32> {
@@ -120,7 +120,7 @@ fn left_out(optimizer: Optimizer) {
                 let scale = scaling(&ours);
                 ours.write(scale, &[huge, 7.0]).unwrap();
                 let before = params(&mut ours);
-                ours.step(Part::Train, &batch).unwrap();
+                ours.train(&batch).unwrap();
                 let left_out = params(&mut ours) == before;
                 assert_eq!(left_out, overflows, "{what}");
                 let next = if overflows {
@@ -134,12 +134,12 @@ fn left_out(optimizer: Optimizer) {
                 }
                 // Nothing of it is left in the sums of the next step.
                 ours.write(scale, &[64.0, 0.0]).unwrap();
-                ours.step(Part::Train, &batch).unwrap();
+                ours.train(&batch).unwrap();
                 let mut other = session(&half(Some(4), fuse), &data, open());
                 certain(&mut other);
                 let scale = scaling(&other);
                 other.write(scale, &[64.0, 0.0]).unwrap();
-                other.step(Part::Train, &batch).unwrap();
+                other.train(&batch).unwrap();
                 assert!(params(&mut ours) == params(&mut other), "{what}");
                 assert!(params(&mut ours) != before, "{what}");
             }

@@ -7,7 +7,7 @@ use resnet::config::MicroBatch;
 use resnet::data::Preprocess;
 use resnet::plan::Limits;
 use resnet::tensor::DType;
-use resnet::train::{Part, SessionSpec, StepPlans, micro_batch};
+use resnet::train::{SessionSpec, StepPlans, micro_batch};
 use tempfile::TempDir;
 
 #[test]
@@ -39,7 +39,7 @@ fn the_log_is_read_before_it_is_full() {
     let mut session = session(&spec, &data, Box::new(Cpu::new().unwrap()));
     assert!(!session.is_full());
     let indices: Vec<u32> = (0..1200).collect();
-    session.step(Part::Train, &indices).unwrap();
+    session.train(&indices).unwrap();
     assert!(session.is_full());
     assert_eq!(session.results().unwrap().len(), 1);
     assert!(!session.is_full());
@@ -48,7 +48,7 @@ fn the_log_is_read_before_it_is_full() {
         ..spec
     };
     let mut many = data;
-    many.train.count = 2050;
+    many.train.labels.resize(2050, 0);
     let error = StepPlans::new(&spec, &many, Limits::NONE).err().unwrap();
     assert!(error.to_string().contains("1025 passes"), "{error:#}");
 }

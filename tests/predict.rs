@@ -41,7 +41,7 @@ fn predict_answers_for_files_and_for_test_images() {
         assert_eq!(image["image"], **name);
         assert!(image["label"].is_null());
     }
-    let label = &data.classes[data.test.labels[7] as usize];
+    let label = &data.info.classes[data.test.labels[7] as usize];
     assert_eq!(images[4]["label"], **label);
     let inverted = images.iter().map(|i| i["inverted"].as_bool().unwrap());
     assert_eq!(

@@ -12,7 +12,7 @@ use resnet::ops::tuning::TuningTable;
 use resnet::ops::{ConvKernel, Cooperative, Kernel, Launch, Shader, UpdateKernel};
 use resnet::plan::{Limits, Plan, descs};
 use resnet::tensor::DType;
-use resnet::train::{Optimizer, Part, SessionSpec, StepPlans};
+use resnet::train::{Feed, Optimizer, Program, SessionSpec, StepPlans};
 use std::collections::{HashMap, HashSet};
 use std::io::{ErrorKind, Write};
 use std::process::{Command, Stdio};
@@ -378,6 +378,8 @@ fn steps() -> Vec<Plan> {
             batch_size,
             micro_batch,
             preprocess: Preprocess { size: image_size },
+            feed: Feed::Resident,
+            augmentation: None,
             limit_batches: Some(1),
             optimizer: Some(Optimizer::sgd(0.9, false, 1e-4)),
             fuse,
@@ -385,8 +387,8 @@ fn steps() -> Vec<Plan> {
             tilings: TuningTable::default(),
         };
         let prepared = StepPlans::new(&spec, &data, Limits::NONE).unwrap();
-        for part in [Part::Train, Part::Test] {
-            plans.extend(prepared.runs(part).into_iter().cloned());
+        for program in [Program::Train, Program::Evaluate] {
+            plans.extend(prepared.runs(program).into_iter().cloned());
         }
     }
     plans

@@ -7,8 +7,9 @@ use resnet::data::{Dataset, Preprocess};
 use resnet::model::{Arch, initialise};
 use resnet::ops::tuning::TuningTable;
 use resnet::tensor::DType;
-use resnet::train::{Optimizer, Session, SessionSpec, StepPlans};
+use resnet::train::{Feed, Optimizer, Session, SessionSpec, StepPlans};
 use std::path::Path;
+use std::sync::Arc;
 
 pub const BATCH: usize = 8;
 pub const SIZE: usize = 32;
@@ -20,10 +21,9 @@ pub const OPTIMIZER: Optimizer = Optimizer::sgd(MOMENTUM, true, 0.03125);
 /// Fourteen images: a batch of eight and a remainder of six.
 pub fn few() -> Dataset {
     let mut data = sample();
-    let images = &mut data.train;
-    images.count = 14;
-    images.pixels.truncate(14 * images.size * images.size);
-    images.labels.truncate(14);
+    let bytes = 14 * data.info.image_bytes();
+    data.train.pixels.truncate(bytes);
+    data.train.labels.truncate(14);
     data
 }
 
@@ -40,6 +40,8 @@ pub fn spec(micro_batch: Option<usize>, fuse: bool) -> SessionSpec {
         batch_size: BATCH,
         micro_batch,
         preprocess: Preprocess { size: SIZE },
+        feed: Feed::Resident,
+        augmentation: None,
         limit_batches: None,
         optimizer: Some(OPTIMIZER),
         fuse,
@@ -50,7 +52,7 @@ pub fn spec(micro_batch: Option<usize>, fuse: bool) -> SessionSpec {
 
 pub fn session(spec: &SessionSpec, data: &Dataset, backend: Box<dyn Backend>) -> Session {
     let prepared = StepPlans::new(spec, data, backend.limits()).unwrap();
-    let mut session = Session::open(prepared, data, backend).unwrap();
+    let mut session = Session::open(prepared, Arc::new(data.clone()), backend).unwrap();
     for (tensor, values) in initialise(session.params(), 7) {
         session.write(tensor, &values).unwrap();
     }

@@ -90,9 +90,9 @@ fn what_can_be_known_is_refused_before_a_device_is_opened() {
 fn a_run_without_a_checkpoint_or_of_another_network_is_not_resumed() {
     let copy = checkpoints::copy("1-f32");
     let run = copy.path().join("run");
-    let data = few();
+    let data = Arc::new(few());
     let resume = |config, arch| {
-        let trainer = Trainer::new(config, arch, &data, Start::Resume(run.clone()));
+        let trainer = Trainer::new(config, arch, data.clone(), Start::Resume(run.clone()));
         trainer.err().map(|error| error.to_string())
     };
     let config = || two_batches(2);
@@ -165,8 +165,7 @@ impl Observer for Recorder {
 fn observed(out: &Path, fails_at: &'static str, stop: bool) -> (Vec<String>, Result<Outcome>) {
     let mut config = two_batches(1);
     config.run.out = Some(out.to_path_buf());
-    let data = few();
-    let trainer = Trainer::new(config, arch(), &data, Start::Fresh).unwrap();
+    let trainer = Trainer::new(config, arch(), Arc::new(few()), Start::Fresh).unwrap();
     let told = Arc::new(Mutex::new(Vec::new()));
     let recorder = Recorder {
         told: Arc::clone(&told),

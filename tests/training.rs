@@ -14,8 +14,8 @@ use resnet::ops::tuning::TuningTable;
 use resnet::plan::Limits;
 use resnet::tensor::{DType, Shape, TensorDesc};
 use resnet::train::{
-    Event, Observer, Optimizer, Outcome, Part, Session, SessionSpec, Start, StepPlans, Trainer,
-    checkpoint,
+    Event, Feed, Observer, Optimizer, Outcome, Program, Session, SessionSpec, Start, StepPlans,
+    Trainer, checkpoint,
 };
 use safetensors::{SafeTensors, tensor::TensorView};
 use std::collections::BTreeMap;
@@ -69,6 +69,8 @@ fn spec(momentum: f32) -> SessionSpec {
         batch_size: BATCH,
         micro_batch: None,
         preprocess: Preprocess { size: 32 },
+        feed: Feed::Resident,
+        augmentation: None,
         limit_batches: Some(3),
         optimizer: Some(Optimizer::sgd(momentum, false, 0.0)),
         fuse: true,
@@ -88,7 +90,7 @@ fn session(
     limits: Limits,
 ) -> Session {
     let prepared = StepPlans::new(spec, data, limits).unwrap();
-    let mut session = Session::open(prepared, data, backend).unwrap();
+    let mut session = Session::open(prepared, Arc::new(data.clone()), backend).unwrap();
     for (tensor, values) in initialise(session.params(), 7) {
         session.write(tensor, &values).unwrap();
     }
@@ -140,7 +142,7 @@ fn three_steps(backend: Box<dyn Backend>, limits: Limits) -> (Vec<f32>, Vec<u32>
     session.set_learning_rate(1e-3).unwrap();
     for step in 0..3 {
         let indices: Vec<u32> = (0..BATCH as u32).map(|i| step * BATCH as u32 + i).collect();
-        session.step(Part::Train, &indices).unwrap();
+        session.train(&indices).unwrap();
     }
     let losses = session.results().unwrap().iter().map(|r| r.loss).collect();
     let params = session.params().to_vec();
@@ -218,7 +220,7 @@ fn chunks_along_n_change_nothing() {
         )
         .unwrap();
         let largest = prepared
-            .plan(Part::Train)
+            .plan(Program::Train)
             .unwrap()
             .slots
             .iter()
@@ -236,9 +238,8 @@ fn chunks_along_n_change_nothing() {
 fn tiny() -> (SessionSpec, Dataset) {
     let mut data = sample();
     for images in [&mut data.train, &mut data.test] {
-        images.count = 2 * BATCH;
-        images.pixels.truncate(images.count * 28 * 28);
-        images.labels.truncate(images.count);
+        images.pixels.truncate(2 * BATCH * 28 * 28);
+        images.labels.truncate(2 * BATCH);
     }
     let stages = [8, 8].map(|width| Stage { blocks: 1, width }).to_vec();
     let spec = SessionSpec {
@@ -253,7 +254,7 @@ fn first_step(backend: Box<dyn Backend>, limits: Limits) -> (Vec<f32>, Vec<u32>)
     let (spec, data) = tiny();
     let mut session = session(&spec, &data, backend, limits);
     session.set_learning_rate(1e-3).unwrap();
-    session.step(Part::Train, &[0, 1, 2, 3]).unwrap();
+    session.train(&[0, 1, 2, 3]).unwrap();
     let losses = session.results().unwrap().iter().map(|r| r.loss).collect();
     let params = session.params().to_vec();
     let bits = params
@@ -291,7 +292,7 @@ pub fn run(
         false => Start::Fresh,
     };
     config.run.out = Some(folder.to_path_buf());
-    let trainer = Trainer::new(config, arch, data, start)?;
+    let trainer = Trainer::new(config, arch, Arc::new(data.clone()), start)?;
     let outcome = trainer.run(backend, &mut [], &AtomicBool::new(false))?;
     assert_eq!(outcome, Outcome::Finished);
     Ok(())
@@ -383,7 +384,7 @@ fn training_lowers_the_loss() {
     session.set_learning_rate(0.05).unwrap();
     let indices: Vec<u32> = (0..32).collect();
     for _ in 0..30 {
-        session.step(Part::Train, &indices).unwrap();
+        session.train(&indices).unwrap();
     }
     let losses: Vec<f32> = session.results().unwrap().iter().map(|r| r.loss).collect();
     assert!(losses[29] < 0.3 * losses[0], "{losses:?}");

@@ -12,7 +12,7 @@ use resnet::data::{Dataset, Preprocess};
 use resnet::ops::tuning::TuningTable;
 use resnet::plan::Limits;
 use resnet::tensor::DType;
-use resnet::train::{Optimizer, Part, SessionSpec, StepPlans, checkpoint, folder};
+use resnet::train::{Feed, Optimizer, SessionSpec, StepPlans, checkpoint, folder};
 use std::fs;
 use std::path::Path;
 use tempfile::TempDir;
@@ -33,7 +33,7 @@ fn three_steps(spec: &SessionSpec, backend: Box<dyn Backend>) -> (Vec<f32>, Vec<
     let mut session = session(spec, &few(), backend);
     for first in 0..3 {
         let indices: Vec<u32> = (first..first + BATCH as u32).collect();
-        session.step(Part::Train, &indices).unwrap();
+        session.train(&indices).unwrap();
     }
     let losses = session.results().unwrap().iter().map(|r| r.loss).collect();
     let params = session.params().to_vec();
@@ -159,6 +159,8 @@ fn the_chapters_step_has_few_convolutions_to_time() {
         batch_size: 256,
         micro_batch: None,
         preprocess: Preprocess { size: 96 },
+        feed: Feed::Resident,
+        augmentation: None,
         limit_batches: Some(1),
         optimizer: Some(Optimizer::sgd(0.0, false, 0.0)),
         fuse: true,

@@ -14,7 +14,7 @@ use resnet::plan::{Limits, plan};
 use resnet::tensor::{DType, Shape, TensorDesc};
 use resnet::train::optim::{self, Controls, ParamGroup};
 use resnet::train::{
-    Optimizer, Part, Progress, Session, SessionSpec, StepPlans, WeightsInfo, checkpoint,
+    Optimizer, Program, Progress, Session, SessionSpec, StepPlans, WeightsInfo, checkpoint,
     learning_rate,
 };
 use std::collections::BTreeMap;
@@ -345,8 +345,8 @@ fn the_average_is_that_of_the_weights_so_far() {
             let mut averages: Vec<Vec<f64>> = Vec::new();
             let mut weight = 0.0;
             for batch in batches() {
-                ours.step(Part::Train, &batch).unwrap();
-                other.step(Part::Train, &batch).unwrap();
+                ours.train(&batch).unwrap();
+                other.train(&batch).unwrap();
                 weight = EMA.decay * weight + 1.0;
                 averages.resize_with(params.len(), Vec::new);
                 for (p, average) in params.iter().zip(&mut averages) {
@@ -382,7 +382,7 @@ fn a_step_updates_in_one_node() {
             let spec = with(averaging, micro, fuse);
             let prepared = StepPlans::new(&spec, &few(), Limits::NONE).unwrap();
             let mut names: BTreeMap<&str, usize> = BTreeMap::new();
-            for plan in prepared.runs(Part::Train) {
+            for plan in prepared.runs(Program::Train) {
                 for dispatch in &plan.dispatches {
                     *names.entry(dispatch.op.def().name()).or_default() += 1;
                 }
@@ -413,7 +413,11 @@ fn a_resumed_run_of_adamw_and_the_average_has_the_bits_of_an_unbroken_one() {
     for (device, open) in devices(DType::F32) {
         let folder = TempDir::new().unwrap();
         let new = || session(&spec, &few(), open());
-        let info = WeightsInfo::new(spec.arch.clone(), spec.preprocess.clone(), few().classes);
+        let info = WeightsInfo::new(
+            spec.arch.clone(),
+            spec.preprocess.clone(),
+            few().info.classes,
+        );
         let save = |session: &mut Session| {
             let saved = checkpoint::save(folder.path(), session, &info, &Progress::default());
             saved.unwrap()
@@ -424,7 +428,7 @@ fn a_resumed_run_of_adamw_and_the_average_has_the_bits_of_an_unbroken_one() {
         };
         let steps = |session: &mut Session, some: &[Vec<u32>]| {
             for batch in some {
-                session.step(Part::Train, batch).unwrap();
+                session.train(batch).unwrap();
             }
         };
         let mut unbroken = new();

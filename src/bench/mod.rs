@@ -5,18 +5,21 @@ pub mod profile;
 
 use crate::backend::Backend;
 use crate::config::{MicroBatch, TrainConfig};
-use crate::data::{Dataset, Images, Picture, Preprocess};
+use crate::data::{Dataset, Examples, ImageSource, Info, Picture, Preprocess, Split};
 use crate::model::initialise;
 use crate::model::zoo::{self, Name, Variant};
 use crate::ops::Shader;
 use crate::ops::tuning::TuningTable;
 use crate::plan::{Dispatch, Limits, Plan, Roofline};
-use crate::train::{Optimizer, Part, Session, SessionSpec, StepPlans, micro_batch, passes};
+use crate::train::{
+    Feed, Optimizer, Program, Session, SessionSpec, StepPlans, micro_batch, passes,
+};
 use anyhow::{Context, Result};
 use profile::Row;
 use serde::Serialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Instant;
 
 /// The classes of the synthetic images.
@@ -97,10 +100,10 @@ impl Settings {
     /// When the images are too small for the network.
     pub fn dump(&self, backend: &dyn Backend) -> Result<String> {
         let (mut spec, data) = (self.spec(), self.data());
-        spec.micro_batch = micro_batch(self.config.batch.micro_batch, &spec, &data, backend)?;
-        let prepared = StepPlans::new(&spec, &data, backend.limits())?;
+        spec.micro_batch = micro_batch(self.config.batch.micro_batch, &spec, &*data, backend)?;
+        let prepared = StepPlans::new(&spec, &*data, backend.limits())?;
         let mut texts: Vec<(String, usize)> = Vec::new();
-        for plan in prepared.runs(self.part()) {
+        for plan in prepared.runs(self.program()) {
             let text = plan.dump(prepared.graph());
             match texts.last_mut() {
                 Some((last, times)) if *last == text => *times += 1,
@@ -119,14 +122,14 @@ impl Settings {
     /// # Errors
     /// When the images are too small for the network.
     pub fn predict(&self, roofline: Roofline) -> Result<Prediction> {
-        let prepared = StepPlans::new(&self.spec(), &self.data(), Limits::NONE)?;
-        let rate = |part| {
-            let runs = prepared.runs(part).into_iter();
+        let prepared = StepPlans::new(&self.spec(), &*self.data(), Limits::NONE)?;
+        let rate = |program| {
+            let runs = prepared.runs(program).into_iter();
             self.config.batch.batch_size as f64 / runs.map(|plan| roofline.run(plan)).sum::<f64>()
         };
         Ok(Prediction {
-            train: rate(Part::Train),
-            infer: rate(Part::Test),
+            train: rate(Program::Train),
+            infer: rate(Program::Evaluate),
         })
     }
 
@@ -136,10 +139,10 @@ impl Settings {
     /// # Errors
     /// When the images are too small for the network.
     pub fn modules(&self) -> Result<BTreeMap<String, String>> {
-        let prepared = StepPlans::new(&self.spec(), &self.data(), Limits::NONE)?;
+        let prepared = StepPlans::new(&self.spec(), &*self.data(), Limits::NONE)?;
         let mut modules = BTreeMap::new();
-        for plan in [Part::Train, Part::Test]
-            .map(|part| prepared.runs(part))
+        for plan in [Program::Train, Program::Evaluate]
+            .map(|program| prepared.runs(program))
             .concat()
         {
             let shaders = shaders(plan).flat_map(Shader::in_every_tile);
@@ -157,6 +160,8 @@ impl Settings {
                 size: self.config.model.image_size,
             },
             limit_batches: None,
+            feed: Feed::Resident,
+            augmentation: None,
             optimizer: (!self.inference).then_some(Optimizer::from(&self.config.optim)),
             fuse: self.config.hardware.fuse,
             stored: self.config.hardware.precision.stored(),
@@ -165,10 +170,10 @@ impl Settings {
     }
 
     /// The steps whose plan and kernels are told of.
-    fn part(&self) -> Part {
+    fn program(&self) -> Program {
         match self.inference {
-            true => Part::Test,
-            false => Part::Train,
+            true => Program::Evaluate,
+            false => Program::Train,
         }
     }
 
@@ -177,26 +182,24 @@ impl Settings {
     }
 
     /// One batch of images whose grey levels have no pattern; their values do not matter.
-    fn data(&self) -> Dataset {
+    fn data(&self) -> Arc<dyn ImageSource> {
         let count = self.config.batch.batch_size;
-        let images = || {
-            let noise = |i: usize| (i as u32).wrapping_mul(2_654_435_761).to_be_bytes()[0];
-            Images {
-                count,
+        let noise = |i: usize| (i as u32).wrapping_mul(2_654_435_761).to_be_bytes()[0];
+        let examples = Examples {
+            pixels: (0..count * Picture::LEN).map(noise).collect(),
+            labels: (0..count).map(|i| (i % CLASSES) as u32).collect(),
+        };
+        Arc::new(Dataset {
+            info: Info {
+                name: "synthetic".to_string(),
                 size: Picture::SIZE,
                 channels: 1,
-                pixels: (0..count * Picture::LEN).map(noise).collect(),
-                labels: (0..count).map(|i| (i % CLASSES) as u32).collect(),
-            }
-        };
-        let classes = (0..CLASSES).map(|class| class.to_string()).collect();
-        Dataset {
-            name: "synthetic".to_string(),
-            train: images(),
-            test: images(),
-            classes,
-            notes: Vec::new(),
-        }
+                classes: (0..CLASSES).map(|class| class.to_string()).collect(),
+                notes: Vec::new(),
+            },
+            train: examples.clone(),
+            test: examples,
+        })
     }
 }
 
@@ -219,13 +222,13 @@ pub fn measure(
 ) -> Result<Report> {
     let (spec, data) = (settings.spec(), settings.data());
     let wanted = settings.config.batch.micro_batch;
-    let mut prepared = StepPlans::fitting(spec, wanted, &data, backend.as_ref())?;
+    let mut prepared = StepPlans::fitting(spec, wanted, &*data, backend.as_ref())?;
     // What is tuned are the convolutions of a training step.
     let tuning = match settings.config.hardware.deterministic || settings.inference {
         true => None,
-        false => prepared.tune(&data, backend.as_mut())?,
+        false => prepared.tune(&*data, backend.as_mut())?,
     };
-    let runs = prepared.runs(settings.part());
+    let runs = prepared.runs(settings.program());
     let kernels: Vec<Dispatch> = runs.iter().flat_map(|run| run.dispatches.clone()).collect();
     let memory = runs.iter().map(|run| run.memory_bytes()).max();
     let plan = Totals {
@@ -234,7 +237,7 @@ pub fn measure(
         bytes: kernels.iter().map(Dispatch::bytes).sum(),
         memory_bytes: memory.context("a step is planned")?,
     };
-    let mut session = Session::open(prepared, &data, backend)?;
+    let mut session = Session::open(prepared, data, backend)?;
     for (tensor, values) in initialise(session.params(), 0) {
         session.write(tensor, &values)?;
     }
@@ -242,14 +245,14 @@ pub fn measure(
         session.set_learning_rate(0.01)?;
     }
     let mut peak = 0;
-    step(&mut session, settings.part(), settings)?;
+    step(&mut session, settings.program(), settings)?;
     let first_step_seconds = started.elapsed().as_secs_f64();
     session.results()?;
     let train = match settings.inference {
         true => None,
-        false => Some(time(&mut session, Part::Train, settings, &mut peak)?),
+        false => Some(time(&mut session, Program::Train, settings, &mut peak)?),
     };
-    let infer = time(&mut session, Part::Test, settings, &mut peak)?;
+    let infer = time(&mut session, Program::Evaluate, settings, &mut peak)?;
     let seconds = match timed {
         true => Some(mean_seconds(&mut session, settings)?),
         false => None,
@@ -275,7 +278,11 @@ pub fn measure(
 fn mean_seconds(session: &mut Session, settings: &Settings) -> Result<Vec<f64>> {
     let mut mean = Vec::new();
     for _ in 0..settings.steps {
-        let seconds = session.profile(settings.part(), &settings.indices())?;
+        let (program, split) = match settings.inference {
+            true => (Program::Evaluate, Split::Test),
+            false => (Program::Train, Split::Train),
+        };
+        let seconds = session.profile(program, split, &settings.indices())?;
         mean.resize(seconds.len(), 0.0);
         for (mean, seconds) in mean.iter_mut().zip(seconds) {
             *mean += seconds / settings.steps as f64;
@@ -286,24 +293,32 @@ fn mean_seconds(session: &mut Session, settings: &Settings) -> Result<Vec<f64>> 
 }
 
 /// Runs a step to its end.
-fn step(session: &mut Session, part: Part, settings: &Settings) -> Result<()> {
+fn step(session: &mut Session, program: Program, settings: &Settings) -> Result<()> {
     let indices = settings.indices();
     // The session cuts a training step by itself.
-    let passes = match part {
-        Part::Train => vec![&indices[..]],
-        Part::Test => passes(&indices, session.spec().micro_batch),
+    let passes = match program {
+        Program::Train | Program::Accumulate => vec![&indices[..]],
+        Program::Evaluate => passes(&indices, session.spec().micro_batch),
     };
     for pass in &passes {
-        session.step(part, pass)?;
+        match program {
+            Program::Evaluate => session.evaluate(Split::Test, pass)?,
+            Program::Train | Program::Accumulate => session.train(pass)?,
+        }
     }
     session.wait()
 }
 
-fn time(session: &mut Session, part: Part, settings: &Settings, peak: &mut u64) -> Result<Rate> {
+fn time(
+    session: &mut Session,
+    program: Program,
+    settings: &Settings,
+    peak: &mut u64,
+) -> Result<Rate> {
     let mut rates = Vec::with_capacity(settings.steps);
     for i in 0..=settings.steps {
         let start = Instant::now();
-        step(session, part, settings)?;
+        step(session, program, settings)?;
         let rate = settings.config.batch.batch_size as f64 / start.elapsed().as_secs_f64();
         if i > 0 {
             rates.push(rate);

@@ -1,13 +1,14 @@
 //! `resnet eval`: loss, accuracy, per-class accuracy and the confusion matrix on the test images.
 use super::trained::Checkpoint;
 use crate::config::{Batch, Data, Given, Hardware, Limit};
-use crate::data;
+use crate::data::{self, Split};
 use crate::report::Confusion;
-use crate::train::{Sums, evaluate_test};
+use crate::train::{Sums, evaluate_split};
 use anyhow::Result;
 use serde::Serialize;
 use std::io::{Write, stdout};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 const EXAMPLES: &str = "Examples:
   resnet eval runs/001               the newest checkpoint of a run
@@ -57,15 +58,15 @@ struct Report<'a> {
 /// When the checkpoint or the data cannot be read or the device fails.
 pub fn run(args: Args) -> Result<()> {
     let checkpoint = Checkpoint::read(&args.checkpoint, args.settings.layers())?;
-    let data = data::load(checkpoint.config.data.data.as_deref())?;
-    for note in &data.notes {
+    let data = Arc::new(data::load(checkpoint.config.data.data.as_deref())?);
+    for note in &data.info.notes {
         eprintln!("{note}");
     }
-    let mut session = checkpoint.open(&data)?;
+    let mut session = checkpoint.open(data.clone())?;
 
     let mut confusion = Confusion::new(checkpoint.info.classes);
-    let sums = evaluate_test(&mut session, data.test.count, |session, batch| {
-        let logits = session.logits(batch.len())?;
+    let sums = evaluate_split(&mut session, Split::Test, |session, batch| {
+        let logits = session.logits()?;
         confusion.add(&logits, batch.iter().map(|&i| data.test.labels[i as usize]));
         Ok(())
     })?;

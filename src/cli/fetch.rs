@@ -1,7 +1,7 @@
 //! `resnet fetch`: downloads Fashion-MNIST into the cache, and shows what is in a data set.
 use crate::config::{self, Given};
 use crate::data::fetch::{self, MIRROR};
-use crate::data::{self, Images};
+use crate::data::{self, Dataset};
 use anyhow::{Context, Result};
 use image::{GrayImage, Luma};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -67,10 +67,10 @@ pub fn run(args: Args) -> Result<()> {
 
 fn preview(data: Option<&str>, file: &Path) -> Result<()> {
     let data = data::load(data)?;
-    for note in &data.notes {
+    for note in &data.info.notes {
         eprintln!("{note}");
     }
-    let sheet = sheet(&data.train, data.classes.len());
+    let sheet = sheet(&data);
     let mut png = Cursor::new(Vec::new());
     sheet
         .write_to(&mut png, image::ImageFormat::Png)
@@ -80,30 +80,28 @@ fn preview(data: Option<&str>, file: &Path) -> Result<()> {
         stdout(),
         "{} shows from top to bottom: {}",
         file.display(),
-        data.classes.join(", ")
+        data.info.classes.join(", ")
     )?;
     Ok(())
 }
 
-/// A row of images for every class.
-fn sheet(images: &Images, classes: usize) -> GrayImage {
-    let cell = images.size + GAP;
+/// A row of training images for every class.
+fn sheet(data: &Dataset) -> GrayImage {
+    let (size, classes) = (data.info.size, data.info.classes.len());
+    let cell = size + GAP;
     let side = |cells: usize| (cells * cell + GAP) as u32;
     let mut sheet = GrayImage::from_pixel(side(PER_CLASS), side(classes), Luma([255]));
     let mut drawn = vec![0; classes];
-    for (image, &label) in images
-        .pixels
-        .chunks_exact(images.size * images.size)
-        .zip(&images.labels)
-    {
+    let images = data.train.pixels.chunks_exact(size * size);
+    for (image, &label) in images.zip(&data.train.labels) {
         let (row, column) = (label as usize, drawn[label as usize]);
         if column == PER_CLASS {
             continue;
         }
         drawn[row] += 1;
         for (i, &grey) in image.iter().enumerate() {
-            let x = GAP + column * cell + i % images.size;
-            let y = GAP + row * cell + i / images.size;
+            let x = GAP + column * cell + i % size;
+            let y = GAP + row * cell + i / size;
             sheet.put_pixel(x as u32, y as u32, Luma([grey]));
         }
     }

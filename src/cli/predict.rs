@@ -1,12 +1,13 @@
 //! `resnet predict`: the most probable classes of pictures, from files or out of the test set.
 use super::trained::Checkpoint;
 use crate::config::{Batch, Data, Given, Hardware};
-use crate::data::{self, Dataset, Ground, Images, Picture};
-use crate::train::evaluate_test;
+use crate::data::{self, Background, Dataset, Examples, ImageSource, Info, Picture, Split};
+use crate::train::evaluate_split;
 use anyhow::{Result, ensure};
 use serde::Serialize;
 use std::io::{Write, stdout};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 const EXAMPLES: &str = "Examples:
   resnet predict runs/001 boot.jpg             the three most probable classes
@@ -30,10 +31,10 @@ pub struct Args {
     /// Classes to name for each image.
     #[arg(long, default_value_t = 3)]
     top: usize,
-    /// What is around the garment in the files: what is dark on a light ground is inverted, as the network has
+    /// What is around the garment in the files: what is dark on a light background is inverted, as the network has
     /// learnt from garments on black.
-    #[arg(long, value_enum, default_value_t)]
-    ground: Ground,
+    #[arg(long, alias = "ground", value_enum, default_value_t)]
+    background: Background,
     /// One JSON object instead of text.
     #[arg(long)]
     json: bool,
@@ -90,9 +91,9 @@ pub fn run(args: Args) -> Result<()> {
     // A run on a few batches is no reason to look at a few pictures only.
     checkpoint.config.limit.limit_batches = None;
     let (mut answers, data) = read(&args, &checkpoint)?;
-    let mut session = checkpoint.open(&data)?;
-    evaluate_test(&mut session, data.test.count, |session, batch| {
-        let logits = session.logits(batch.len())?;
+    let mut session = checkpoint.open(Arc::new(data))?;
+    evaluate_split(&mut session, Split::Test, |session, batch| {
+        let logits = session.logits()?;
         for (logits, &i) in logits.chunks_exact(classes.len()).zip(batch) {
             let answer = &mut answers[i as usize];
             ensure!(
@@ -124,7 +125,7 @@ fn read(args: &Args, checkpoint: &Checkpoint) -> Result<(Vec<Answer>, Dataset)> 
     let mut answers = Vec::new();
     let mut pixels = Vec::new();
     for path in &args.images {
-        let picture = Picture::read(path, args.ground)?;
+        let picture = Picture::read(path, args.background)?;
         pixels.extend(picture.pixels);
         answers.push(Answer {
             image: path.display().to_string(),
@@ -135,44 +136,50 @@ fn read(args: &Args, checkpoint: &Checkpoint) -> Result<(Vec<Answer>, Dataset)> 
     }
     if !args.test_image.is_empty() {
         let data = data::load(checkpoint.config.data.data.as_deref())?;
-        for note in &data.notes {
+        for note in &data.info.notes {
             eprintln!("{note}");
         }
-        let test = &data.test;
+        let Info {
+            name,
+            size,
+            channels,
+            ..
+        } = &data.info;
+        ensure!(
+            (*size, *channels) == (Picture::SIZE, 1),
+            "--test-image: {name} has images of {size}×{size} in {channels} channel(s), but pictures are made grey \
+             images of {side}×{side}",
+            side = Picture::SIZE
+        );
+        let (test, count) = (&data.test, data.len(Split::Test));
         for &i in &args.test_image {
             ensure!(
-                i < test.count,
+                i < count,
                 "--test-image {i}: {} has the test images 0 to {}",
-                data.name,
-                test.count - 1
+                name,
+                count - 1
             );
-            let len = test.size * test.size * test.channels;
-            pixels.extend(&test.pixels[i * len..(i + 1) * len]);
+            pixels.extend(&test.pixels[i * Picture::LEN..][..Picture::LEN]);
             answers.push(Answer {
                 image: format!("test image {i}"),
                 inverted: false,
-                label: Some(data.classes[test.labels[i] as usize].clone()),
+                label: Some(data.info.classes[test.labels[i] as usize].clone()),
                 classes: Vec::new(),
             });
         }
     }
-    let images = |pixels: Vec<u8>| {
-        let count = pixels.len() / Picture::LEN;
-        Images {
-            count,
+    // The loss by these labels is worked out and not looked at.
+    let labels = vec![0; pixels.len() / Picture::LEN];
+    let data = Dataset {
+        info: Info {
+            name: "a picture".to_string(),
             size: Picture::SIZE,
             channels: 1,
-            pixels,
-            // The loss by them is worked out and not looked at.
-            labels: vec![0; count],
-        }
-    };
-    let data = Dataset {
-        name: "a picture".to_string(),
-        train: images(Vec::new()),
-        test: images(pixels),
-        classes: checkpoint.info.classes.clone(),
-        notes: Vec::new(),
+            classes: checkpoint.info.classes.clone(),
+            notes: Vec::new(),
+        },
+        train: Examples::default(),
+        test: Examples { pixels, labels },
     };
     Ok((answers, data))
 }

@@ -55,7 +55,7 @@ pub fn run(args: Args) -> Result<Status> {
     };
     config.check_training()?;
     let data = data::load(config.data.data.as_deref())?;
-    for note in &data.notes {
+    for note in &data.info.notes {
         eprintln!("{note}");
     }
     let start = match (args.resume, args.init) {
@@ -63,9 +63,9 @@ pub fn run(args: Args) -> Result<Status> {
         (None, Some(weights)) => Start::Weights(weights),
         (None, None) => Start::Fresh,
     };
-    let (channels, classes) = (data.train.channels, data.classes.len());
+    let (channels, classes) = (data.info.channels, data.info.classes.len());
     let arch = zoo::arch(Name::default(), Variant::default(), channels, classes);
-    let trainer = Trainer::new(config.clone(), arch, &data, start)?;
+    let trainer = Trainer::new(config.clone(), arch, Arc::new(data), start)?;
     let backend = hardware::open(&config.hardware)?;
     let stop = Arc::new(AtomicBool::new(false));
     let mut observers = observers(args.json);

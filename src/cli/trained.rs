@@ -1,10 +1,11 @@
 //! A trained network: where its weights are and how it is run, shared by the commands that take one.
 use super::hardware;
 use crate::config::{self, Layer, TrainConfig};
-use crate::data::Dataset;
+use crate::data::ImageSource;
 use crate::train::{Session, SessionSpec, StepPlans, WeightsInfo, checkpoint, folder};
 use anyhow::Result;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// A file of weights with what is known about it.
 pub struct Checkpoint {
@@ -41,16 +42,16 @@ impl Checkpoint {
     ///
     /// # Errors
     /// When the data do not fit the network, or the device is not there, too small or fails.
-    pub fn open(&self, data: &Dataset) -> Result<Session> {
+    pub fn open(&self, data: Arc<dyn ImageSource>) -> Result<Session> {
         let Checkpoint {
             weights,
             info,
             config,
         } = self;
-        info.check_data(&weights.display().to_string(), data)?;
+        info.check_data(&weights.display().to_string(), data.info())?;
         let backend = hardware::open(&config.hardware)?;
         let spec = SessionSpec::evaluating(config, info);
-        let plans = StepPlans::fitting(spec, config.batch.micro_batch, data, backend.as_ref())?;
+        let plans = StepPlans::fitting(spec, config.batch.micro_batch, &*data, backend.as_ref())?;
         let mut session = Session::open(plans, data, backend)?;
         checkpoint::load_weights(&mut session, weights)?;
         Ok(session)

@@ -155,7 +155,8 @@ mod tests {
             super::super::load_folder(folder.path(), true)
                 .unwrap()
                 .test
-                .count,
+                .labels
+                .len(),
             10_000
         );
     }

@@ -11,7 +11,7 @@ const IMAGES: u32 = 0x0000_0803;
 /// One dimension of unsigned bytes.
 const LABELS: u32 = 0x0000_0801;
 
-/// The side of MNIST's images.
+/// Side of the images of the MNIST family in pixels.
 pub const SIZE: usize = 28;
 
 /// The decompressed bytes of a file, which is gzip where its name says so.
@@ -47,8 +47,8 @@ pub fn unzip(bytes: &[u8]) -> Result<Vec<u8>> {
 pub fn images(path: &Path, bytes: Vec<u8>) -> Result<(usize, Vec<u8>)> {
     let [count, h, w] = dimensions(path, &bytes, IMAGES)?;
     ensure!(
-        h == SIZE && w == SIZE,
-        "{} has images of {h}×{w}, but this program takes {SIZE}×{SIZE}",
+        h == w && h > 0,
+        "{} has images of {h}×{w}, but this program takes square ones",
         path.display()
     );
     ensure!(count > 0, "{} has no images", path.display());

@@ -1,16 +1,24 @@
-//! Fashion-MNIST: where it is looked for, how its files are checked, and the order of its examples; and pictures
-//! of other people's.
+//! Data sets: what one is, Fashion-MNIST and where it is looked for, the order of the examples, their augmentation,
+//! and pictures of other people's.
+mod augment;
 pub mod fetch;
+mod held_out;
 mod idx;
 mod picture;
+mod prefetch;
 mod preprocess;
 mod sampler;
+mod source;
 #[cfg(test)]
 mod tests;
 
-pub use picture::{Ground, Picture};
+pub use augment::Augmentation;
+pub use held_out::HeldOut;
+pub use picture::{Background, Picture};
+pub use prefetch::Prefetch;
 pub use preprocess::Preprocess;
 pub use sampler::Sampler;
+pub use source::{Dataset, Examples, ImageSource, Info, Split};
 
 use anyhow::{Context, Result, bail, ensure};
 use etcetera::BaseStrategy;
@@ -36,36 +44,6 @@ const DEBIAN: &str = "/usr/share/datasets/fashion-mnist";
 
 /// The name of a data set that lies inside this program.
 const SAMPLE: &str = "sample";
-
-/// A set of labelled square images, as bytes in memory.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Images {
-    /// Number of images.
-    pub count: usize,
-    /// Side in pixels.
-    pub size: usize,
-    /// Channels per pixel.
-    pub channels: usize,
-    /// Grey levels `[count, size, size, channels]`.
-    pub pixels: Vec<u8>,
-    /// Class of each image.
-    pub labels: Vec<u32>,
-}
-
-/// Images to train on and others to test on.
-#[derive(Clone, Debug)]
-pub struct Dataset {
-    /// What it is and where it was found.
-    pub name: String,
-    /// Training images.
-    pub train: Images,
-    /// Test images.
-    pub test: Images,
-    /// Names of the classes in the order of the labels.
-    pub classes: Vec<String>,
-    /// What the user should know about these files, a line each.
-    pub notes: Vec<String>,
-}
 
 /// One of the four files, without the ending `.gz`.
 struct Known {
@@ -155,23 +133,31 @@ pub fn cache_folder() -> Result<PathBuf> {
 
 /// The slice of the data set inside this program.
 fn sample() -> Result<Dataset> {
-    let part = |images: &[u8], labels: &[u8]| -> Result<Images> {
+    let pair = |images: &[u8], labels: &[u8]| -> Result<(usize, Examples)> {
         let images = (Path::new("the sample's images"), idx::unzip(images)?);
         let labels = (Path::new("the sample's labels"), idx::unzip(labels)?);
         pair(images, labels)
     };
+    let (size, train) = pair(
+        include_bytes!("sample/train-images-idx3-ubyte.gz"),
+        include_bytes!("sample/train-labels-idx1-ubyte.gz"),
+    )?;
+    let (_, test) = pair(
+        include_bytes!("sample/t10k-images-idx3-ubyte.gz"),
+        include_bytes!("sample/t10k-labels-idx1-ubyte.gz"),
+    )?;
     Ok(Dataset {
-        name: "Fashion-MNIST sample".to_string(),
-        train: part(
-            include_bytes!("sample/train-images-idx3-ubyte.gz"),
-            include_bytes!("sample/train-labels-idx1-ubyte.gz"),
-        )?,
-        test: part(
-            include_bytes!("sample/t10k-images-idx3-ubyte.gz"),
-            include_bytes!("sample/t10k-labels-idx1-ubyte.gz"),
-        )?,
-        classes: CLASSES.map(str::to_string).to_vec(),
-        notes: vec!["the sample has 2,000 training images: expect no good accuracy".to_string()],
+        info: Info {
+            name: "Fashion-MNIST sample".to_string(),
+            size,
+            channels: 1,
+            classes: CLASSES.map(str::to_string).to_vec(),
+            notes: vec![
+                "the sample has 2,000 training images: expect no good accuracy".to_string(),
+            ],
+        },
+        train,
+        test,
     })
 }
 
@@ -203,9 +189,17 @@ fn load_folder(folder: &Path, genuine: bool) -> Result<Dataset> {
     }
     let [train_images, train_labels, test_images, test_labels] =
         <[_; 4]>::try_from(files).expect("four known files");
-    let part = |images: (PathBuf, Vec<u8>), labels: (PathBuf, Vec<u8>)| {
+    let of_tests = test_images.0.clone();
+    let pair = |images: (PathBuf, Vec<u8>), labels: (PathBuf, Vec<u8>)| {
         pair((&images.0, images.1), (&labels.0, labels.1))
     };
+    let (size, train) = pair(train_images, train_labels)?;
+    let (test_size, test) = pair(test_images, test_labels)?;
+    ensure!(
+        test_size == size,
+        "{} has images of {test_size}×{test_size}, but those to train on have {size}×{size}",
+        of_tests.display()
+    );
     let genuine = strangers.is_empty();
     let note = || {
         format!(
@@ -215,18 +209,21 @@ fn load_folder(folder: &Path, genuine: bool) -> Result<Dataset> {
         )
     };
     Ok(Dataset {
-        name: if genuine {
-            format!("Fashion-MNIST in {shown}")
-        } else {
-            shown.to_string()
+        info: Info {
+            name: match genuine {
+                true => format!("Fashion-MNIST in {shown}"),
+                false => shown.to_string(),
+            },
+            size,
+            channels: 1,
+            classes: match genuine {
+                true => CLASSES.map(str::to_string).to_vec(),
+                false => (0..CLASSES.len()).map(|class| class.to_string()).collect(),
+            },
+            notes: (!genuine).then(note).into_iter().collect(),
         },
-        train: part(train_images, train_labels)?,
-        test: part(test_images, test_labels)?,
-        classes: match genuine {
-            true => CLASSES.map(str::to_string).to_vec(),
-            false => (0..CLASSES.len()).map(|class| class.to_string()).collect(),
-        },
-        notes: (!genuine).then(note).into_iter().collect(),
+        train,
+        test,
     })
 }
 
@@ -238,8 +235,8 @@ fn find(folder: &Path, name: &str) -> Option<PathBuf> {
         .find(|p| p.exists())
 }
 
-/// Images with their labels, each from a file of this name and these bytes.
-fn pair(images: (&Path, Vec<u8>), labels: (&Path, Vec<u8>)) -> Result<Images> {
+/// The side of images, and these with their labels, each from a file of this name and these bytes.
+fn pair(images: (&Path, Vec<u8>), labels: (&Path, Vec<u8>)) -> Result<(usize, Examples)> {
     let (size, pixels) = idx::images(images.0, images.1)?;
     let of_labels = labels.0.display();
     let labels = idx::labels(labels.0, &labels.1)?;
@@ -259,11 +256,6 @@ fn pair(images: (&Path, Vec<u8>), labels: (&Path, Vec<u8>)) -> Result<Images> {
             labels[at]
         );
     }
-    Ok(Images {
-        count,
-        size,
-        channels: 1,
-        pixels,
-        labels: labels.into_iter().map(u32::from).collect(),
-    })
+    let labels = labels.into_iter().map(u32::from).collect();
+    Ok((size, Examples { pixels, labels }))
 }

@@ -5,12 +5,12 @@ use image::imageops::{self, FilterType};
 use image::{DynamicImage, GrayImage, ImageDecoder, ImageReader, ImageResult, Limits, Luma, LumaA};
 use std::path::Path;
 
-/// How far a grey level may be from the ground's and still be ground: 5 % of all, as JPEG leaves it uneven.
+/// How far a grey level may be from the background's and still be background: 5 % of all, as JPEG leaves it uneven.
 const CLOSE: u8 = 13;
 
 /// What is around the garment in a picture.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, clap::ValueEnum)]
-pub enum Ground {
+pub enum Background {
     /// Light or dark, as most of the picture's border is.
     #[default]
     Auto,
@@ -38,13 +38,13 @@ impl Picture {
 
     /// Reads a PNG or JPEG file.
     ///
-    /// It is treated as Fashion-MNIST's originals were (Xiao, Rasul and Vollgraf 2017, section 2): a light ground is
-    /// inverted, edges of nothing but ground are cut off, the longer side becomes 28 pixels, and the garment stands
+    /// It is treated as Fashion-MNIST's originals were (Xiao, Rasul and Vollgraf 2017, section 2): a light background is
+    /// inverted, edges of nothing but background are cut off, the longer side becomes 28 pixels, and the garment stands
     /// in the middle. What is transparent is white. A picture of 28×28 pixels is inverted at most.
     ///
     /// # Errors
     /// When there is no such file or it is no picture.
-    pub fn read(path: &Path, ground: Ground) -> Result<Picture> {
+    pub fn read(path: &Path, background: Background) -> Result<Picture> {
         let shown = path.display();
         ensure!(
             path.exists(),
@@ -61,15 +61,15 @@ impl Picture {
                  the test set by --test-image 0"
             )
         })?;
-        Ok(Picture::new(on_white(&picture), ground))
+        Ok(Picture::new(on_white(&picture), background))
     }
 
-    fn new(mut grey: GrayImage, ground: Ground) -> Picture {
+    fn new(mut grey: GrayImage, background: Background) -> Picture {
         let mut level = border_level(&grey);
-        let inverted = match ground {
-            Ground::Auto => level >= 128,
-            Ground::Dark => false,
-            Ground::Light => true,
+        let inverted = match background {
+            Background::Auto => level >= 128,
+            Background::Dark => false,
+            Background::Light => true,
         };
         if inverted {
             imageops::invert(&mut grey);
@@ -119,7 +119,7 @@ fn border_level(grey: &GrayImage) -> u8 {
     levels[levels.len() / 2]
 }
 
-/// The garment in the middle of `size × size` pixels of ground, which has this level.
+/// The garment in the middle of `size × size` pixels of background, which has this level.
 fn fitted(grey: &GrayImage, level: u8, size: u32) -> GrayImage {
     let [x, y, w, h] = garment(grey, level);
     let garment = imageops::crop_imm(grey, x, y, w, h).to_image();
@@ -135,7 +135,7 @@ fn fitted(grey: &GrayImage, level: u8, size: u32) -> GrayImage {
     canvas
 }
 
-/// Left, top, width and height of what is not ground; of the whole where all is.
+/// Left, top, width and height of what is not background; of the whole where all is.
 fn garment(grey: &GrayImage, level: u8) -> [u32; 4] {
     let (mut left, mut top) = grey.dimensions();
     let (mut right, mut bottom) = (0, 0);
@@ -168,27 +168,27 @@ mod tests {
     #[test]
     fn an_image_of_the_right_size_is_taken_as_it_is() {
         let image = boxed(SIDE, SIDE, [3, 5, 9, 4]);
-        let picture = Picture::new(image.clone(), Ground::Auto);
+        let picture = Picture::new(image.clone(), Background::Auto);
         assert_eq!((&picture.pixels, picture.inverted), (image.as_raw(), false));
     }
 
     #[test]
-    fn a_light_ground_is_inverted_unless_told_otherwise() {
+    fn a_light_background_is_inverted_unless_told_otherwise() {
         let image = boxed(SIDE, SIDE, [3, 5, 9, 4]);
         let mut negative = image.clone();
         imageops::invert(&mut negative);
-        let seen = |ground| Picture::new(negative.clone(), ground);
-        for ground in [Ground::Auto, Ground::Light] {
-            let picture = seen(ground);
+        let seen = |background| Picture::new(negative.clone(), background);
+        for background in [Background::Auto, Background::Light] {
+            let picture = seen(background);
             assert_eq!((&picture.pixels, picture.inverted), (image.as_raw(), true));
         }
-        assert_eq!(&seen(Ground::Dark).pixels, negative.as_raw());
+        assert_eq!(&seen(Background::Dark).pixels, negative.as_raw());
     }
 
     #[test]
     fn the_garment_fills_the_image_and_keeps_its_proportions() {
         // Somewhere in a larger picture, twice as high as wide.
-        let picture = Picture::new(boxed(300, 200, [200, 20, 56, 112]), Ground::Auto);
+        let picture = Picture::new(boxed(300, 200, [200, 20, 56, 112]), Background::Auto);
         let want = boxed(SIDE, SIDE, [7, 0, 14, 28]);
         assert_eq!(&picture.pixels, want.as_raw());
     }
@@ -196,7 +196,7 @@ mod tests {
     #[test]
     fn extreme_pictures_have_an_image_too() {
         for (w, h) in [(1, 1), (1, 5000), (5000, 1), (28, 29)] {
-            let picture = Picture::new(boxed(w, h, [0, 0, 0, 0]), Ground::Auto);
+            let picture = Picture::new(boxed(w, h, [0, 0, 0, 0]), Background::Auto);
             assert!(picture.pixels == [0; SIZE * SIZE], "{w}×{h}");
         }
     }

@@ -49,17 +49,25 @@ fn error(folder: &TempDir) -> String {
 #[test]
 fn another_set_of_the_same_form_is_taken_with_a_note() {
     let data = load(folder(20, 10).path().to_str()).unwrap();
-    assert_eq!((data.train.count, data.test.count), (20, 10));
-    assert_eq!(data.notes.len(), 1);
-    assert!(data.notes[0].contains("t10k-labels"), "{}", data.notes[0]);
-    assert_eq!(data.classes[9], "9");
+    assert_eq!([Split::Train, Split::Test].map(|s| data.len(s)), [20, 10]);
+    let Info { notes, classes, .. } = &data.info;
+    assert_eq!(notes.len(), 1);
+    assert!(notes[0].contains("t10k-labels"), "{}", notes[0]);
+    assert_eq!(classes[9], "9");
 }
 
 #[test]
 fn the_sample_is_inside() {
     let data = load(Some(SAMPLE)).unwrap();
-    assert_eq!((data.train.count, data.test.count), (2000, 500));
-    assert_eq!(data.classes[9], "ankle boot");
+    assert_eq!(Split::ALL.map(|split| data.len(split)), [2000, 0, 500]);
+    assert_eq!(data.info.classes[9], "ankle boot");
+    let mut pixels = vec![0; 3 * 784];
+    data.read(Split::Test, &[499, 0, 499], &mut pixels).unwrap();
+    let of = |i: usize| &data.test.pixels[i * 784..][..784];
+    assert_eq!(pixels, [of(499), of(0), of(499)].concat());
+    let error = data.read(Split::Train, &[2000], &mut pixels[..784]);
+    let error = error.unwrap_err().to_string();
+    assert!(error.contains("no train image 2000"), "{error}");
 }
 
 #[test]
@@ -69,8 +77,8 @@ fn the_installed_files_are_genuine() {
         return;
     }
     let data = load(None).unwrap();
-    assert_eq!((data.train.count, data.test.count), (60_000, 10_000));
-    assert!(data.notes.is_empty());
+    assert_eq!(Split::ALL.map(|split| data.len(split)), [60_000, 0, 10_000]);
+    assert!(data.info.notes.is_empty());
     let sample = load(Some(SAMPLE)).unwrap();
     assert_eq!(
         sample.train.pixels,
@@ -110,8 +118,12 @@ fn wrong_files_are_named() {
         &[images, "more bytes"],
     );
     says(
+        &|f| put(f, images, 0x803, &[4, 14, 28], &[0; 1568]),
+        &[images, "14×28", "square"],
+    );
+    says(
         &|f| put(f, images, 0x803, &[4, 14, 14], &[0; 784]),
-        &[images, "14"],
+        &["t10k-images-idx3-ubyte", "28×28", "14×14"],
     );
     says(
         &|f| put(f, labels, 0x801, &[3], &[0; 3]),

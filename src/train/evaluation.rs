@@ -1,21 +1,22 @@
-//! A pass over the test images.
+//! A pass over the images of a split.
 use super::micro::passes;
-use super::prepared::{Part, batches};
+use super::prepared::{Program, batches};
 use super::progress::Sums;
 use super::session::{READ_AFTER, Session};
+use crate::data::Split;
 use anyhow::Result;
 
-/// Evaluates the `count` test images in file order, as many as the session's limit allows; `each` sees the indices of
+/// Evaluates the images of a split in their order, as many as the session's limit allows; `each` sees the indices of
 /// every batch while its logits can still be read.
 ///
 /// # Errors
-/// When the device fails or `each` does.
-pub fn evaluate_test(
+/// When the device fails, images cannot be read, or `each` fails.
+pub fn evaluate_split(
     session: &mut Session,
-    count: usize,
+    split: Split,
     mut each: impl FnMut(&mut Session, &[u32]) -> Result<()>,
 ) -> Result<Sums> {
-    let order: Vec<u32> = (0..count as u32).collect();
+    let order: Vec<u32> = (0..session.len(split) as u32).collect();
     let mut sums = Sums::default();
     let mut queued = Vec::new();
     let spec = session.spec();
@@ -23,7 +24,10 @@ pub fn evaluate_test(
     let all = batches(&order, batch, limit);
     let mut todo = all.flat_map(|batch| passes(batch, micro)).peekable();
     while let Some(batch) = todo.next() {
-        session.step(Part::Test, batch)?;
+        if let Some(next) = todo.peek() {
+            session.prefetch(Program::Evaluate, split, next)?;
+        }
+        session.evaluate(split, batch)?;
         each(session, batch)?;
         queued.push(batch.len());
         if queued.len() >= READ_AFTER || todo.peek().is_none() {

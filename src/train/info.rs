@@ -1,5 +1,5 @@
 //! What a file of weights tells about itself, in every version that was ever written.
-use crate::data::{Dataset, Preprocess};
+use crate::data::{Info, Preprocess};
 use crate::model::Arch;
 use anyhow::{Result, ensure};
 use serde::{Deserialize, Serialize};
@@ -54,13 +54,13 @@ impl WeightsInfo {
     ///
     /// # Errors
     /// When the number of classes or of channels differs.
-    pub fn check_data(&self, network: &str, data: &Dataset) -> Result<()> {
+    pub fn check_data(&self, network: &str, data: &Info) -> Result<()> {
         let Arch {
             classes,
             in_channels,
             ..
         } = self.arch;
-        let (has_classes, channels) = (data.classes.len(), data.test.channels);
+        let (has_classes, channels) = (data.classes.len(), data.channels);
         ensure!(
             (has_classes, channels) == (classes, in_channels),
             "{network} is for {classes} classes and {in_channels} channel(s), but {} has {has_classes} and {channels}",

@@ -1,9 +1,10 @@
 //! Whether a session fits its device, and the largest part of a batch that would: all of it planned,
 //! nothing allocated.
+use super::feed::Feed;
 use super::prepared::{SessionSpec, StepPlans};
 use crate::backend::Backend;
 use crate::config::MicroBatch;
-use crate::data::Dataset;
+use crate::data::ImageSource;
 use crate::ops::LOSS_LOG_CAPACITY;
 use crate::plan::{Plan, mib};
 use anyhow::{Result, bail};
@@ -17,7 +18,7 @@ use anyhow::{Result, bail};
 pub fn micro_batch(
     wanted: Option<MicroBatch>,
     spec: &SessionSpec,
-    data: &Dataset,
+    source: &dyn ImageSource,
     backend: &dyn Backend,
 ) -> Result<Option<usize>> {
     if wanted != Some(MicroBatch::Auto) {
@@ -29,10 +30,10 @@ pub fn micro_batch(
         micro_batch: Some(micro),
         ..spec.clone()
     };
-    if room.fits(&with(batch), data, backend)? {
+    if room.fits(&with(batch), source, backend)? {
         return Ok(Some(batch));
     }
-    let Some(most) = room.largest_micro_batch(spec, data, backend)? else {
+    let Some(most) = room.largest_micro_batch(spec, source, backend)? else {
         return Ok(Some(batch));
     };
     // Passes of one size treat all examples alike; but a batch with few divisors is not cut smaller for it.
@@ -42,23 +43,25 @@ pub fn micro_batch(
 }
 
 impl StepPlans {
-    /// Plans for a device, in the micro-batches that `wanted` comes to there.
+    /// Plans for a device, with the feed and in the micro-batches that `wanted` comes to there.
     ///
     /// # Errors
     /// When the network does not fit the images, or the session does not fit the device.
     pub fn fitting(
         spec: SessionSpec,
         wanted: Option<MicroBatch>,
-        data: &Dataset,
+        source: &dyn ImageSource,
         backend: &dyn Backend,
     ) -> Result<StepPlans> {
-        let micro_batch = micro_batch(wanted, &spec, data, backend)?;
+        let feed = Feed::choose(source, &spec.splits(source), backend)?;
+        let spec = SessionSpec { feed, ..spec };
+        let micro_batch = micro_batch(wanted, &spec, source, backend)?;
         let spec = SessionSpec {
             micro_batch,
             ..spec
         };
-        let plans = StepPlans::new(&spec, data, backend.limits())?;
-        plans.check_memory(data, backend)?;
+        let plans = StepPlans::new(&spec, source, backend.limits())?;
+        plans.check_memory(source, backend)?;
         Ok(plans)
     }
 
@@ -72,7 +75,7 @@ impl StepPlans {
     ///
     /// # Errors
     /// When the memory is too small or cannot be asked for.
-    pub fn check_memory(&self, data: &Dataset, backend: &dyn Backend) -> Result<()> {
+    pub fn check_memory(&self, source: &dyn ImageSource, backend: &dyn Backend) -> Result<()> {
         let spec = &self.spec;
         let room = Room::of(backend)?;
         let (needed, buffer) = (self.needed(backend), self.largest_buffer());
@@ -97,7 +100,7 @@ impl StepPlans {
         };
         let mut fitting = Vec::new();
         if spec.optimizer.is_some()
-            && let Some(micro) = room.largest_micro_batch(spec, data, backend)?
+            && let Some(micro) = room.largest_micro_batch(spec, source, backend)?
         {
             fitting.push(format!(
                 "--micro-batch {micro}, which does the same batch in parts,"
@@ -108,7 +111,7 @@ impl StepPlans {
             micro_batch: None,
             ..spec.clone()
         };
-        let fits = |batch| room.fits(&with(batch), data, backend);
+        let fits = |batch| room.fits(&with(batch), source, backend);
         // BatchNorm needs at least two examples.
         if let Some(batch) = largest(2..spec.batch_size, fits)? {
             fitting.push(format!("--batch-size {batch}"));
@@ -135,8 +138,13 @@ impl Room {
         })
     }
 
-    fn fits(&self, spec: &SessionSpec, data: &Dataset, backend: &dyn Backend) -> Result<bool> {
-        let prepared = StepPlans::new(spec, data, backend.limits())?;
+    fn fits(
+        &self,
+        spec: &SessionSpec,
+        source: &dyn ImageSource,
+        backend: &dyn Backend,
+    ) -> Result<bool> {
+        let prepared = StepPlans::new(spec, source, backend.limits())?;
         let needed = prepared.needed(backend);
         Ok(needed <= self.memory && prepared.largest_buffer() <= self.buffer)
     }
@@ -145,14 +153,14 @@ impl Room {
     fn largest_micro_batch(
         &self,
         spec: &SessionSpec,
-        data: &Dataset,
+        source: &dyn ImageSource,
         backend: &dyn Backend,
     ) -> Result<Option<usize>> {
         let with = |micro| SessionSpec {
             micro_batch: Some(micro),
             ..spec.clone()
         };
-        let fits = |micro| self.fits(&with(micro), data, backend);
+        let fits = |micro| self.fits(&with(micro), source, backend);
         // Smaller ones would take more passes than a step may have.
         let least = spec.batch_size.div_ceil(LOSS_LOG_CAPACITY).max(2);
         largest(least..spec.batch_size, fits)

@@ -2,6 +2,8 @@
 pub mod checkpoint;
 mod evaluation;
 mod event;
+mod feed;
+mod feeder;
 pub mod folder;
 mod info;
 mod memory;
@@ -15,14 +17,15 @@ mod session;
 mod trainer;
 mod tune;
 
-pub use evaluation::evaluate_test;
+pub use evaluation::evaluate_split;
 pub use event::{Event, Observer};
+pub use feed::{DataTensors, Feed};
 pub use info::WeightsInfo;
 pub use memory::micro_batch;
 pub use micro::passes;
 pub use optim::Optimizer;
-pub use pass::{Source, StepGraph, Update, accumulate, evaluate, learning_rate, train, update};
-pub use prepared::{Part, SessionSpec, StepPlans};
+pub use pass::{StepGraph, Update, accumulate, evaluate, learning_rate, train, update};
+pub use prepared::{Program, SessionSpec, StepPlans};
 pub use progress::{EpochResult, Progress, StepResult, Sums};
 pub use run::Outcome;
 pub use session::Session;

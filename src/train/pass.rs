@@ -1,55 +1,13 @@
 //! One training step and one evaluation step as ranges of nodes: data, network, loss, gradients, update.
 //! A step of micro-batches has its gradients and its update in ranges of their own.
+use super::feed::DataTensors;
 use super::optim::{self, Controls, Optimizer, OptimizerState};
 use crate::graph::{Gradients, Graph, TensorId, backward};
 use crate::model::{Arch, Mode, Network, Param, build};
-use crate::ops::{Fill, LossLogStates, SCALING, resize_taps};
+use crate::ops::{Fill, LossLogStates, SCALING};
 use crate::tensor::{DType, Shape, TensorDesc};
 use anyhow::Result;
 use std::ops::Range;
-
-/// A part of the data set in the graph: it stays on the device as grey levels, and a step takes
-/// its images by index, resizes them and scales them to 0..1.
-#[derive(Clone, Copy, Debug)]
-pub struct Source {
-    /// u8 `[count, from, from, channels]`.
-    pub images: TensorId,
-    /// u32 `[count, 1, 1, 1]`.
-    pub labels: TensorId,
-    /// u32, the table of [`resize_taps`].
-    pub taps: TensorId,
-    /// Side of the images after resizing.
-    pub size: usize,
-    /// What activations and their gradients are stored as, f32, f16 or bfloat16.
-    pub stored: DType,
-}
-
-impl Source {
-    /// Declares the states of the part called `name` with `count` images of `from`×`from`×`channels`, whose
-    /// activations are stored as f32.
-    pub fn new(
-        g: &mut Graph,
-        name: &str,
-        count: usize,
-        from: usize,
-        channels: usize,
-        size: usize,
-    ) -> Source {
-        let (_, width) = resize_taps(from, size);
-        let images = Shape([count, from, from, channels]);
-        let taps = Shape([size, 1, 1, width]);
-        Source {
-            images: g.state(&format!("data.{name}.images"), TensorDesc::u8(images)),
-            labels: g.state(
-                &format!("data.{name}.labels"),
-                TensorDesc::u32(Shape::examples(count)),
-            ),
-            taps: g.state(&format!("data.taps.{from}.{size}"), TensorDesc::u32(taps)),
-            size,
-            stored: DType::F32,
-        }
-    }
-}
 
 /// A step in the graph.
 #[derive(Clone, Debug)]
@@ -60,8 +18,12 @@ pub struct StepGraph {
     pub batch: usize,
     /// Examples of the whole step, more than `batch` where this is one of its micro-batches.
     pub of: usize,
-    /// Input u32 `[batch, 1, 1, 1]`: which images to take.
+    /// Input u32 `[batch, 1, 1, 1]`: which images of `data` to take.
     pub indices: TensorId,
+    /// What it takes its images and labels from.
+    pub data: DataTensors,
+    /// Input u32 `[batch, 1, 1, 1]`, where images are augmented: see [`crate::ops::GatherImages`].
+    pub augmentation: Option<TensorId>,
     /// The network on this batch.
     pub network: Network,
     /// f32 `[batch, 1, 1, 1]`, the loss of each example.
@@ -87,8 +49,8 @@ pub fn learning_rate(g: &mut Graph) -> TensorId {
 ///
 /// # Errors
 /// When the images are too small for the network.
-pub fn evaluate(g: &mut Graph, arch: &Arch, source: &Source, batch: usize) -> Result<StepGraph> {
-    forward(g, arch, source, batch, Mode::Eval)
+pub fn evaluate(g: &mut Graph, arch: &Arch, data: &DataTensors, batch: usize) -> Result<StepGraph> {
+    forward(g, arch, data, batch, Mode::Eval)
 }
 
 /// Appends a training step on `batch` examples: the gradient of their mean loss, and the update. Where
@@ -99,11 +61,11 @@ pub fn evaluate(g: &mut Graph, arch: &Arch, source: &Source, batch: usize) -> Re
 pub fn train(
     g: &mut Graph,
     arch: &Arch,
-    source: &Source,
+    data: &DataTensors,
     batch: usize,
     optimizer: Optimizer,
 ) -> Result<StepGraph> {
-    let mut pass = forward(g, arch, source, batch, Mode::Train)?;
+    let mut pass = forward(g, arch, data, batch, Mode::Train)?;
     differentiate(g, &mut pass)?;
     pass.optimizer_state = follow(g, &pass, &pass.gradients, optimizer)?;
     pass.nodes.end = g.nodes().len();
@@ -120,11 +82,11 @@ pub fn train(
 pub fn accumulate(
     g: &mut Graph,
     arch: &Arch,
-    source: &Source,
+    data: &DataTensors,
     batch: usize,
     of: usize,
 ) -> Result<StepGraph> {
-    let mut pass = forward(g, arch, source, batch, Mode::Train)?;
+    let mut pass = forward(g, arch, data, batch, Mode::Train)?;
     pass.of = of;
     differentiate(g, &mut pass)?;
     let trainable: Vec<Param> = trainable(&pass).cloned().collect();
@@ -196,7 +158,7 @@ fn trainable(pass: &StepGraph) -> impl Iterator<Item = &Param> {
 fn forward(
     g: &mut Graph,
     arch: &Arch,
-    source: &Source,
+    data: &DataTensors,
     batch: usize,
     mode: Mode,
 ) -> Result<StepGraph> {
@@ -205,15 +167,21 @@ fn forward(
         &format!("indices.{batch}"),
         TensorDesc::u32(Shape::examples(batch)),
     );
-    let Source {
+    let augmented = data.augmented && mode == Mode::Train;
+    let augmentation = augmented.then(|| {
+        let words = TensorDesc::u32(Shape::examples(batch));
+        g.input(&format!("augmentation.{batch}"), words)
+    });
+    let DataTensors {
         images,
+        labels,
         taps,
         size,
         stored,
         ..
-    } = *source;
-    let x = g.gather_images(images, indices, taps, None, size, stored)?;
-    let labels = g.gather_labels(source.labels, indices)?;
+    } = *data;
+    let x = g.gather_images(images, indices, taps, augmentation, size, stored)?;
+    let labels = g.gather_labels(labels, indices)?;
     let network = build(g, arch, x, mode)?;
     let [losses, correct] = g.cross_entropy(network.logits, labels, 0.0)?;
     let log = g.log_loss(losses, correct)?;
@@ -224,6 +192,8 @@ fn forward(
         batch,
         of: batch,
         indices,
+        data: *data,
+        augmentation,
         network,
         losses,
         log,

@@ -1,11 +1,12 @@
 //! The graph and the plans of a session, before anything is allocated.
+use super::feed::{DataTensors, Feed};
 use super::info::WeightsInfo;
 use super::micro;
 use super::optim::{Optimizer, OptimizerState};
-use super::pass::{Source, StepGraph, accumulate, evaluate, train, update};
+use super::pass::{StepGraph, accumulate, evaluate, train, update};
 use crate::backend::memory_needed;
 use crate::config::TrainConfig;
-use crate::data::{Dataset, Images, Preprocess};
+use crate::data::{Augmentation, ImageSource, Preprocess, Split};
 use crate::graph::{Graph, fuse, retile};
 use crate::model::Arch;
 use crate::ops::LOSS_LOG_CAPACITY;
@@ -32,6 +33,10 @@ pub struct SessionSpec {
     pub limit_batches: Option<usize>,
     /// `None` only evaluates.
     pub optimizer: Option<Optimizer>,
+    /// Where the images are that steps take.
+    pub feed: Feed,
+    /// What happens to training images at random, if anything.
+    pub augmentation: Option<Augmentation>,
     /// Whether the steps are fused, see [`fuse`].
     pub fuse: bool,
     /// What activations and their gradients are stored as, f32, f16 or bfloat16.
@@ -50,20 +55,34 @@ impl SessionSpec {
             preprocess: info.preprocess.clone(),
             limit_batches: config.limit.limit_batches,
             optimizer: None,
+            feed: Feed::Resident,
+            augmentation: None,
             fuse: config.hardware.fuse,
             stored: config.hardware.precision.stored(),
             tilings: config.tilings.clone(),
         }
     }
+
+    /// The splits of a data set that the session takes examples from.
+    pub(super) fn splits(&self, source: &dyn ImageSource) -> Vec<Split> {
+        let taken = |split: &Split| match split {
+            Split::Train => self.optimizer.is_some(),
+            Split::Validation | Split::Test => true,
+        };
+        let there = |split: &Split| source.len(*split) > 0;
+        Split::ALL.into_iter().filter(taken).filter(there).collect()
+    }
 }
 
-/// Which half of the data set a step takes its examples from.
+/// What a plan computes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Part {
-    /// Training steps, with updates.
+pub enum Program {
+    /// A training step: gradients and the update.
     Train,
-    /// Evaluation steps on the test images.
-    Test,
+    /// A micro-batch of a training step, whose gradients are added to those before it.
+    Accumulate,
+    /// An evaluation.
+    Evaluate,
 }
 
 /// The graph and the plans of a session, before anything is allocated.
@@ -76,14 +95,14 @@ pub struct StepPlans {
     pub(super) update: Option<Plan>,
     /// The optimiser's states with the names they have in a checkpoint.
     pub(super) optimizer_state: OptimizerState,
-    /// The sizes of the batches of an epoch and of a test.
-    batches: Vec<(Part, usize)>,
-    pub(super) sources: Vec<(Part, Source)>,
+    /// The sizes of the batches of each split.
+    batches: Vec<(Split, usize)>,
 }
 
 /// A step on one size of batch, or a pass of one.
 pub(super) struct Step {
-    pub(super) part: Part,
+    pub(super) program: Program,
+    pub(super) split: Split,
     pub(super) pass: StepGraph,
     pub(super) plan: Plan,
 }
@@ -93,7 +112,7 @@ impl StepPlans {
     ///
     /// # Errors
     /// When the network does not fit the images or a step the device's binding limit.
-    pub fn new(spec: &SessionSpec, data: &Dataset, limits: Limits) -> Result<StepPlans> {
+    pub fn new(spec: &SessionSpec, source: &dyn ImageSource, limits: Limits) -> Result<StepPlans> {
         let SessionSpec {
             arch,
             batch_size,
@@ -101,37 +120,30 @@ impl StepPlans {
             preprocess,
             limit_batches,
             optimizer,
+            feed,
+            augmentation,
             fuse: fused,
             stored,
             tilings,
         } = spec;
         let mut graph = Graph::default();
-        let mut passes: Vec<(Part, StepGraph)> = Vec::new();
+        let mut passes: Vec<(Program, Split, StepGraph)> = Vec::new();
         let mut all_batches = Vec::new();
-        let mut sources = Vec::new();
-        for (part, images) in [(Part::Train, &data.train), (Part::Test, &data.test)] {
-            let optimizer = match (part, optimizer) {
-                (Part::Train, None) => continue,
-                (Part::Train, Some(optimizer)) => Some(*optimizer),
-                (Part::Test, _) => None,
-            };
-            let name = if part == Part::Train { "train" } else { "test" };
-            let Images { size, channels, .. } = *images;
-            let source = Source {
+        let (from, channels) = (source.info().size, source.info().channels);
+        for split in spec.splits(source) {
+            let optimizer = optimizer.filter(|_| split == Split::Train);
+            let (name, count, size) = (split.name(), source.len(split), preprocess.size);
+            let data = |g: &mut Graph, batch| DataTensors {
                 stored: *stored,
-                ..Source::new(
-                    &mut graph,
-                    name,
-                    images.count,
-                    size,
-                    channels,
-                    preprocess.size,
-                )
+                augmented: augmentation.is_some(),
+                ..match feed {
+                    Feed::Resident => DataTensors::resident(g, name, count, from, channels, size),
+                    Feed::Streamed => DataTensors::staged(g, batch, from, channels, size),
+                }
             };
-            sources.push((part, source));
             let mut done = BTreeSet::new();
-            for of in batch_sizes(images.count, *batch_size, *limit_batches) {
-                all_batches.push((part, of));
+            for of in batch_sizes(count, *batch_size, *limit_batches) {
+                all_batches.push((split, of));
                 let sizes = micro::sizes(of, *micro_batch);
                 ensure!(
                     sizes.len() <= LOSS_LOG_CAPACITY,
@@ -146,25 +158,32 @@ impl StepPlans {
                     if !done.insert((batch, of)) {
                         continue;
                     }
-                    let pass = match (optimizer, of) {
-                        (Some(_), Some(of)) if of > batch => {
-                            accumulate(&mut graph, arch, &source, batch, of)
-                        }
-                        (Some(optimizer), _) => train(&mut graph, arch, &source, batch, optimizer),
-                        (None, _) => evaluate(&mut graph, arch, &source, batch),
-                    }?;
-                    passes.push((part, pass));
+                    let data = data(&mut graph, batch);
+                    let (program, pass) = match (optimizer, of) {
+                        (Some(_), Some(of)) if of > batch => (
+                            Program::Accumulate,
+                            accumulate(&mut graph, arch, &data, batch, of)?,
+                        ),
+                        (Some(optimizer), _) => (
+                            Program::Train,
+                            train(&mut graph, arch, &data, batch, optimizer)?,
+                        ),
+                        (None, _) => (Program::Evaluate, evaluate(&mut graph, arch, &data, batch)?),
+                    };
+                    passes.push((program, split, pass));
                 }
             }
         }
         let whole = passes
             .iter()
-            .find(|(_, pass)| !pass.optimizer_state.is_empty());
+            .find(|(.., pass)| !pass.optimizer_state.is_empty());
         let mut optimizer_state =
-            whole.map_or(Vec::new(), |(_, pass)| pass.optimizer_state.clone());
-        let micro = passes.iter().find(|(_, pass)| pass.of > pass.batch);
+            whole.map_or(Vec::new(), |(.., pass)| pass.optimizer_state.clone());
+        let micro = passes
+            .iter()
+            .find(|(program, ..)| *program == Program::Accumulate);
         let update = match (micro, optimizer) {
-            (Some((_, pass)), Some(optimizer)) => {
+            (Some((.., pass)), Some(optimizer)) => {
                 let update = update(&mut graph, pass, *optimizer)?;
                 optimizer_state = update.optimizer_state;
                 Some(update.nodes)
@@ -172,14 +191,19 @@ impl StepPlans {
             _ => None,
         };
         let rewrite = if *fused { fuse } else { retile };
-        for (_, pass) in &mut passes {
+        for (.., pass) in &mut passes {
             let keep = [pass.network.logits];
             pass.nodes = rewrite(&mut graph, pass.nodes.clone(), &keep, tilings)?;
         }
         let update = update.map(|nodes| plan(&graph, nodes, &[], limits));
-        let step = |(part, pass): (Part, StepGraph)| -> Result<Step> {
+        let step = |(program, split, pass): (Program, Split, StepGraph)| -> Result<Step> {
             let plan = plan(&graph, pass.nodes.clone(), &[pass.network.logits], limits)?;
-            Ok(Step { part, pass, plan })
+            Ok(Step {
+                program,
+                split,
+                pass,
+                plan,
+            })
         };
         let mut steps = passes.into_iter().map(step).collect::<Result<Vec<_>>>()?;
         steps.sort_by_key(|step| Reverse(step.plan.pool_bytes()));
@@ -189,7 +213,6 @@ impl StepPlans {
             update: update.transpose()?,
             optimizer_state,
             batches: all_batches,
-            sources,
             spec: spec.clone(),
         })
     }
@@ -216,28 +239,30 @@ impl StepPlans {
     }
 
     /// The plan of a full batch's step, or of its first pass.
-    pub fn plan(&self, part: Part) -> Option<&Plan> {
-        self.runs(part).first().copied()
+    pub fn plan(&self, program: Program) -> Option<&Plan> {
+        self.runs(program).first().copied()
     }
 
-    /// The plans that a full batch runs, in order.
-    pub fn runs(&self, part: Part) -> Vec<&Plan> {
-        let passes = self.passes(part);
-        let updated = part == Part::Train && passes.len() > 1;
+    /// The plans that a full batch runs to be trained on or evaluated, in order.
+    pub fn runs(&self, program: Program) -> Vec<&Plan> {
+        let passes = self.passes(program);
+        let updated = program != Program::Evaluate && passes.len() > 1;
         let update = self.update.iter().filter(|_| updated);
         let plans = passes.into_iter().map(|step| &step.plan);
         plans.chain(update).collect()
     }
 
-    /// The passes over a full batch, in order.
-    pub(super) fn passes(&self, part: Part) -> Vec<&Step> {
-        let of_part = self.batches.iter().filter(|(p, _)| *p == part);
-        let Some(&(_, full)) = of_part.max_by_key(|(_, batch)| *batch) else {
+    /// The passes over a full batch that is trained on or evaluated, in order.
+    pub(super) fn passes(&self, program: Program) -> Vec<&Step> {
+        let evaluated = program == Program::Evaluate;
+        let batches = self.batches.iter();
+        let batches = batches.filter(|(split, _)| (*split != Split::Train) == evaluated);
+        let Some(&(split, full)) = batches.max_by_key(|(_, batch)| *batch) else {
             return Vec::new();
         };
         let pass = |&batch: &usize| {
-            let of = if part == Part::Train { full } else { batch };
-            let is = |s: &&Step| s.part == part && (s.pass.batch, s.pass.of) == (batch, of);
+            let of = if evaluated { batch } else { full };
+            let is = |s: &&Step| s.split == split && (s.pass.batch, s.pass.of) == (batch, of);
             self.steps.iter().find(is)
         };
         let sizes = micro::sizes(full, self.spec.micro_batch);

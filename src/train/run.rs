@@ -1,15 +1,15 @@
 //! The loop over epochs: steps, evaluations, checkpoints, and what stops it early.
 use super::checkpoint;
-use super::evaluation::evaluate_test;
+use super::evaluation::evaluate_split;
 use super::event::{Event, Observer, tell};
 use super::info::WeightsInfo;
 use super::optim::Schedule;
-use super::prepared::{Part, batches};
+use super::prepared::{Program, batches};
 use super::progress::Progress;
 use super::session::{READ_AFTER, Session};
 use crate::backend::{DeviceError, Failure};
 use crate::config::{self, MicroBatch, TrainConfig};
-use crate::data::Sampler;
+use crate::data::{Sampler, Split};
 use anyhow::{Error, Result, anyhow, bail};
 use std::collections::VecDeque;
 use std::path::Path;
@@ -40,10 +40,6 @@ pub(super) struct Run<'a> {
     pub folder: &'a Path,
     /// What goes into the weights files.
     pub info: &'a WeightsInfo,
-    /// Number of training images.
-    pub train_count: usize,
-    /// Number of test images.
-    pub test_count: usize,
     /// The network on its device.
     pub session: &'a mut Session,
     /// Where it stands.
@@ -78,7 +74,7 @@ impl Run<'_> {
                 tell(self.observers, &Event::Interrupted { folder, progress })?;
                 return Ok(Outcome::Interrupted);
             }
-            let test = evaluate_test(self.session, self.test_count, |_, _| Ok(()))
+            let test = evaluate_split(self.session, Split::Test, |_, _| Ok(()))
                 .map_err(|error| self.stopped(error))?;
             self.progress.finish_epoch(&test);
             self.save()?;
@@ -122,7 +118,9 @@ impl Run<'_> {
             self.session.spec().batch_size,
             self.session.spec().limit_batches,
         );
-        let order = Sampler::new(seed, shuffle).order(self.progress.epoch, self.train_count);
+        let (epoch, images) = (self.progress.epoch, self.session.len(Split::Train));
+        self.session.set_epoch(epoch);
+        let order = Sampler::new(seed, shuffle).order(epoch, images);
         let steps = batches(&order, batch_size, limit).count();
         let mut todo = batches(&order, batch_size, limit)
             .skip(self.progress.batch)
@@ -139,8 +137,7 @@ impl Run<'_> {
             if rate.replace(next) != Some(next) {
                 self.session.set_learning_rate(next)?;
             }
-            self.session
-                .step(Part::Train, batch)
+            self.step(batch, todo.peek().copied())
                 .map_err(|error| self.stopped(error))?;
             queued.push_back(batch.len());
             let stop = self.stop.load(Ordering::Relaxed);
@@ -165,6 +162,14 @@ impl Run<'_> {
             }
         }
         Ok(Outcome::Finished)
+    }
+
+    /// Queues a step, and has the images of the next one read meanwhile.
+    fn step(&mut self, batch: &[u32], next: Option<&[u32]>) -> Result<()> {
+        if let Some(next) = next {
+            self.session.prefetch(Program::Train, Split::Train, next)?;
+        }
+        self.session.train(batch)
     }
 
     /// Waits for the queued steps, each of so many examples, and counts them in.

@@ -1,16 +1,19 @@
-//! A network on a device, ready to be stepped, with the data set in the device's memory.
+//! A network on a device, ready to be stepped, with what feeds it its examples.
+use super::feeder::Feeder;
 use super::micro;
 use super::optim::OptimizerState;
 use super::pass::StepGraph;
-use super::prepared::{Part, SessionSpec, Step, StepPlans};
+use super::prepared::{Program, SessionSpec, StepPlans};
 use super::progress::{StepResult, Sums};
 use crate::backend::{Backend, PlanId};
-use crate::data::Dataset;
+use crate::data::{ImageSource, Split};
 use crate::graph::{Graph, TensorId};
 use crate::model::Param;
-use crate::ops::{LOSS_LOG_CAPACITY, LossLogStates, first_scale, resize_taps};
+use crate::ops::{LOSS_LOG_CAPACITY, LossLogStates, first_scale};
 use crate::tensor::Shape;
 use anyhow::{Context, Result};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Steps queued at most before the losses are read, well inside the device's log.
 pub const READ_AFTER: usize = 64;
@@ -24,25 +27,29 @@ pub struct Session {
     optimizer_state: OptimizerState,
     spec: SessionSpec,
     lr: Option<TensorId>,
+    feeder: Feeder,
+    /// The step of the latest evaluation.
+    evaluated: Option<usize>,
     /// The steps since the last [`Session::results`], each with the examples of its passes.
     pending: Vec<Vec<usize>>,
 }
 
 /// A step, or a pass of one, that the device holds ready.
 struct CompiledStep {
-    part: Part,
+    program: Program,
+    split: Split,
     pass: StepGraph,
     plan: PlanId,
 }
 
 impl Session {
-    /// Allocates and compiles everything and writes the data set to the device.
+    /// Allocates and compiles everything, and writes to the device what of the data set is to stay there.
     ///
     /// # Errors
-    /// When the device fails.
+    /// When the device fails, or images cannot be read.
     pub fn open(
         plans: StepPlans,
-        data: &Dataset,
+        source: Arc<dyn ImageSource>,
         mut backend: Box<dyn Backend>,
     ) -> Result<Session> {
         let StepPlans {
@@ -50,30 +57,27 @@ impl Session {
             steps,
             update,
             optimizer_state,
-            sources,
             spec,
             ..
         } = plans;
         let mut ready = Vec::new();
-        for Step { part, pass, plan } in steps {
-            let plan = backend.compile(plan).context("preparing the device")?;
-            ready.push(CompiledStep { part, pass, plan });
+        for step in steps {
+            let plan = backend.compile(step.plan).context("preparing the device")?;
+            ready.push(CompiledStep {
+                program: step.program,
+                split: step.split,
+                pass: step.pass,
+                plan,
+            });
         }
         let update = match update {
             Some(plan) => Some(backend.compile(plan).context("preparing the device")?),
             None => None,
         };
-        for (part, source) in sources {
-            let images = if part == Part::Train {
-                &data.train
-            } else {
-                &data.test
-            };
-            let (taps, _) = resize_taps(images.size, source.size);
-            backend.write(source.images, &images.pixels)?;
-            backend.write(source.labels, bytemuck::cast_slice(&images.labels))?;
-            backend.write(source.taps, bytemuck::cast_slice(&taps))?;
-        }
+        let data = ready.iter().map(|step| (step.split, step.pass.data));
+        let data: BTreeMap<_, _> = data.map(|data| (data.1.images, data)).collect();
+        let data: Vec<_> = data.into_values().collect();
+        let feeder = Feeder::open(source, &spec, &data, backend.as_mut())?;
         let scaled = ready.iter().filter(|step| step.pass.scaling.is_some());
         if let Some(largest) = scaled.max_by_key(|step| step.pass.of)
             && let Some(scaling) = largest.pass.scaling
@@ -90,6 +94,8 @@ impl Session {
             optimizer_state,
             spec,
             lr,
+            feeder,
+            evaluated: None,
             pending: Vec::new(),
         })
     }
@@ -152,13 +158,53 @@ impl Session {
         self.backend.write(input, bytemuck::bytes_of(&lr))
     }
 
-    /// Queues a step on these examples, an evaluation of at most one pass. Its result comes from
-    /// [`Session::results`].
+    /// Number of images of a split.
+    pub fn len(&self, split: Split) -> usize {
+        self.feeder.source.len(split)
+    }
+
+    /// Sets the epoch, from 0, of the training steps that follow: their images are augmented by it.
+    pub fn set_epoch(&mut self, epoch: usize) {
+        self.feeder.epoch = epoch;
+    }
+
+    /// Queues a training step on these examples. Its result comes from [`Session::results`].
     ///
     /// # Errors
-    /// When the device fails.
-    pub fn step(&mut self, part: Part, indices: &[u32]) -> Result<()> {
-        self.run_each(part, indices, |backend, plan| backend.run(plan))
+    /// When the device fails, or the images cannot be read.
+    pub fn train(&mut self, indices: &[u32]) -> Result<()> {
+        self.run_each(Program::Train, Split::Train, indices, |backend, plan| {
+            backend.run(plan)
+        })
+    }
+
+    /// Queues an evaluation of these examples, of at most one pass. Its result comes from [`Session::results`].
+    ///
+    /// # Errors
+    /// As for [`Session::train`].
+    pub fn evaluate(&mut self, split: Split, indices: &[u32]) -> Result<()> {
+        self.run_each(Program::Evaluate, split, indices, |backend, plan| {
+            backend.run(plan)
+        })
+    }
+
+    /// Has the images read that a coming step takes, where they must be read: while the steps before it compute.
+    ///
+    /// # Errors
+    /// When nothing reads any more.
+    pub fn prefetch(&mut self, program: Program, split: Split, indices: &[u32]) -> Result<()> {
+        let passes = self.passes(program, indices).into_iter();
+        passes
+            .into_iter()
+            .try_for_each(|pass| self.feeder.prefetch(split, pass))
+    }
+
+    /// The examples of each pass of a step.
+    fn passes<'i>(&self, program: Program, indices: &'i [u32]) -> Vec<&'i [u32]> {
+        match program {
+            Program::Evaluate => vec![indices],
+            Program::Train | Program::Accumulate => micro::passes(indices, self.spec.micro_batch),
+        }
     }
 
     /// Whether the results must be read before another step, as the device's log might not hold it.
@@ -174,31 +220,39 @@ impl Session {
         self.pending.iter().map(Vec::len).sum()
     }
 
-    /// Runs the plans of a step in their order, each with the indices of its examples, and counts the step.
+    /// Runs the plans of a step in their order, each fed its examples, and counts the step.
     fn run_each(
         &mut self,
-        part: Part,
+        program: Program,
+        split: Split,
         indices: &[u32],
         mut run: impl FnMut(&mut dyn Backend, PlanId) -> Result<()>,
     ) -> Result<()> {
-        let passes = match part {
-            Part::Train => micro::passes(indices, self.spec.micro_batch),
-            Part::Test => vec![indices],
-        };
+        let passes = self.passes(program, indices);
         assert!(
             self.logged() + passes.len() <= LOSS_LOG_CAPACITY,
             "results must be read before the log is full"
         );
-        let of = indices.len();
-        for &pass in &passes {
-            let known = self.ready(part, pass.len(), of);
-            let CompiledStep { pass: p, plan, .. } =
-                known.expect("every batch size of the data set is prepared");
-            let (input, plan) = (p.indices, *plan);
-            self.backend.write(input, bytemuck::cast_slice(pass))?;
-            run(self.backend.as_mut(), plan)?;
+        let program = match program {
+            Program::Train if passes.len() > 1 => Program::Accumulate,
+            program => program,
+        };
+        for &examples in &passes {
+            let key = (program, split, examples.len(), indices.len());
+            let is = |step: &CompiledStep| {
+                (step.program, step.split, step.pass.batch, step.pass.of) == key
+            };
+            let step = self.steps.iter().position(is);
+            let at = step.expect("every batch size of the data set is prepared");
+            let CompiledStep { pass, plan, .. } = &self.steps[at];
+            let backend = self.backend.as_mut();
+            self.feeder.write(backend, pass, split, examples)?;
+            run(backend, *plan)?;
+            if program == Program::Evaluate {
+                self.evaluated = Some(at);
+            }
         }
-        if passes.len() > 1 {
+        if program == Program::Accumulate {
             let update = self.update.expect("prepared with the passes");
             run(self.backend.as_mut(), update)?;
         }
@@ -211,9 +265,9 @@ impl Session {
     ///
     /// # Errors
     /// When the device has no clock for them or fails.
-    pub fn profile(&mut self, part: Part, indices: &[u32]) -> Result<Vec<f64>> {
+    pub fn profile(&mut self, program: Program, split: Split, indices: &[u32]) -> Result<Vec<f64>> {
         let mut seconds = Vec::new();
-        self.run_each(part, indices, |backend, plan| {
+        self.run_each(program, split, indices, |backend, plan| {
             seconds.extend(backend.profile(plan)?);
             Ok(())
         })?;
@@ -258,16 +312,14 @@ impl Session {
         Ok(steps.into_iter().map(step).collect())
     }
 
-    /// The logits `[batch, classes]` of the latest evaluation step, which had `batch` examples.
+    /// The logits `[batch, classes]` of the latest evaluation step.
     ///
     /// # Errors
-    /// When the device fails.
-    pub fn logits(&mut self, batch: usize) -> Result<Vec<f32>> {
-        let known = self.ready(Part::Test, batch, batch);
-        let CompiledStep { pass, plan, .. } =
-            known.context("no evaluation step has this many examples")?;
-        let (logits, plan) = (pass.network.logits, *plan);
-        let bytes = self.backend.read_value(plan, logits)?;
+    /// When there was none, or the device fails.
+    pub fn logits(&mut self) -> Result<Vec<f32>> {
+        let step = self.evaluated.context("nothing was evaluated yet")?;
+        let CompiledStep { pass, plan, .. } = &self.steps[step];
+        let bytes = self.backend.read_value(*plan, pass.network.logits)?;
         Ok(bytemuck::pod_collect_to_vec(&bytes))
     }
 
@@ -277,13 +329,5 @@ impl Session {
     /// When the device fails.
     pub fn wait(&mut self) -> Result<()> {
         self.backend.wait()
-    }
-
-    /// The pass on `batch` examples of a step on `of`.
-    fn ready(&self, part: Part, batch: usize, of: usize) -> Option<&CompiledStep> {
-        let is = |step: &&CompiledStep| {
-            step.part == part && (step.pass.batch, step.pass.of) == (batch, of)
-        };
-        self.steps.iter().find(is)
     }
 }

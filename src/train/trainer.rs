@@ -11,10 +11,11 @@ use super::run::{Outcome, Run};
 use super::session::Session;
 use crate::backend::Backend;
 use crate::config::{MicroBatch, TrainConfig};
-use crate::data::{Dataset, Preprocess};
+use crate::data::{ImageSource, Preprocess};
 use crate::model::{Arch, Param, describe, initialise};
 use anyhow::{Context, Error, Result, anyhow};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
@@ -30,14 +31,14 @@ pub enum Start {
 }
 
 /// A run that may begin: its settings, data and files fit each other.
-pub struct Trainer<'a> {
+pub struct Trainer {
     config: TrainConfig,
     info: WeightsInfo,
-    data: &'a Dataset,
+    data: Arc<dyn ImageSource>,
     start: Start,
 }
 
-impl<'a> Trainer<'a> {
+impl Trainer {
     /// Checks all that needs no device.
     ///
     /// # Errors
@@ -46,14 +47,14 @@ impl<'a> Trainer<'a> {
     pub fn new(
         config: TrainConfig,
         arch: Arch,
-        data: &'a Dataset,
+        data: Arc<dyn ImageSource>,
         start: Start,
-    ) -> Result<Trainer<'a>> {
+    ) -> Result<Trainer> {
         let preprocess = Preprocess {
             size: config.model.image_size,
         };
-        let info = WeightsInfo::new(arch, preprocess, data.classes.clone());
-        info.check_data("the network", data)?;
+        let info = WeightsInfo::new(arch, preprocess, data.info().classes.clone());
+        info.check_data("the network", data.info())?;
         let params = params(&info)?;
         match &start {
             Start::Fresh => folder::check(config.run.out.as_deref())?,
@@ -84,7 +85,7 @@ impl<'a> Trainer<'a> {
         stop: &AtomicBool,
     ) -> Result<Outcome> {
         let plans = self.plan(backend.as_mut(), observers)?;
-        let mut session = Session::open(plans, self.data, backend)?;
+        let mut session = Session::open(plans, self.data.clone(), backend)?;
         let progress = self.begin(&mut session)?;
         let folder = match &self.start {
             Start::Resume(run) => run.clone(),
@@ -94,8 +95,6 @@ impl<'a> Trainer<'a> {
             config: &self.config,
             folder: &folder,
             info: &self.info,
-            train_count: self.data.train.count,
-            test_count: self.data.test.count,
             session: &mut session,
             progress,
             observers,
@@ -120,7 +119,7 @@ impl<'a> Trainer<'a> {
             optimizer: Some(Optimizer::from(&config.optim)),
             ..SessionSpec::evaluating(config, &self.info)
         };
-        let planned = StepPlans::fitting(spec, config.batch.micro_batch, self.data, backend);
+        let planned = StepPlans::fitting(spec, config.batch.micro_batch, &*self.data, backend);
         let mut plans = match (&self.start, planned) {
             (Start::Resume(run), Err(refusal)) => return Err(refused_to_resume(&refusal, run)),
             (_, planned) => planned?,
@@ -131,7 +130,7 @@ impl<'a> Trainer<'a> {
         tell(
             observers,
             &Event::Planned {
-                data: &self.data.name,
+                data: &self.data.info().name,
                 device: backend.device(),
                 memory: plans.memory(),
                 batch,
@@ -141,7 +140,7 @@ impl<'a> Trainer<'a> {
         // A run that goes on, or begins with the tilings of another, has its own.
         let resumed = matches!(self.start, Start::Resume(_));
         if !resumed && !config.hardware.deterministic && config.tilings.is_empty() {
-            if let Some(note) = plans.tune(self.data, backend)? {
+            if let Some(note) = plans.tune(&*self.data, backend)? {
                 tell(observers, &Event::Tuned { note: &note })?;
             }
             config.tilings = plans.spec().tilings.clone();

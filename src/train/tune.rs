@@ -1,7 +1,7 @@
 //! Which convolutions a training step has, and their tuning before the session is opened.
-use super::prepared::{Part, SessionSpec, StepPlans};
+use super::prepared::{Program, SessionSpec, StepPlans};
 use crate::backend::{Backend, Tuned};
-use crate::data::Dataset;
+use crate::data::ImageSource;
 use crate::graph::TensorId;
 use crate::ops::tuning::Convolution;
 use crate::tensor::TensorDesc;
@@ -15,7 +15,11 @@ impl StepPlans {
     ///
     /// # Errors
     /// When the device is lost.
-    pub fn tune(&mut self, data: &Dataset, backend: &mut dyn Backend) -> Result<Option<String>> {
+    pub fn tune(
+        &mut self,
+        source: &dyn ImageSource,
+        backend: &mut dyn Backend,
+    ) -> Result<Option<String>> {
         let found = backend.tune(&self.convolutions(), self.memory())?;
         let Some(Tuned { tilings, mut note }) = found else {
             return Ok(None);
@@ -25,8 +29,8 @@ impl StepPlans {
             ..self.spec.clone()
         };
         // More splits of a gradient need more memory.
-        let fitting = StepPlans::new(&tuned, data, backend.limits()).and_then(|plans| {
-            plans.check_memory(data, backend)?;
+        let fitting = StepPlans::new(&tuned, source, backend.limits()).and_then(|plans| {
+            plans.check_memory(source, backend)?;
             Ok(plans)
         });
         match fitting {
@@ -40,7 +44,7 @@ impl StepPlans {
     /// operations.
     pub fn convolutions(&self) -> Vec<Convolution> {
         let mut all: BTreeMap<String, (u64, Convolution)> = BTreeMap::new();
-        for step in self.passes(Part::Train) {
+        for step in self.passes(Program::Train) {
             let nodes = &self.graph.nodes()[step.pass.nodes.clone()];
             for node in self.graph.live(nodes, &[step.pass.network.logits]) {
                 let descs = |ts: &[TensorId]| -> Vec<TensorDesc> {

@@ -13,7 +13,7 @@ use crate::graph::{Graph, TensorId};
 use crate::model::{Arch, Block, Param, Role, Stage};
 use crate::ops::{first_scale, resize_taps};
 use crate::tensor::DType;
-use crate::train::{Optimizer, Source, StepGraph, evaluate, learning_rate, train};
+use crate::train::{DataTensors, Optimizer, StepGraph, evaluate, learning_rate, train};
 use anyhow::{Result, bail, ensure};
 use verdict::{Judge, LOSSES};
 
@@ -237,7 +237,7 @@ impl<'a> NetworkCase<'a> {
 
 /// Images of the file as a part of the data set, which keeps their size.
 struct CaseImages {
-    source: Source,
+    source: DataTensors,
     count: usize,
     writes: Vec<Write>,
 }
@@ -264,9 +264,9 @@ impl CaseImages {
             entry.file,
             images.shape
         );
-        let source = Source {
+        let source = DataTensors {
             stored,
-            ..Source::new(g, name, count, size, in_channels, size)
+            ..DataTensors::resident(g, name, count, size, in_channels, size)
         };
         let (taps, _) = resize_taps(size, size);
         let images = Layout::Activation.to_ours(&images)?;

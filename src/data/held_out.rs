@@ -1,0 +1,222 @@
+//! A data set of whose training images some are held out for validation.
+use super::{ImageSource, Info, Split};
+use anyhow::{Result, ensure};
+use rand::SeedableRng;
+use rand::seq::SliceRandom;
+use rand_chacha::ChaCha8Rng;
+use std::sync::Arc;
+
+/// The generator's stream for the choice of the first class's images; class `c` has stream `STREAM + c`. The orders
+/// of epochs and the augmentations have streams below.
+const STREAM: u64 = 3 << 32;
+
+/// Another source's images, some of those to train on being its validation images instead. Which ones follows from
+/// the seed, their number and the labels alone; every class has the same share among them, to within one image.
+pub struct HeldOut {
+    source: Arc<dyn ImageSource>,
+    train: Subset,
+    validation: Subset,
+}
+
+/// Some training images of the source, in its order.
+#[derive(Default)]
+struct Subset {
+    indices: Vec<u32>,
+    labels: Vec<u32>,
+}
+
+impl HeldOut {
+    /// Holds out `count` training images. The source's own validation images, if it has any, are not used.
+    ///
+    /// # Errors
+    /// When no image would be held out, or fewer than two left to train on.
+    pub fn new(source: Arc<dyn ImageSource>, count: usize, seed: u64) -> Result<HeldOut> {
+        let labels = source.labels(Split::Train);
+        let most = labels.len().saturating_sub(2);
+        ensure!(
+            (1..=most).contains(&count),
+            "--val-split {count}: {} has {} training images, of which 1 to {most} can be held out",
+            source.info().name,
+            labels.len()
+        );
+        let held = held_out(labels, count, seed);
+        let [mut train, mut validation] = [Subset::default(), Subset::default()];
+        for (i, (&label, held)) in labels.iter().zip(held).enumerate() {
+            let subset = if held { &mut validation } else { &mut train };
+            subset.indices.push(i as u32);
+            subset.labels.push(label);
+        }
+        Ok(HeldOut {
+            source,
+            train,
+            validation,
+        })
+    }
+}
+
+/// Whether each image is held out.
+fn held_out(labels: &[u32], count: usize, seed: u64) -> Vec<bool> {
+    let classes = labels.iter().max().map_or(0, |&most| most as usize + 1);
+    let mut of_class = vec![Vec::new(); classes];
+    for (i, &label) in labels.iter().enumerate() {
+        of_class[label as usize].push(i);
+    }
+    let mut held = vec![false; labels.len()];
+    let quotas = quotas(&of_class.iter().map(Vec::len).collect::<Vec<_>>(), count);
+    for (class, (mut images, quota)) in of_class.into_iter().zip(quotas).enumerate() {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        rng.set_stream(STREAM + class as u64);
+        images.shuffle(&mut rng);
+        images[..quota].iter().for_each(|&i| held[i] = true);
+    }
+    held
+}
+
+/// `count` shared out among classes of these sizes: each has its exact share rounded down, and those with the largest
+/// remainders one more; of equal remainders the first.
+fn quotas(sizes: &[usize], count: usize) -> Vec<usize> {
+    let all: usize = sizes.iter().sum();
+    let mut quotas: Vec<usize> = sizes.iter().map(|size| size * count / all).collect();
+    let mut order: Vec<usize> = (0..sizes.len()).collect();
+    order.sort_by_key(|&class| std::cmp::Reverse(sizes[class] * count % all));
+    let left = count - quotas.iter().sum::<usize>();
+    order[..left].iter().for_each(|&class| quotas[class] += 1);
+    quotas
+}
+
+impl ImageSource for HeldOut {
+    fn info(&self) -> &Info {
+        self.source.info()
+    }
+
+    fn labels(&self, split: Split) -> &[u32] {
+        match split {
+            Split::Train => &self.train.labels,
+            Split::Validation => &self.validation.labels,
+            Split::Test => self.source.labels(Split::Test),
+        }
+    }
+
+    fn read(&self, split: Split, indices: &[u32], out: &mut [u8]) -> Result<()> {
+        let subset = match split {
+            Split::Train => &self.train,
+            Split::Validation => &self.validation,
+            Split::Test => return self.source.read(split, indices, out),
+        };
+        let there = indices.iter().all(|&i| (i as usize) < subset.indices.len());
+        ensure!(
+            there,
+            "{} has {} {} images",
+            self.info().name,
+            subset.indices.len(),
+            split.name()
+        );
+        let of_source: Vec<u32> = indices
+            .iter()
+            .map(|&i| subset.indices[i as usize])
+            .collect();
+        self.source.read(Split::Train, &of_source, out)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::{Dataset, Examples};
+
+    /// Images of one pixel whose level is their number, of these classes.
+    fn source(labels: Vec<u32>) -> Arc<dyn ImageSource> {
+        let examples = |labels: Vec<u32>| Examples {
+            pixels: (0..labels.len()).map(|i| i as u8).collect(),
+            labels,
+        };
+        Arc::new(Dataset {
+            info: Info {
+                name: "numbers".to_string(),
+                size: 1,
+                channels: 1,
+                classes: ["a", "b", "c"].map(str::to_string).to_vec(),
+                notes: Vec::new(),
+            },
+            train: examples(labels),
+            test: examples(vec![2, 1]),
+        })
+    }
+
+    /// 30 images of the first class, 20 of the second and 10 of the third.
+    fn mixed() -> Vec<u32> {
+        (0..60).map(|i| [0, 1, 0, 2, 0, 1][i % 6]).collect()
+    }
+
+    fn pixels(source: &HeldOut, split: Split) -> Vec<u8> {
+        let all: Vec<u32> = (0..source.len(split) as u32).collect();
+        let mut pixels = vec![0; all.len()];
+        source.read(split, &all, &mut pixels).unwrap();
+        pixels
+    }
+
+    fn per_class(labels: &[u32]) -> [usize; 3] {
+        [0, 1, 2].map(|class| labels.iter().filter(|&&l| l == class).count())
+    }
+
+    #[test]
+    fn every_class_gives_its_share() {
+        let held = |count| {
+            let split = HeldOut::new(source(mixed()), count, 7).unwrap();
+            per_class(split.labels(Split::Validation))
+        };
+        assert_eq!(held(12), [6, 4, 2]);
+        // Shares of 5.5, 3.67 and 1.83: the largest remainders are rounded up.
+        assert_eq!(held(11), [5, 4, 2]);
+        assert_eq!(held(1), [1, 0, 0]);
+        assert_eq!(held(58), [29, 19, 10]);
+    }
+
+    #[test]
+    fn the_splits_are_disjoint_and_lose_nothing() {
+        let labels = mixed();
+        let split = HeldOut::new(source(labels.clone()), 17, 7).unwrap();
+        let (train, held) = (
+            pixels(&split, Split::Train),
+            pixels(&split, Split::Validation),
+        );
+        assert_eq!((train.len(), held.len()), (43, 17));
+        let mut all = [train.clone(), held.clone()].concat();
+        all.sort_unstable();
+        assert_eq!(all, (0..60).collect::<Vec<u8>>());
+        for (part, pixels) in [(Split::Train, train), (Split::Validation, held)] {
+            let want: Vec<u32> = pixels.iter().map(|&i| labels[i as usize]).collect();
+            assert_eq!(split.labels(part), want);
+        }
+        assert_eq!(split.labels(Split::Test), [2, 1]);
+        assert_eq!(pixels(&split, Split::Test), [0, 1]);
+    }
+
+    /// A resumed run must hold out the same images, on every machine and after every update of the crates that
+    /// shuffle.
+    #[test]
+    fn the_choice_never_changes() {
+        let held = |count, seed| {
+            let split = HeldOut::new(source(mixed()), count, seed).unwrap();
+            pixels(&split, Split::Validation)
+        };
+        assert_eq!(held(6, 42), [6, 9, 24, 26, 29, 43]);
+        assert_eq!(held(6, 42), held(6, 42));
+        assert_ne!(held(6, 42), held(6, 43));
+    }
+
+    #[test]
+    fn what_cannot_be_held_out_is_refused() {
+        for count in [0, 59, 60, 61] {
+            let error = HeldOut::new(source(mixed()), count, 7).err().unwrap();
+            let want = format!("--val-split {count}: numbers has 60 training images");
+            assert!(error.to_string().starts_with(&want), "{error}");
+        }
+        let split = HeldOut::new(source(mixed()), 10, 7).unwrap();
+        let error = split.read(Split::Validation, &[10], &mut [0]).unwrap_err();
+        assert!(
+            error.to_string().contains("10 validation images"),
+            "{error}"
+        );
+    }
+}

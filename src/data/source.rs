@@ -1,0 +1,125 @@
+//! What a data set is to the rest of the program: labelled square images in splits, read by index. And one that
+//! lies in memory.
+use anyhow::{Context, Result};
+
+/// A part of a data set.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Split {
+    /// What the parameters are fitted to.
+    Train,
+    /// What choices such as the best checkpoint are made on; often empty.
+    Validation,
+    /// What tells how good the result is.
+    Test,
+}
+
+impl Split {
+    /// All of them.
+    pub const ALL: [Split; 3] = [Split::Train, Split::Validation, Split::Test];
+
+    /// Its name in texts and graphs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Split::Train => "train",
+            Split::Validation => "validation",
+            Split::Test => "test",
+        }
+    }
+}
+
+/// What is known about a data set without reading an image.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Info {
+    /// What it is and where it was found.
+    pub name: String,
+    /// Side of every image in pixels.
+    pub size: usize,
+    /// Channels per pixel.
+    pub channels: usize,
+    /// Names of the classes in the order of the labels.
+    pub classes: Vec<String>,
+    /// What the user should know about it, a line each.
+    pub notes: Vec<String>,
+}
+
+impl Info {
+    /// Bytes of an image.
+    pub fn image_bytes(&self) -> usize {
+        self.size * self.size * self.channels
+    }
+}
+
+/// Labelled images that can be read in any order, from several threads.
+pub trait ImageSource: Send + Sync {
+    /// What is known about all of them.
+    fn info(&self) -> &Info;
+
+    /// The class of each image of a split; their number is the split's.
+    fn labels(&self, split: Split) -> &[u32];
+
+    /// Writes the images with these indices to `out`, one after another: levels `[size, size, channels]`.
+    /// `out` has room for just these.
+    ///
+    /// # Errors
+    /// When there is no image of such an index or it cannot be read.
+    fn read(&self, split: Split, indices: &[u32], out: &mut [u8]) -> Result<()>;
+
+    /// Number of images.
+    fn len(&self, split: Split) -> usize {
+        self.labels(split).len()
+    }
+}
+
+/// Labelled images in memory, without validation images.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Dataset {
+    /// What is known about both.
+    pub info: Info,
+    /// Images to train on.
+    pub train: Examples,
+    /// Images to test on.
+    pub test: Examples,
+}
+
+/// Images and their classes.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Examples {
+    /// Levels `[labels.len(), size, size, channels]`.
+    pub pixels: Vec<u8>,
+    /// Class of each image.
+    pub labels: Vec<u32>,
+}
+
+impl ImageSource for Dataset {
+    fn info(&self) -> &Info {
+        &self.info
+    }
+
+    fn labels(&self, split: Split) -> &[u32] {
+        self.examples(split)
+            .map_or(&[], |examples| &examples.labels)
+    }
+
+    fn read(&self, split: Split, indices: &[u32], out: &mut [u8]) -> Result<()> {
+        let pixels = self.examples(split).map_or(&[][..], |e| &e.pixels);
+        let len = self.info.image_bytes();
+        assert_eq!(out.len(), indices.len() * len, "room for these images");
+        for (out, &i) in out.chunks_exact_mut(len).zip(indices) {
+            let image = pixels.get(i as usize * len..(i as usize + 1) * len);
+            out.copy_from_slice(image.with_context(|| {
+                format!("{} has no {} image {i}", self.info.name, split.name())
+            })?);
+        }
+        Ok(())
+    }
+}
+
+impl Dataset {
+    fn examples(&self, split: Split) -> Option<&Examples> {
+        match split {
+            Split::Train => Some(&self.train),
+            Split::Validation => None,
+            Split::Test => Some(&self.test),
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! How the examples of a step get to the device: by index out of the data set that stays there, or sent before it.
+use crate::backend::Backend;
+use crate::data::{ImageSource, Split};
+use crate::graph::{Graph, TensorId};
+use crate::ops::resize_taps;
+use crate::tensor::{DType, Shape, TensorDesc};
+use anyhow::Result;
+
+/// Where the images are that steps take. It changes no bit of any result.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Feed {
+    /// On the device, all of them, as bytes.
+    #[default]
+    Resident,
+    /// With the host, which sends each step its images. They are read while the step before computes.
+    Streamed,
+}
+
+impl Feed {
+    /// Resident where the images of these splits take at most half of the device's memory, and those of each fit one
+    /// of its buffers.
+    ///
+    /// # Errors
+    /// When the device's memory cannot be asked for.
+    pub fn choose(
+        source: &dyn ImageSource,
+        splits: &[Split],
+        backend: &dyn Backend,
+    ) -> Result<Feed> {
+        let bytes = |split: &Split| (source.len(*split) * source.info().image_bytes()) as u64;
+        let all: u64 = splits.iter().map(bytes).sum();
+        let largest = splits.iter().map(bytes).max().unwrap_or(0);
+        let memory = backend.memory()?.unwrap_or(u64::MAX);
+        Ok(match all <= memory / 2 && largest <= backend.max_buffer() {
+            true => Feed::Resident,
+            false => Feed::Streamed,
+        })
+    }
+}
+
+/// Images and labels in the graph. A step takes some of them by index, resizes the images and scales them to 0..1.
+#[derive(Clone, Copy, Debug)]
+pub struct DataTensors {
+    /// u8 `[count, from, from, channels]`.
+    pub images: TensorId,
+    /// u32 `[count, 1, 1, 1]`.
+    pub labels: TensorId,
+    /// u32, the table of [`resize_taps`].
+    pub taps: TensorId,
+    /// Side of the images after resizing.
+    pub size: usize,
+    /// What activations and their gradients are stored as, f32, f16 or bfloat16.
+    pub stored: DType,
+    /// Whether training steps augment the images.
+    pub augmented: bool,
+}
+
+impl DataTensors {
+    /// The states of the part of a data set called `name` with `count` images of `from`×`from`×`channels`. Activations
+    /// are stored as f32, and nothing is augmented.
+    pub fn resident(
+        g: &mut Graph,
+        name: &str,
+        count: usize,
+        from: usize,
+        channels: usize,
+        size: usize,
+    ) -> DataTensors {
+        let images = TensorDesc::u8(Shape([count, from, from, channels]));
+        let labels = TensorDesc::u32(Shape::examples(count));
+        DataTensors {
+            images: g.state(&format!("data.{name}.images"), images),
+            labels: g.state(&format!("data.{name}.labels"), labels),
+            taps: taps(g, from, size),
+            size,
+            stored: DType::F32,
+            augmented: false,
+        }
+    }
+
+    /// The inputs of steps on `batch` examples that are sent their images. Otherwise as [`DataTensors::resident`].
+    pub fn staged(
+        g: &mut Graph,
+        batch: usize,
+        from: usize,
+        channels: usize,
+        size: usize,
+    ) -> DataTensors {
+        let images = TensorDesc::u8(Shape([batch, from, from, channels]));
+        let labels = TensorDesc::u32(Shape::examples(batch));
+        DataTensors {
+            images: g.input(&format!("staged.images.{batch}"), images),
+            labels: g.input(&format!("staged.labels.{batch}"), labels),
+            taps: taps(g, from, size),
+            size,
+            stored: DType::F32,
+            augmented: false,
+        }
+    }
+}
+
+fn taps(g: &mut Graph, from: usize, size: usize) -> TensorId {
+    let (_, width) = resize_taps(from, size);
+    let taps = TensorDesc::u32(Shape([size, 1, 1, width]));
+    g.state(&format!("data.taps.{from}.{size}"), taps)
+}

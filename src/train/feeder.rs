@@ -1,0 +1,94 @@
+//! Writes the examples of a step to the device before it runs.
+use super::feed::{DataTensors, Feed};
+use super::pass::StepGraph;
+use super::prepared::SessionSpec;
+use crate::backend::Backend;
+use crate::data::{Augmentation, ImageSource, Prefetch, Split};
+use crate::ops::resize_taps;
+use anyhow::Result;
+use std::sync::Arc;
+
+/// Writes what a step takes before it runs.
+pub(super) struct Feeder {
+    pub(super) source: Arc<dyn ImageSource>,
+    /// Reads what is streamed.
+    prefetch: Option<Prefetch>,
+    augmentation: Option<Augmentation>,
+    /// The epoch of the training steps.
+    pub(super) epoch: usize,
+}
+
+impl Feeder {
+    /// One that writes what these steps take, after what stays on the device.
+    ///
+    /// # Errors
+    /// When the images cannot be read, or the device fails.
+    pub(super) fn open(
+        source: Arc<dyn ImageSource>,
+        spec: &SessionSpec,
+        data: &[(Split, DataTensors)],
+        backend: &mut dyn Backend,
+    ) -> Result<Feeder> {
+        for (split, tensors) in data {
+            let (taps, _) = resize_taps(source.info().size, tensors.size);
+            backend.write(tensors.taps, bytemuck::cast_slice(&taps))?;
+            if spec.feed == Feed::Resident {
+                let labels = source.labels(*split);
+                let all: Vec<u32> = (0..labels.len() as u32).collect();
+                let mut pixels = vec![0; all.len() * source.info().image_bytes()];
+                source.read(*split, &all, &mut pixels)?;
+                backend.write(tensors.images, &pixels)?;
+                backend.write(tensors.labels, bytemuck::cast_slice(labels))?;
+            }
+        }
+        let prefetch = match spec.feed {
+            Feed::Resident => None,
+            Feed::Streamed => Some(Prefetch::new(source.clone())?),
+        };
+        Ok(Feeder {
+            source,
+            prefetch,
+            augmentation: spec.augmentation,
+            epoch: 0,
+        })
+    }
+
+    /// Has images read that a coming step takes, where they must be read.
+    ///
+    /// # Errors
+    /// When the thread that reads has ended.
+    pub(super) fn prefetch(&mut self, split: Split, indices: &[u32]) -> Result<()> {
+        match &mut self.prefetch {
+            Some(prefetch) => prefetch.request(split, indices),
+            None => Ok(()),
+        }
+    }
+
+    /// Writes the inputs of a step on these examples.
+    ///
+    /// # Errors
+    /// When the images cannot be read, or the device fails.
+    pub(super) fn write(
+        &mut self,
+        backend: &mut dyn Backend,
+        step: &StepGraph,
+        split: Split,
+        indices: &[u32],
+    ) -> Result<()> {
+        if let Some(prefetch) = &mut self.prefetch {
+            let labels = self.source.labels(split);
+            let labels: Vec<u32> = indices.iter().map(|&i| labels[i as usize]).collect();
+            let places: Vec<u32> = (0..indices.len() as u32).collect();
+            backend.write(step.data.images, &prefetch.take(split, indices)?)?;
+            backend.write(step.data.labels, bytemuck::cast_slice(&labels))?;
+            backend.write(step.indices, bytemuck::cast_slice(&places))?;
+        } else {
+            backend.write(step.indices, bytemuck::cast_slice(indices))?;
+        }
+        if let (Some(input), Some(augmentation)) = (step.augmentation, self.augmentation) {
+            let words = augmentation.draw(self.epoch, indices);
+            backend.write(input, bytemuck::cast_slice(&words))?;
+        }
+        Ok(())
+    }
+}
