@@ -1,12 +1,16 @@
 //! How the examples get to the device: on it from the start, or sent step by step; augmented or not.
 use crate::altered::Altered;
 use crate::micro::batches;
-use crate::small::{self, few, spec};
-use crate::training::{Open, devices};
+use crate::small::{self, few, spec, train_in};
+use crate::training::{Open, devices, tensors};
+use assert_cmd::Command;
 use resnet::backend::cpu::Cpu;
 use resnet::data::{Augmentation, Dataset, Preprocess, Split};
 use resnet::tensor::DType;
-use resnet::train::{Feed, Program, SessionSpec, StepPlans, evaluate_split};
+use resnet::train::{Feed, Program, SessionSpec, StepPlans, checkpoint, evaluate_split};
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use tempfile::TempDir;
 
 /// The bits of everything that a training in these batches and an evaluation make.
 fn bits(spec: &SessionSpec, data: &Dataset, open: Open, epoch: usize) -> Vec<u32> {
@@ -148,4 +152,62 @@ fn without_augmentation_nothing_of_it_is_in_the_graph() {
         seed: 1,
         flip: true
     })));
+}
+
+/// Trains on ten of the few images and validates on four, in a run of `folder`, whose folder it returns.
+fn validated(folder: &Path, epochs: usize, flip: bool) -> PathBuf {
+    let run = folder.join("run");
+    let mut config = small::config(None, epochs);
+    config.training.val_split = Some(4);
+    config.training.flip = flip;
+    train_in(&run, config, Box::new(Cpu::new().unwrap())).unwrap();
+    run
+}
+
+#[test]
+fn a_run_with_validation_images_and_flips_goes_on_with_the_same_bits() {
+    let weights = |run: &Path| tensors(&checkpoint::weights_of(run).unwrap());
+    let [whole, parts, plain] = [(); 3].map(|()| TempDir::new().unwrap());
+    let want = weights(&validated(whole.path(), 3, true));
+    validated(parts.path(), 1, true);
+    assert!(weights(&validated(parts.path(), 3, true)) == want);
+    assert!(weights(&validated(plain.path(), 3, false)) != want);
+}
+
+#[test]
+fn the_best_epoch_is_chosen_on_validation_images() {
+    let folder = TempDir::new().unwrap();
+    let run = folder.path().join("run");
+    let args = "train --data sample --device cpu --image-size 28 --batch-size 8 --limit-batches 3 --epochs 4 \
+                --val-split 300 --out";
+    let mut command = Command::cargo_bin("resnet").unwrap();
+    command.args(args.split_whitespace()).arg(&run);
+    let said = predicates::str::contains("the best by validation");
+    command.assert().success().stderr(said);
+    let mut csv = csv::Reader::from_path(run.join("metrics.csv")).unwrap();
+    let columns: Vec<String> = csv.headers().unwrap().iter().map(String::from).collect();
+    assert!(
+        ["val_loss", "val_acc"]
+            .iter()
+            .all(|c| columns.iter().any(|k| k == c))
+    );
+    assert!(!columns.iter().any(|column| column.starts_with("test")));
+    let column = |name: &str| columns.iter().position(|column| column == name).unwrap();
+    let (mut best, mut last) = ((-1.0, 0), 0);
+    for row in csv.records() {
+        let row = row.unwrap();
+        let acc: f64 = row[column("val_acc")].parse().unwrap();
+        assert!((0.0..=1.0).contains(&acc), "{acc}");
+        last = row[column("step")].parse().unwrap();
+        if acc > best.0 {
+            best = (acc, last);
+        }
+    }
+    let kept = std::fs::read_dir(run.join("checkpoints")).unwrap();
+    let kept: BTreeSet<String> = kept
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    let number = |name: &String| name.strip_prefix("step-").unwrap().parse::<u64>().unwrap();
+    let kept: BTreeSet<u64> = kept.iter().map(number).collect();
+    assert_eq!(kept, BTreeSet::from([best.1, last]));
 }

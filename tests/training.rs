@@ -356,7 +356,7 @@ fn a_resumed_run_keeps_its_rule_and_its_schedule() {
         let mut first = config.clone();
         first.run.out = Some(broken.path().to_path_buf());
         let data = sample();
-        let trainer = Trainer::new(first, narrow(), &data, Start::Fresh).unwrap();
+        let trainer = Trainer::new(first, narrow(), Arc::new(data.clone()), Start::Fresh).unwrap();
         let mut observers: [Box<dyn Observer>; 1] = [Box::new(StopAtOnce(Arc::clone(&stop)))];
         let outcome = trainer.run(open(), &mut observers, &stop).unwrap();
         assert_eq!(outcome, Outcome::Interrupted);

@@ -14,7 +14,7 @@ pub use micro_batch::MicroBatch;
 pub use reference::reference;
 pub use settings::{
     Batch, Data, Hardware, Limit, Model, Optim, OptimizerName, Precision, Rate, Run, ScheduleName,
-    TrainConfig,
+    TrainConfig, Training,
 };
 
 use crate::ops::tuning::TuningTable;

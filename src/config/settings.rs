@@ -24,6 +24,10 @@ pub struct TrainConfig {
     #[command(flatten)]
     #[serde(flatten)]
     pub data: Data,
+    /// What a training does with them.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub training: Training,
     /// How many batches.
     #[command(flatten)]
     #[serde(flatten)]
@@ -138,6 +142,19 @@ pub struct Data {
     /// [default: where the Debian package or `resnet fetch` put it].
     #[arg(long, value_name = "DIR|sample", value_parser = named, group = ON_RESUME)]
     pub data: Option<String>,
+}
+
+/// What a training does with its images.
+#[derive(Clone, PartialEq, Debug, Serialize, clap::Args)]
+#[command(next_help_heading = "Data")]
+pub struct Training {
+    /// Holds out N training images for validation, of every class its share [default: none]. The best checkpoint is
+    /// then chosen on them, and the test images are evaluated once, at the end.
+    #[arg(long, value_name = "N", value_parser = at_least(1, ""))]
+    pub val_split: Option<usize>,
+    /// Mirrors every training image left to right with probability 1/2, anew in each epoch.
+    #[arg(long)]
+    pub flip: bool,
 }
 
 /// How many batches an epoch has.

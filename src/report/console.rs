@@ -32,7 +32,20 @@ impl Observer for Console {
             Event::Epoch { progress, steps } => self.bar = self.new_bar(progress, *steps),
             Event::Step { progress, .. } => self.step(progress),
             Event::Evaluated { epoch, .. } => self.epoch(epoch),
-            Event::Finished { folder, .. } => eprintln!("run saved in {}", folder.display()),
+            Event::Finished {
+                folder,
+                progress,
+                test_acc,
+                ..
+            } => {
+                if let Some(best) = progress.best().filter(|best| best.val_acc.is_some()) {
+                    eprintln!(
+                        "test acc {test_acc:.3} after epoch {}, the best by validation",
+                        best.epoch
+                    );
+                }
+                eprintln!("run saved in {}", folder.display());
+            }
             Event::Interrupted { folder, progress } => {
                 self.clear();
                 eprintln!("stopped at step {} and saved; go on with", progress.step);
@@ -72,13 +85,17 @@ impl Console {
 
     fn epoch(&mut self, result: &EpochResult) {
         self.clear();
+        let acc = |name, acc: Option<f64>| {
+            acc.map_or(String::new(), |acc| format!("  {name} acc {acc:.3}"))
+        };
         eprintln!(
-            "epoch {}/{}  train loss {:.3}  train acc {:.3}  test acc {:.3}  {:.1} examples/sec",
+            "epoch {}/{}  train loss {:.3}  train acc {:.3}{}{}  {:.1} examples/sec",
             result.epoch,
             self.epochs,
             result.train_loss,
             result.train_acc,
-            result.test_acc,
+            acc("val", result.val_acc),
+            acc("test", result.test_acc),
             result.examples_per_second
         );
     }

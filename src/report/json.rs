@@ -37,7 +37,10 @@ impl Observer for JsonLines {
             },
             Event::Evaluated { epoch, .. } => Line::Epoch(epoch),
             Event::Finished {
-                progress, device, ..
+                progress,
+                test_acc,
+                device,
+                ..
             } => {
                 let Some(last) = progress.history.last() else {
                     return Ok(());
@@ -47,7 +50,7 @@ impl Observer for JsonLines {
                     step: progress.step,
                     train_loss: last.train_loss,
                     train_acc: last.train_acc,
-                    test_acc: last.test_acc,
+                    test_acc: *test_acc,
                     examples_per_second: progress.examples_per_second(),
                     device,
                 }

@@ -9,7 +9,10 @@ pub struct Summary;
 impl Observer for Summary {
     fn on(&mut self, event: &Event) -> Result<()> {
         let Event::Finished {
-            progress, device, ..
+            progress,
+            test_acc,
+            device,
+            ..
         } = event
         else {
             return Ok(());
@@ -17,7 +20,6 @@ impl Observer for Summary {
         let Some(EpochResult {
             train_loss,
             train_acc,
-            test_acc,
             ..
         }) = progress.history.last()
         else {

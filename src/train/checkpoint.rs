@@ -73,6 +73,12 @@ pub fn latest(run: &Path) -> Result<PathBuf> {
     Ok(folder.join(name(*newest)))
 }
 
+/// The best checkpoint of a run, whose progress this is.
+pub(super) fn best(run: &Path, progress: &Progress) -> Option<PathBuf> {
+    let step = progress.best_step()?;
+    Some(run.join(FOLDER).join(name(step)))
+}
+
 /// The file of weights of a checkpoint folder.
 pub fn weights_in(checkpoint: &Path) -> PathBuf {
     checkpoint.join(WEIGHTS)

@@ -69,6 +69,9 @@ pub enum Event<'a> {
         folder: &'a Path,
         /// Where the run stands.
         progress: &'a Progress,
+        /// The share of right answers on the test images: of the best epoch where epochs were compared on validation
+        /// images, else of the last one.
+        test_acc: f64,
         /// The device.
         device: &'a str,
     },

@@ -1,4 +1,5 @@
 //! How far a run has come: what a checkpoint stores, and what observers are told.
+use crate::data::Split;
 use serde::{Deserialize, Serialize};
 
 /// Where a run stands. Together with the configuration, the weights and the optimiser's states it
@@ -52,10 +53,18 @@ pub struct EpochResult {
     pub train_loss: f64,
     /// Share of right answers among them.
     pub train_acc: f64,
-    /// Mean loss on the test images after the epoch.
-    pub test_loss: f64,
-    /// Share of right answers on the test images after the epoch.
-    pub test_acc: f64,
+    /// Mean loss on the validation images after the epoch, where there are any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub val_loss: Option<f64>,
+    /// Share of right answers on the validation images after the epoch, where there are any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub val_acc: Option<f64>,
+    /// Mean loss on the test images after the epoch, where there are no validation images.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub test_loss: Option<f64>,
+    /// Share of right answers on the test images after the epoch, where there are no validation images.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub test_acc: Option<f64>,
     /// Training examples per second of training steps, of the run up to here.
     pub examples_per_second: f64,
 }
@@ -89,30 +98,36 @@ impl Progress {
         }
     }
 
-    /// Ends the epoch at work with what the test measured.
-    pub fn finish_epoch(&mut self, test: &Sums) -> &EpochResult {
+    /// Ends the epoch at work with what the evaluation of a split measured, of the validation images if there are any
+    /// and else of the test images.
+    pub fn finish_epoch(&mut self, split: Split, evaluated: &Sums) {
+        let of = |which: Split, value: f64| (which == split).then_some(value);
+        let (loss, acc) = (evaluated.mean_loss(), evaluated.accuracy());
         self.epoch += 1;
         self.history.push(EpochResult {
             epoch: self.epoch,
             step: self.step,
             train_loss: self.sums.mean_loss(),
             train_acc: self.sums.accuracy(),
-            test_loss: test.mean_loss(),
-            test_acc: test.accuracy(),
+            val_loss: of(Split::Validation, loss),
+            val_acc: of(Split::Validation, acc),
+            test_loss: of(Split::Test, loss),
+            test_acc: of(Split::Test, acc),
             examples_per_second: self.examples_per_second(),
         });
         self.batch = 0;
         self.sums = Sums::default();
-        self.history.last().expect("just pushed")
     }
 
-    /// The step after the epoch with the best test accuracy, the earliest of equals.
+    /// The epoch with the best accuracy of those by which epochs are compared, the earliest of equals.
+    pub fn best(&self) -> Option<&EpochResult> {
+        let acc = |epoch: &EpochResult| epoch.val_acc.or(epoch.test_acc).unwrap_or(0.0);
+        let epochs = self.history.iter().rev();
+        epochs.max_by(|a, b| acc(a).total_cmp(&acc(b)))
+    }
+
+    /// The step after that epoch.
     pub fn best_step(&self) -> Option<u64> {
-        let best = self
-            .history
-            .iter()
-            .rev()
-            .max_by(|a, b| a.test_acc.total_cmp(&b.test_acc));
-        best.map(|e| e.step)
+        self.best().map(|epoch| epoch.step)
     }
 }

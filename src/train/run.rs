@@ -5,7 +5,7 @@ use super::event::{Event, Observer, tell};
 use super::info::WeightsInfo;
 use super::optim::Schedule;
 use super::prepared::{Program, batches};
-use super::progress::Progress;
+use super::progress::{Progress, Sums};
 use super::session::{READ_AFTER, Session};
 use crate::backend::{DeviceError, Failure};
 use crate::config::{self, MicroBatch, TrainConfig};
@@ -74,9 +74,12 @@ impl Run<'_> {
                 tell(self.observers, &Event::Interrupted { folder, progress })?;
                 return Ok(Outcome::Interrupted);
             }
-            let test = evaluate_split(self.session, Split::Test, |_, _| Ok(()))
-                .map_err(|error| self.stopped(error))?;
-            self.progress.finish_epoch(&test);
+            let split = match self.session.len(Split::Validation) {
+                0 => Split::Test,
+                _ => Split::Validation,
+            };
+            let evaluated = self.evaluate(split)?;
+            self.progress.finish_epoch(split, &evaluated);
             self.save()?;
             if let Some(epoch) = self.progress.history.last() {
                 tell(
@@ -89,15 +92,35 @@ impl Run<'_> {
                 )?;
             }
         }
+        let test_acc = self.test()?;
         tell(
             self.observers,
             &Event::Finished {
                 folder,
                 progress: &self.progress,
+                test_acc,
                 device: self.session.backend().device(),
             },
         )?;
         Ok(Outcome::Finished)
+    }
+
+    fn evaluate(&mut self, split: Split) -> Result<Sums> {
+        let evaluated = evaluate_split(self.session, split, |_, _| Ok(()));
+        evaluated.map_err(|error| self.stopped(error))
+    }
+
+    /// The run's accuracy on the test images: the last epoch's, or where epochs were compared on validation images
+    /// that of the best one, which is looked at only now.
+    fn test(&mut self) -> Result<f64> {
+        let last = self.progress.history.last();
+        if let Some(known) = last.and_then(|epoch| epoch.test_acc) {
+            return Ok(known);
+        }
+        if let Some(best) = checkpoint::best(self.folder, &self.progress) {
+            checkpoint::load_weights(self.session, &checkpoint::weights_in(&best))?;
+        }
+        Ok(self.evaluate(Split::Test)?.accuracy())
     }
 
     fn save(&mut self) -> Result<()> {

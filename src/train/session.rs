@@ -193,10 +193,8 @@ impl Session {
     /// # Errors
     /// When nothing reads any more.
     pub fn prefetch(&mut self, program: Program, split: Split, indices: &[u32]) -> Result<()> {
-        let passes = self.passes(program, indices).into_iter();
-        passes
-            .into_iter()
-            .try_for_each(|pass| self.feeder.prefetch(split, pass))
+        let mut passes = self.passes(program, indices).into_iter();
+        passes.try_for_each(|pass| self.feeder.prefetch(split, pass))
     }
 
     /// The examples of each pass of a step.

@@ -11,7 +11,7 @@ use super::run::{Outcome, Run};
 use super::session::Session;
 use crate::backend::Backend;
 use crate::config::{MicroBatch, TrainConfig};
-use crate::data::{ImageSource, Preprocess};
+use crate::data::{Augmentation, HeldOut, ImageSource, Preprocess};
 use crate::model::{Arch, Param, describe, initialise};
 use anyhow::{Context, Error, Result, anyhow};
 use std::path::{Path, PathBuf};
@@ -42,7 +42,7 @@ impl Trainer {
     /// Checks all that needs no device.
     ///
     /// # Errors
-    /// When the network does not fit the images or their classes, the folder of a new run is taken or cannot be
+    /// When so many images cannot be held out, the network does not fit the images or their classes, the folder of a new run is taken or cannot be
     /// written, or what the run begins with is not there, damaged or of another network.
     pub fn new(
         config: TrainConfig,
@@ -50,6 +50,10 @@ impl Trainer {
         data: Arc<dyn ImageSource>,
         start: Start,
     ) -> Result<Trainer> {
+        let data = match config.training.val_split {
+            Some(count) => Arc::new(HeldOut::new(data, count, config.run.seed)?),
+            None => data,
+        };
         let preprocess = Preprocess {
             size: config.model.image_size,
         };
@@ -117,6 +121,10 @@ impl Trainer {
         let config = &mut self.config;
         let spec = SessionSpec {
             optimizer: Some(Optimizer::from(&config.optim)),
+            augmentation: config.training.flip.then_some(Augmentation {
+                seed: config.run.seed,
+                flip: true,
+            }),
             ..SessionSpec::evaluating(config, &self.info)
         };
         let planned = StepPlans::fitting(spec, config.batch.micro_batch, &*self.data, backend);
