@@ -170,7 +170,9 @@ fn a_killed_run_goes_on_from_within_its_epoch_with_the_same_bits() {
         let mut command = cli::resnet();
         command.args("train --data sample --device cpu --image-size 28 --batch-size 16".split(' '));
         command.args("--epochs 1 --limit-batches 40 --momentum 0.9 --micro-batch 8".split(' '));
-        command.args(["--save-every", "3", "--out"]).arg(out);
+        command
+            .args("--schedule cosine --warmup 10 --save-every 3 --out".split(' '))
+            .arg(out);
         command
     };
     run(&unbroken).assert().success();
