@@ -141,9 +141,11 @@ impl TrainConfig {
         Ok(toml::to_string(self)?)
     }
 
-    /// The settings by their keys; those that are absent are left out.
+    /// The settings by their keys, as the file has them; those that are absent are left out. The file has the shortest
+    /// decimals of an f32, which a table made directly would widen to f64.
     fn table(&self) -> toml::Table {
-        toml::Table::try_from(self).expect("settings are numbers, texts and truths")
+        let text = self.to_toml().expect("resolved settings can be written");
+        text.parse().expect("what is written can be read")
     }
 
     /// Refuses what can only be evaluated.

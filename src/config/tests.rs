@@ -112,6 +112,17 @@ fn flags_beat_the_file_and_the_file_the_defaults() {
 }
 
 #[test]
+fn numbers_are_printed_as_they_were_given() {
+    let given = ["--lr", "0.1", "--momentum", "0.9", "--eps", "0.000001"];
+    let printed = resolve(&flags(&given)).unwrap().to_string();
+    let line = |key: &str| printed.lines().find(|line| line.starts_with(key)).unwrap();
+    assert_eq!(line("lr = "), format!("{:32} # --lr", "lr = 0.1"));
+    assert!(line("momentum = ").starts_with("momentum = 0.9 "));
+    assert!(line("eps = ").starts_with("eps = 0.000001 "));
+    assert_eq!(line("weight_decay = "), "weight_decay = 0.0");
+}
+
+#[test]
 fn an_unknown_key_names_a_near_one_or_all() {
     let says = |text: &str| format!("{:#}", file(text).unwrap_err());
     assert!(says("momentun = 0.9").contains("did you mean `momentum`?"));
