@@ -106,7 +106,7 @@ fn a_note_says_why_products_are_f32() {
     };
     assert_eq!(note(Highest, DType::F16), "");
     for (precision, stored, why) in [
-        (High, DType::F16, "fewer digits"),
+        (High, DType::F16, "less precise"),
         (Medium, DType::F32, "with --precision f16 only"),
         (Medium, DType::F16, "offers no matrices"),
     ] {

@@ -140,7 +140,7 @@ fn the_number_that_auto_came_to_is_kept_and_may_not_change() {
         .assert()
         .success()
         .stderr(predicate::str::contains(
-            "a step of 16 examples is done in passes of 6",
+            "gradient accumulation: micro-batches of 6, batch 16",
         ));
     assert_eq!(micro(&parts), Some(6));
     let resume = |more: &[&str]| {

@@ -50,7 +50,10 @@ fn the_log_is_read_before_it_is_full() {
     let mut many = data;
     many.train.labels.resize(2050, 0);
     let error = StepPlans::new(&spec, &many, Limits::NONE).err().unwrap();
-    assert!(error.to_string().contains("1025 passes"), "{error:#}");
+    assert!(
+        error.to_string().contains("1025 micro-batches"),
+        "{error:#}"
+    );
 }
 
 /// A device with so much memory, and buffers of so many bytes at most.

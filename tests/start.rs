@@ -55,7 +55,7 @@ fn what_can_be_known_is_refused_before_a_device_is_opened() {
     says(
         &taken,
         &[],
-        &["taken already holds something", "another folder"],
+        &["taken already holds files", "another folder"],
     );
     says(
         &checkpoints::copy("1-f32").path().join("run"),
@@ -113,7 +113,10 @@ fn a_run_without_a_checkpoint_or_of_another_network_is_not_resumed() {
     let state = run.join("checkpoints/step-00000003/state.safetensors");
     fs::write(&state, "cut off").unwrap();
     let said = resume(config(), arch()).unwrap();
-    assert!(said.contains("state.safetensors is not a whole"), "{said}");
+    assert!(
+        said.contains("state.safetensors is not a complete"),
+        "{said}"
+    );
     fs::remove_dir_all(run.join("checkpoints")).unwrap();
     let said = resume(config(), arch()).unwrap();
     assert!(said.contains("has no checkpoint"), "{said}");

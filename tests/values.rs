@@ -194,7 +194,7 @@ fn broken_folders_are_errors_that_name_the_file() {
     let file = dir.path().join("resize.safetensors");
     let bytes = fs::read(&file).unwrap();
     fs::write(&file, &bytes[..bytes.len() / 2]).unwrap();
-    assert!(error(dir.path()).contains("resize.safetensors is not a whole safetensors file"));
+    assert!(error(dir.path()).contains("resize.safetensors is not a complete safetensors file"));
 }
 
 fn all_pass(backend: &mut dyn Backend, fuse: bool, stored: DType) {

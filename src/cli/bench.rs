@@ -1,5 +1,5 @@
-//! `resnet bench`: training and inference on synthetic images, the time of every kernel, what a card
-//! would reach, and the plan and the shaders as text.
+//! `resnet bench`: training and inference on synthetic images, the time of every kernel, an estimate
+//! for a card, and the plan and the shaders as text.
 use super::hardware::{self, check_shaders};
 use crate::bench::profile::Row;
 use crate::bench::{self, Report, cards, measure};
@@ -15,9 +15,9 @@ const EXAMPLES: &str = "Examples:
   resnet bench                             the default device at 96×96, batch 256
   resnet bench --device cpu --image-size 28
   resnet bench --inference --batch-size 1  how long one image takes, as in `resnet predict`
-  resnet bench --profile --card \"RX 7900 XTX\"   every kernel, held against the card's peaks
+  resnet bench --profile --card \"RX 7900 XTX\"   every kernel, compared with the card's peaks
   resnet bench --trace step.json           the same for ui.perfetto.dev
-  resnet bench --predict --peak 6.8 --bandwidth 200   what a card would reach; needs no device
+  resnet bench --predict --peak 6.8 --bandwidth 200   an estimate for a card; needs no device
   resnet bench --dump-graph                the plan of a training step; nothing is executed";
 
 /// Arguments of `resnet bench`.
@@ -26,7 +26,7 @@ const EXAMPLES: &str = "Examples:
 pub struct Args {
     #[command(flatten)]
     settings: Given<Settings>,
-    /// Measured steps, after one that warms up.
+    /// Measured steps, after one warm-up step.
     #[arg(long, default_value_t = 5)]
     steps: usize,
     /// Measures inference alone, at any batch size, in a session that holds nothing for training.
@@ -38,10 +38,10 @@ pub struct Args {
     /// Writes the times of a step's kernels as a trace that ui.perfetto.dev opens.
     #[arg(long, value_name = "FILE")]
     trace: Option<PathBuf>,
-    /// Predicts from the plan what a card would reach, and stops.
+    /// Prints an estimate for a card, from the plan alone, and stops.
     #[arg(long)]
     predict: bool,
-    /// A card whose peaks are known, such as "RTX 4090"; a wrong name lists them all.
+    /// A card whose peaks are known, such as "RTX 4090"; an unknown name lists all.
     #[arg(long, conflicts_with_all = ["peak", "bandwidth"])]
     card: Option<String>,
     /// The card's f32 TFLOPS.
@@ -250,7 +250,7 @@ fn predicted(card: &str, settings: &bench::Settings, roofline: Roofline) -> Resu
     let prediction = settings.predict(roofline)?;
     Ok(format!(
         "predicted  {:.0} examples/s in training and {:.0} in inference on {card},\n           \
-         if every kernel reaches 55 % of the arithmetic or 80 % of the bandwidth and costs 5 µs more",
+         if every kernel reaches 55 % of the arithmetic or 80 % of the bandwidth, plus 5 µs per kernel",
         prediction.train, prediction.infer
     ))
 }

@@ -15,7 +15,7 @@ const EXAMPLES: &str = "Examples:
 pub struct Args {
     #[command(flatten)]
     settings: Given<TrainConfig>,
-    /// TOML file with the same settings as the flags, which beat it.
+    /// TOML file of settings. Flags and variables override it.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Prints the table of all settings in Markdown instead.

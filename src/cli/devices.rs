@@ -61,7 +61,7 @@ pub fn run(args: Args) -> Result<()> {
         mib(cpu.available_memory)
     )?;
     for (i, a) in adapters.iter().enumerate() {
-        let memory = a.memory.map_or("not told by the driver".to_string(), mib);
+        let memory = a.memory.map_or("unknown".to_string(), mib);
         let software = if a.is_software() {
             ", a software adapter"
         } else {
@@ -93,7 +93,7 @@ pub fn run(args: Args) -> Result<()> {
             a.max_compute_workgroup_storage_size, a.max_compute_invocations_per_workgroup
         )?;
         writeln!(out, "     has: {}", has(true))?;
-        writeln!(out, "     has not: {}", has(false))?;
+        writeln!(out, "     lacks: {}", has(false))?;
     }
     if adapters.is_empty() {
         writeln!(out, "no GPU adapter found")?;

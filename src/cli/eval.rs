@@ -13,7 +13,7 @@ use std::sync::Arc;
 const EXAMPLES: &str = "Examples:
   resnet eval runs/001               the newest checkpoint of a run
   resnet eval weights.safetensors    a file of weights
-  resnet eval runs/001 --json        the same as data";
+  resnet eval runs/001 --json        as JSON";
 
 /// Arguments of `resnet eval`.
 #[derive(clap::Args)]

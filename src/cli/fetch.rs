@@ -22,7 +22,7 @@ const GAP: usize = 2;
 #[derive(clap::Args)]
 #[command(before_help = EXAMPLES, mut_arg("data", |data| data.requires("preview")))]
 pub struct Args {
-    /// Folder on a server that has the four files.
+    /// Base URL of a mirror that has the four files.
     #[arg(long, default_value = MIRROR)]
     url: String,
     /// Folder to put the files into [default: the user's cache].

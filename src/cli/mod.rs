@@ -30,7 +30,7 @@ enum Command {
     Train(Box<train::Args>),
     /// Evaluates a run or a file of weights on the test images.
     Eval(eval::Args),
-    /// Says what pictures show.
+    /// Predicts the classes of image files.
     Predict(predict::Args),
     /// Prints the output size of every layer; nothing is executed.
     Shapes(shapes::Args),
@@ -38,11 +38,11 @@ enum Command {
     Devices(devices::Args),
     /// Measures training and inference on synthetic images.
     Bench(bench::Args),
-    /// Prints the settings that a command line comes to, and where each is from.
+    /// Prints the resolved settings and where each value comes from.
     Config(Box<config::Args>),
     /// Downloads Fashion-MNIST.
     Fetch(fetch::Args),
-    /// Replays golden cases from PyTorch: whether this device computes right.
+    /// Checks this device's results against PyTorch's.
     Verify(verify::Args),
 }
 

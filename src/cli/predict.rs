@@ -12,7 +12,7 @@ use std::sync::Arc;
 const EXAMPLES: &str = "Examples:
   resnet predict runs/001 boot.jpg             the three most probable classes
   resnet predict runs/001 --test-image 0,7     images of the test set, with their true classes
-  resnet predict runs/001 *.png --top 1 --json the same as data";
+  resnet predict runs/001 *.png --top 1 --json as JSON";
 
 /// Arguments of `resnet predict`.
 #[derive(clap::Args)]
@@ -31,8 +31,7 @@ pub struct Args {
     /// Classes to name for each image.
     #[arg(long, default_value_t = 3)]
     top: usize,
-    /// What is around the garment in the files: what is dark on a light background is inverted, as the network has
-    /// learnt from garments on black.
+    /// Background of the pictures. A light one is inverted, since the network was trained on black.
     #[arg(long, alias = "ground", value_enum, default_value_t)]
     background: Background,
     /// One JSON object instead of text.
@@ -98,8 +97,7 @@ pub fn run(args: Args) -> Result<()> {
             let answer = &mut answers[i as usize];
             ensure!(
                 logits.iter().all(|logit| logit.is_finite()),
-                "{}: the network of {} answers with numbers that are infinite or none at all, so its training had \
-                 diverged: take another checkpoint",
+                "{}: the network of {} outputs NaN or infinity: its training diverged. Use another checkpoint",
                 answer.image,
                 checkpoint.weights.display()
             );

@@ -24,7 +24,7 @@ pub struct Args {
     /// Every layer, with kernel, parameters, multiply-adds and the memory of its output.
     #[arg(long)]
     table: bool,
-    /// The same as data.
+    /// The same as JSON.
     #[arg(long)]
     json: bool,
 }

@@ -15,9 +15,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 const EXAMPLES: &str = "Examples:
   resnet train                             the chapter's run: 10 epochs at 96×96, lr 0.05
   resnet train --epochs 1 --image-size 28  minutes instead of hours on a CPU
-  resnet train --data sample --limit-batches 2   runs anywhere at once
-  resnet train --micro-batch auto          a step in parts where the memory is too small for the batch
-  resnet train --resume runs/001 --epochs 20     goes on with a run";
+  resnet train --data sample --limit-batches 2   a few seconds on any machine
+  resnet train --micro-batch auto          gradient accumulation where the batch does not fit
+  resnet train --resume runs/001 --epochs 20     resumes a run, to 20 epochs";
 
 /// Arguments of `resnet train`.
 #[derive(clap::Args)]
@@ -25,10 +25,10 @@ const EXAMPLES: &str = "Examples:
 pub struct Args {
     #[command(flatten)]
     settings: Given<TrainConfig>,
-    /// TOML file with the same settings as the flags, which beat it.
+    /// TOML file of settings. Flags and variables override it.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Goes on with the run in this folder, with the same bits as if it had never stopped.
+    /// Resumes the run in this folder, bit-identical to an uninterrupted one.
     #[arg(long, value_name = "RUN", conflicts_with_all = ["config", "init", "out"])]
     resume: Option<PathBuf>,
     /// Starts from the weights in this safetensors file, with PyTorch's names and layouts.
@@ -90,7 +90,7 @@ impl Observer for Signals {
             if stop.swap(true, Ordering::Relaxed) {
                 exit(i32::from(INTERRUPTED));
             }
-            eprintln!("finishing the step and saving; once more to stop at once");
+            eprintln!("finishing the step and saving; press Ctrl-C again to quit without saving");
         })
         .context("installing the handler for Ctrl-C")
     }

@@ -8,8 +8,8 @@ use std::path::PathBuf;
 
 const EXAMPLES: &str = "Examples:
   resnet verify                        the cases inside this program
-  resnet verify --device gpu           the same on the GPU, be it a software one
-  resnet verify --precision f16        and with images stored as f16 too, as `train` has it; on a CPU also bf16
+  resnet verify --device gpu           the same on the GPU, software adapters included
+  resnet verify --precision f16        also with f16 storage; on a CPU also bf16
   resnet verify --cases tests/golden   a folder of cases, all networks included";
 
 /// Arguments of `resnet verify`.

@@ -42,7 +42,7 @@ impl FromStr for MicroBatch {
         let examples = examples.context("must be `auto` or a number of examples")?;
         ensure!(
             examples >= 2,
-            "must be at least 2, since BatchNorm takes the spread of a micro-batch"
+            "must be at least 2, since BatchNorm needs the variance of a micro-batch"
         );
         Ok(MicroBatch::Examples(examples))
     }

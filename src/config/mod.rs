@@ -155,7 +155,7 @@ impl TrainConfig {
     pub fn check_training(&self) -> Result<()> {
         ensure!(
             self.batch.batch_size >= 2,
-            "--batch-size 1: must be at least 2, since BatchNorm takes the spread of a batch"
+            "--batch-size 1: must be at least 2, since BatchNorm needs the variance of a batch"
         );
         Ok(())
     }

@@ -7,7 +7,7 @@ const HEAD: &str = "# Settings
 
 A setting is given by a flag, a `RESNET_…` variable or a key of a TOML file. Flags beat variables, variables beat
 `--config FILE`, and that beats the defaults. A run's folder has them all in its `config.toml`. `resnet config` prints
-what a command line comes to and where each value is from. A switch takes `=false` too, which undoes what a file says.
+the resolved settings and where each value comes from. A switch takes `=false` too, which undoes what a file says.
 
 This page is written by `resnet config --reference`.
 ";

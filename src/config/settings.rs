@@ -123,7 +123,7 @@ pub struct Hardware {
     /// these units computes in f32 and says so.
     #[arg(long, value_enum, default_value = "highest")]
     pub matmul_precision: MatmulPrecision,
-    /// Runs every node by itself: the reference for the fused steps.
+    /// Turns fusion off: the reference for the fused steps.
     #[arg(long = "no-fuse", action = ArgAction::SetFalse)]
     pub fuse: bool,
     /// Turns autotuning off: the shapes alone choose the kernels, so that results do not depend on what was fastest.
@@ -161,7 +161,7 @@ pub struct Training {
 #[derive(Clone, PartialEq, Debug, Serialize, clap::Args)]
 #[command(next_help_heading = "Data")]
 pub struct Limit {
-    /// The most batches per epoch and per evaluation [default: all].
+    /// Stops each epoch and evaluation after N batches [default: all].
     #[arg(long, value_name = "N", value_parser = at_least(1, ""))]
     pub limit_batches: Option<usize>,
 }
@@ -241,16 +241,16 @@ pub struct Run {
     /// Passes over the training images.
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = at_least(1, ""), group = ON_RESUME)]
     pub epochs: usize,
-    /// Decides the initial values and the order of the examples; below 2^63.
+    /// Random seed: initial weights, order of examples, mirroring; below 2^63.
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u64).range(..1 << 63))]
     pub seed: u64,
-    /// Takes the examples in the order of the file.
+    /// Turns shuffling off: examples come in the order of the file.
     #[arg(long = "no-shuffle", action = ArgAction::SetFalse)]
     pub shuffle: bool,
     /// Folder of the run, which must not hold anything yet [default: the first free runs/NNN].
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
-    /// Saves a checkpoint after so many steps too, not only after every epoch [default: every ten minutes].
+    /// Steps between checkpoints within an epoch [default: every ten minutes]. Every epoch ends with one.
     #[arg(long, value_name = "STEPS", value_parser = at_least(1, ""), group = ON_RESUME)]
     pub save_every: Option<usize>,
 }

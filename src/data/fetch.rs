@@ -41,17 +41,18 @@ pub fn fetch(
                  dataset-fashion-mnist, or --data sample, which needs no files)"
             )
         })?;
-        check(known, &bytes).with_context(|| format!("{url} is not what it should be"))?;
+        check(known, &bytes)
+            .with_context(|| format!("checking {url} failed (try another mirror by --url)"))?;
         replace(&path, &bytes)?;
     }
     sync_folder(folder)
 }
 
 fn check(known: &Known, gz: &[u8]) -> Result<()> {
-    let plain = idx::unzip(gz).context("the download is not a whole gzip file")?;
+    let plain = idx::unzip(gz).context("the download is not a complete gzip file")?;
     ensure!(
         known.matches(&plain),
-        "its SHA-256 differs from that of the original file"
+        "the download has the wrong checksum: its SHA-256 differs from that of the original file"
     );
     Ok(())
 }
@@ -78,7 +79,7 @@ fn download(url: &str, mut progress: impl FnMut(u64, Option<u64>)) -> Result<Vec
     if let Some(all) = all {
         ensure!(
             bytes.len() as u64 == all,
-            "only {} of {all} bytes came",
+            "only {} of {all} bytes were received",
             bytes.len()
         );
     }

@@ -27,7 +27,7 @@ pub fn read(path: &Path) -> Result<Vec<u8>> {
         }
         // Browsers like to decompress what they download and to keep its name.
         [0, 0, 8, 1 | 3, ..] => {
-            format!("{shown} is not a gzip file but already decompressed: take .gz off its name")
+            format!("{shown} is not a gzip file but already decompressed: rename it without .gz")
         }
         _ => format!("{shown} is not a gzip file: fetch it again by `resnet fetch`"),
     })

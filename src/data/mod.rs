@@ -152,9 +152,7 @@ fn sample() -> Result<Dataset> {
             size,
             channels: 1,
             classes: CLASSES.map(str::to_string).to_vec(),
-            notes: vec![
-                "the sample has 2,000 training images: expect no good accuracy".to_string(),
-            ],
+            notes: vec!["the sample has 2,000 training images: expect a low accuracy".to_string()],
         },
         train,
         test,

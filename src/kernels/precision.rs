@@ -15,8 +15,8 @@ pub enum MatmulPrecision {
     /// Factors are f32.
     #[default]
     Highest,
-    /// Each factor is the sum of two bfloat16 numbers, of whose four products the three largest are taken: about 16
-    /// bits of mantissa.
+    /// Each factor is the sum of two bfloat16 numbers, and their product is three products of bfloat16 pairs: about
+    /// 16 bits of mantissa.
     High,
     /// Factors are rounded to bfloat16: 8 bits of mantissa.
     Medium,

@@ -24,7 +24,7 @@ impl Observer for Console {
             } => {
                 eprintln!("{data}: {} planned on {device}", mib(*memory));
                 if let Some(micro) = micro_batch {
-                    eprintln!("a step of {batch} examples is done in passes of {micro}");
+                    eprintln!("gradient accumulation: micro-batches of {micro}, batch {batch}");
                 }
             }
             Event::Tuned { note } => eprintln!("{note}"),
@@ -48,7 +48,10 @@ impl Observer for Console {
             }
             Event::Interrupted { folder, progress } => {
                 self.clear();
-                eprintln!("stopped at step {} and saved; go on with", progress.step);
+                eprintln!(
+                    "stopped at step {}; checkpoint saved; resume with",
+                    progress.step
+                );
                 eprintln!("  resnet train --resume {}", folder.display());
             }
             Event::Saved { .. } => {}

@@ -92,7 +92,12 @@ pub fn weights_of(path: &Path) -> Result<PathBuf> {
     if path.is_file() {
         return Ok(path.to_path_buf());
     }
-    ensure!(path.exists(), "{} does not exist", path.display());
+    ensure!(
+        path.exists(),
+        "{} does not exist: name a run's folder, one of its checkpoints or a weights.safetensors; `resnet train` \
+         makes one",
+        path.display()
+    );
     let inside = path.join(WEIGHTS);
     Ok(if inside.exists() {
         inside
@@ -109,7 +114,7 @@ pub fn read_info(weights: &Path) -> Result<WeightsInfo> {
     let shown = weights.display();
     let metadata = metadata(weights, &read(weights)?)?.with_context(|| {
         format!(
-            "{shown} does not tell its architecture; it was not written by `resnet train` \
+            "{shown} has no architecture in its metadata; it was not written by `resnet train` \
              (start from such weights with `resnet train --init {shown}`)"
         )
     })?;
@@ -176,8 +181,12 @@ pub fn load(session: &mut Session, checkpoint: &Path) -> Result<Progress> {
 }
 
 fn progress(path: &Path, bytes: &[u8]) -> Result<Progress> {
-    metadata(path, bytes)?
-        .with_context(|| format!("{} does not tell how far its run had come", path.display()))
+    metadata(path, bytes)?.with_context(|| {
+        format!(
+            "{} has no training position in its metadata",
+            path.display()
+        )
+    })
 }
 
 /// The tensors of a file, which are those of these parameters and no others.
@@ -277,17 +286,21 @@ fn read(path: &Path) -> Result<Vec<u8>> {
 
 fn parse<'b>(path: &Path, bytes: &'b [u8]) -> Result<SafeTensors<'b>> {
     SafeTensors::deserialize(bytes)
-        .with_context(|| format!("{} is not a whole safetensors file", path.display()))
+        .with_context(|| format!("{} is not a complete safetensors file", path.display()))
 }
 
 fn metadata<T: DeserializeOwned>(path: &Path, bytes: &[u8]) -> Result<Option<T>> {
     let (_, header) = SafeTensors::read_metadata(bytes)
-        .with_context(|| format!("{} is not a whole safetensors file", path.display()))?;
+        .with_context(|| format!("{} is not a complete safetensors file", path.display()))?;
     let Some(json) = header.metadata().as_ref().and_then(|m| m.get(KEY)) else {
         return Ok(None);
     };
-    let value = serde_json::from_str(json)
-        .with_context(|| format!("the metadata of {} are not this program's", path.display()))?;
+    let value = serde_json::from_str(json).with_context(|| {
+        format!(
+            "the metadata of {} was not written by resnet",
+            path.display()
+        )
+    })?;
     Ok(Some(value))
 }
 

@@ -26,12 +26,12 @@ pub fn check(wanted: Option<&Path>) -> Result<()> {
         let shown = folder.display();
         match checkpoint::latest(folder) {
             Ok(_) => bail!(
-                "--out {shown} already holds a run: go on with it by `resnet train --resume {shown}`, or take \
+                "--out {shown} already holds a run: resume it with `resnet train --resume {shown}`, or take \
                  another folder"
             ),
             Err(_) => bail!(
-                "--out {shown} already holds something that is no run to go on with: take another folder, or \
-                 remove it"
+                "--out {shown} already holds files that are not a resumable run: take another folder, or \
+                 remove them"
             ),
         }
     }

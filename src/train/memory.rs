@@ -103,7 +103,7 @@ impl StepPlans {
             && let Some(micro) = room.largest_micro_batch(spec, source, backend)?
         {
             fitting.push(format!(
-                "--micro-batch {micro}, which does the same batch in parts,"
+                "--micro-batch {micro} (gradient accumulation, same batch)"
             ));
         }
         let with = |batch| SessionSpec {

@@ -147,7 +147,7 @@ impl StepPlans {
                 let sizes = micro::sizes(of, *micro_batch);
                 ensure!(
                     sizes.len() <= LOSS_LOG_CAPACITY,
-                    "--micro-batch {}: a batch of {of} would take {} passes, but a step has at most \
+                    "--micro-batch {}: a batch of {of} would need {} micro-batches, but a step has at most \
                      {LOSS_LOG_CAPACITY}",
                     sizes[0],
                     sizes.len()

@@ -225,12 +225,12 @@ impl Run<'_> {
         let saved = checkpoint::latest(self.folder);
         let mut next = match &saved {
             Ok(saved) => format!(
-                "{} is saved; go on with\n  resnet train --resume {}",
+                "{} is saved; resume with\n  resnet train --resume {}",
                 saved.display(),
                 self.folder.display()
             ),
             Err(_) => {
-                "there is no checkpoint yet: start anew, with a smaller --save-every".to_string()
+                "there is no checkpoint yet: start again, with a smaller --save-every".to_string()
             }
         };
         if failure == Some(Failure::OutOfMemory) {
@@ -244,8 +244,7 @@ impl Run<'_> {
                 Err(_) => String::new(),
             };
             next += &format!(
-                "\nwhich needs other programs to free memory of the device. With less of it, a new run \
-                 does a step in parts:\n  resnet train{init} --micro-batch {half}"
+                "\nFree device memory first. A new run needs less with\n  resnet train{init} --micro-batch {half}"
             );
         }
         anyhow!(

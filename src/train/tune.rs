@@ -35,7 +35,7 @@ impl StepPlans {
         });
         match fitting {
             Ok(plans) => *self = plans,
-            Err(_) => note += "\nwhich needs too much memory: tiles are chosen by the shapes alone",
+            Err(_) => note += "\nthe tuned tile sizes need too much memory; using the defaults",
         }
         Ok(Some(note))
     }

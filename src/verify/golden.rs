@@ -97,7 +97,7 @@ impl Set {
             })?;
             SafeTensors::deserialize(&bytes).with_context(|| {
                 format!(
-                    "{} is not a whole safetensors file; copy it again",
+                    "{} is not a complete safetensors file; copy it again",
                     path.display()
                 )
             })?;

@@ -30,12 +30,12 @@ impl Cache {
         let path = match path(adapter)? {
             Ok(path) => path,
             Err(error) => {
-                eprintln!("compiled kernels are not kept: {error:#}");
+                eprintln!("compiled kernels are not cached: {error:#}");
                 return None;
             }
         };
         let data = read(&path).unwrap_or_else(|error| {
-            eprintln!("compiling the kernels anew: {error:#}");
+            eprintln!("compiling the kernels again: {error:#}");
             None
         });
         // SAFETY: the data came from `get_data` of this adapter and driver: the file is named after
@@ -63,7 +63,7 @@ impl Cache {
             .with_context(|| format!("creating {}", folder.display()))
             .and_then(|()| files::replace(&self.path, &bytes));
         if let Err(error) = write {
-            eprintln!("compiled kernels are not kept: {error:#}");
+            eprintln!("compiled kernels are not cached: {error:#}");
         }
     }
 }

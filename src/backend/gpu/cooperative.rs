@@ -38,7 +38,10 @@ pub fn choose(
     match (precision, stored) {
         (MatmulPrecision::Highest, _) => return Ok((None, None)),
         (MatmulPrecision::High, _) => {
-            return f32("high", "a GPU's matrices take f16, which has fewer digits");
+            return f32(
+                "high",
+                "a GPU's matrices take f16, which is less precise than `high`",
+            );
         }
         (MatmulPrecision::Medium, DType::F16) => {}
         (MatmulPrecision::Medium, _) => {

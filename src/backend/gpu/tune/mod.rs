@@ -52,7 +52,7 @@ pub fn tune(gpu: &mut Gpu, convolutions: &[Convolution], room: u64) -> Result<Op
     let kept = match gpu.tune {
         Tune::Auto if gpu.device.software => return Ok(None),
         Tune::Auto => TuningFile::open(gpu.identity.clone())
-            .map_err(|error| notes.push(format!("tiles are not kept: {error:#}")))
+            .map_err(|error| notes.push(format!("tile sizes are not cached: {error:#}")))
             .ok(),
         Tune::Always => None,
     };
@@ -73,7 +73,7 @@ fn tune_with(
     let mut known = match kept.map_or(Ok(TuningTable::default()), TuningFile::read) {
         Ok(known) => known,
         Err(error) => {
-            notes.push(format!("timing the kernels anew: {error:#}"));
+            notes.push(format!("autotuning again: {error:#}"));
             TuningTable::default()
         }
     };
@@ -88,12 +88,12 @@ fn tune_with(
     }
     if let (true, Some(kept)) = (unknown.is_empty(), kept) {
         let path = kept.path.display();
-        notes.push(format!("{name}: tiles as tuned before, from {path}"));
+        notes.push(format!("{name}: tile sizes from the cache {path}"));
         return Ok(found);
     }
     if !trial::has_clock(gpu)? {
         notes.push(format!(
-            "{name} has no clock for its kernels: tiles are chosen by the shapes alone"
+            "{name} has no working timestamp queries: autotuning is off"
         ));
         return Ok(TuningTable::default());
     }
@@ -112,15 +112,15 @@ fn tune_with(
     } = outcome;
     notes.push(format!(
         "{name}: tuned {reached} of {} convolutions in {timing:.1} s, {candidates} kernels after {compiling:.1} s \
-         of compiling; {changed} have other tiles now than by their shapes",
+         of compiling; {changed} differ from the default",
         trials.len()
     ));
     found.0.extend(tilings.0.clone());
     if let Some(kept) = kept {
         known.0.extend(tilings.0);
         match kept.write(&known) {
-            Ok(()) => notes.push(format!("tiles kept in {}", kept.path.display())),
-            Err(error) => notes.push(format!("tiles are not kept: {error:#}")),
+            Ok(()) => notes.push(format!("tile sizes cached in {}", kept.path.display())),
+            Err(error) => notes.push(format!("tile sizes are not cached: {error:#}")),
         }
     }
     Ok(found)
