@@ -33,7 +33,7 @@ pub struct Gpu {
 }
 
 impl Gpu {
-    /// Opens an adapter of [`adapters`].
+    /// Opens an adapter of [`super::adapters`].
     ///
     /// # Errors
     /// When the driver refuses.

@@ -72,7 +72,7 @@ pub const ROOMS: usize = 2;
 
 impl Epilogue<'_> {
     /// Changes a row of targets and adds it to the partials, before it is rounded to what is stored. `rooms` has
-    /// [`ROOMS`] rows for what is read of bfloat16.
+    /// `ROOMS` rows for what is read of bfloat16.
     #[inline(always)]
     pub fn apply(
         &self,
