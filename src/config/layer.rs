@@ -136,9 +136,10 @@ impl fmt::Display for Source {
 fn reason(error: &clap::Error) -> String {
     match (error.source(), error.get(ContextKind::ValidValue)) {
         (Some(source), _) => source.to_string(),
-        (None, Some(ContextValue::Strings(valid))) => {
+        (None, Some(ContextValue::Strings(valid))) if !valid.is_empty() => {
             format!("must be one of {}", valid.join(", "))
         }
+        (None, Some(_)) => "must not be empty".to_string(),
         (None, _) => error.kind().to_string(),
     }
 }

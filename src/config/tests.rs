@@ -174,6 +174,7 @@ fn wrong_values_are_named() {
         "--nesterov needs a --momentum",
     );
     says("tilings = 3", "tilings");
+    says("out = \"\"", "must not be empty");
 }
 
 #[test]
