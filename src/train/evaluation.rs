@@ -1,8 +1,8 @@
 //! A pass over the images of a split.
 use super::micro::passes;
-use super::prepared::{Program, batches};
 use super::progress::Sums;
 use super::session::{READ_AFTER, Session};
+use super::step_plans::{Program, batches};
 use crate::data::Split;
 use anyhow::Result;
 

@@ -1,7 +1,7 @@
 //! Writes the examples of a step to the device before it runs.
 use super::feed::{DataTensors, Feed};
-use super::pass::StepGraph;
-use super::prepared::SessionSpec;
+use super::step_graph::StepGraph;
+use super::step_plans::SessionSpec;
 use crate::backend::Backend;
 use crate::data::{Augmentation, ImageSource, Prefetch, Split};
 use crate::ops::resize_taps;

@@ -1,7 +1,7 @@
 //! Whether a session fits its device, and the largest part of a batch that would: all of it planned,
 //! nothing allocated.
 use super::feed::Feed;
-use super::prepared::{SessionSpec, StepPlans};
+use super::step_plans::{SessionSpec, StepPlans};
 use crate::backend::Backend;
 use crate::config::MicroBatch;
 use crate::data::ImageSource;

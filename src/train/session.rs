@@ -2,9 +2,9 @@
 use super::feeder::Feeder;
 use super::micro;
 use super::optim::OptimizerState;
-use super::pass::StepGraph;
-use super::prepared::{Program, SessionSpec, StepPlans};
 use super::progress::{StepResult, Sums};
+use super::step_graph::StepGraph;
+use super::step_plans::{Program, SessionSpec, StepPlans};
 use crate::backend::{Backend, PlanId};
 use crate::data::{ImageSource, Split};
 use crate::graph::{Graph, TensorId};

@@ -1,5 +1,5 @@
 //! Which convolutions a training step has, and their tuning before the session is opened.
-use super::prepared::{Program, SessionSpec, StepPlans};
+use super::step_plans::{Program, SessionSpec, StepPlans};
 use crate::backend::{Backend, Tuned};
 use crate::data::ImageSource;
 use crate::graph::TensorId;

@@ -3,7 +3,7 @@ use super::feed::{DataTensors, Feed};
 use super::info::WeightsInfo;
 use super::micro;
 use super::optim::{Optimizer, OptimizerState};
-use super::pass::{StepGraph, accumulate, evaluate, train, update};
+use super::step_graph::{StepGraph, accumulate, evaluate, train, update};
 use crate::backend::memory_needed;
 use crate::config::TrainConfig;
 use crate::data::{Augmentation, ImageSource, Preprocess, Split};
