@@ -1,5 +1,5 @@
 //! `resnet config`: the resolved settings.
-use crate::config::{self, Given, Layer, TrainConfig};
+use crate::config::{self, Given, TrainConfig};
 use anyhow::Result;
 use std::io::{Write, stdout};
 use std::path::PathBuf;
@@ -33,9 +33,7 @@ pub fn run(args: Args) -> Result<()> {
         write!(out, "{}", config::reference())?;
         return Ok(());
     }
-    let file = args.config.as_deref().map(Layer::file).transpose()?;
-    let given = args.settings.layers().iter().cloned();
-    let layers: Vec<Layer> = file.into_iter().chain(given).collect();
-    write!(out, "{}", config::resolve(&layers)?)?;
+    let resolved = config::from_file(args.config.as_deref(), args.settings.layers())?;
+    write!(out, "{resolved}")?;
     Ok(())
 }

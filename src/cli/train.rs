@@ -1,7 +1,7 @@
 //! `resnet train`: trains, tests after every epoch, saves checkpoints, resumes.
 use super::hardware;
 use super::status::{INTERRUPTED, Status};
-use crate::config::{self, Given, Layer, TrainConfig};
+use crate::config::{self, Given, TrainConfig};
 use crate::data;
 use crate::model::zoo::{self, Name, Variant};
 use crate::report::observers;
@@ -45,14 +45,11 @@ pub struct Args {
 /// When a setting, file or device is not usable, or the loss diverges.
 pub fn run(args: Args) -> Result<Status> {
     let given = args.settings.layers();
-    let config = match &args.resume {
-        Some(run) => config::resume(folder::settings(run)?, given)?.config,
-        None => {
-            let file = args.config.as_deref().map(Layer::file).transpose()?;
-            let layers: Vec<Layer> = file.into_iter().chain(given.iter().cloned()).collect();
-            config::resolve(&layers)?.config
-        }
+    let resolved = match &args.resume {
+        Some(run) => config::resume(folder::settings(run)?, given),
+        None => config::from_file(args.config.as_deref(), given),
     };
+    let config = resolved?.config;
     config.check_training()?;
     let data = data::load(config.data.data.as_deref())?;
     for note in &data.info.notes {

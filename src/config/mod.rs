@@ -22,6 +22,7 @@ use anyhow::{Result, bail, ensure};
 use clap::FromArgMatches;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::Path;
 
 /// Settings and where each of them comes from.
 #[derive(Clone, PartialEq, Debug)]
@@ -40,6 +41,16 @@ impl Default for TrainConfig {
             .expect("every setting has a default or may be absent");
         TrainConfig::from_arg_matches(&matches).expect("declared together")
     }
+}
+
+/// The settings of a new run: those of its file, if it has one, and over them what is given.
+///
+/// # Errors
+/// When the file is wrong, or two settings contradict each other.
+pub fn from_file(file: Option<&Path>, given: &[Layer]) -> Result<Resolved> {
+    let file = file.map(Layer::file).transpose()?;
+    let layers: Vec<Layer> = file.into_iter().chain(given.iter().cloned()).collect();
+    resolve(&layers)
 }
 
 /// Merges layers, the later ones over the earlier ones, over the defaults.

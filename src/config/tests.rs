@@ -1,7 +1,6 @@
 //! The order of precedence, what is refused, and what a resumed run may change.
 use super::*;
 use clap::{Args, Command};
-use std::path::Path;
 
 fn file(text: &str) -> Result<Layer> {
     let file = tempfile::NamedTempFile::new().unwrap();
