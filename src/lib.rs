@@ -21,7 +21,7 @@
 //! 3. Kernels need at most 8 storage bindings, 16 KiB of workgroup memory and 256 invocations:
 //!    what WebGPU guarantees everywhere.
 //! 4. `wgpu` is named only in `backend::gpu`, and `unsafe` code stands only there and in `kernels`.
-//! 5. Files are touched only by `config`, `data`, `train::{checkpoint, folder}`, `verify`, `report`, the dumps of
+//! 5. Files are touched only by `config`, `data`, `train::{checkpoint, folder, lock}`, `verify`, `report`, the dumps of
 //!    `cli::bench`, and the caches of compiled kernels and of tilings, `backend::gpu`. What is read again is written
 //!    through `files`.
 //! 6. The gradient of BatchNorm is complete: the path through mean and variance is in it.

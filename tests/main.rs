@@ -23,6 +23,7 @@ mod graph;
 mod half;
 mod imports;
 mod kept;
+mod kept_run;
 mod loss_scale;
 mod micro;
 mod micro_half;

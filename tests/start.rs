@@ -154,6 +154,7 @@ impl Observer for Recorder {
             Event::Saved { .. } => "saved",
             Event::Evaluated { .. } => "evaluated",
             Event::Finished { .. } => "finished",
+            Event::AlreadyFinished { .. } => "already finished",
             Event::Interrupted { .. } => "interrupted",
         };
         self.told.lock().unwrap().push(name.to_string());

@@ -1,17 +1,20 @@
 //! `resnet eval`: loss, accuracy, per-class accuracy and the confusion matrix on the test images.
+use super::data;
 use super::trained::Checkpoint;
-use crate::config::{Batch, Data, Given, Hardware, Limit};
-use crate::data::{self, Split};
+use crate::config::{Batch, Data, Given, Hardware, Limit, Resolved, Source};
+use crate::data::{ImageSource, Split};
 use crate::report::Confusion;
-use crate::train::{Sums, evaluate_split};
-use anyhow::Result;
+use crate::train::{Sums, checkpoint, evaluate_split};
+use anyhow::{Result, ensure};
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::io::{Write, stdout};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 const EXAMPLES: &str = "Examples:
   resnet eval runs/001               the newest checkpoint of a run
+  resnet eval runs/001 --best        the one with the best accuracy
   resnet eval weights.safetensors    a file of weights
   resnet eval runs/001 --json        as JSON";
 
@@ -21,6 +24,9 @@ const EXAMPLES: &str = "Examples:
 pub struct Args {
     /// A run's folder, one of its checkpoints, or a file of weights.
     checkpoint: PathBuf,
+    /// Takes the best checkpoint of the run instead of the newest.
+    #[arg(long)]
+    best: bool,
     #[command(flatten)]
     settings: Given<Settings>,
     /// One JSON object instead of text.
@@ -43,12 +49,14 @@ struct Settings {
 
 #[derive(Serialize)]
 struct Report<'a> {
+    /// The file of weights.
     checkpoint: String,
+    data: &'a str,
     device: &'a str,
     examples: u64,
     loss: f64,
     accuracy: f64,
-    per_class: serde_json::Map<String, serde_json::Value>,
+    per_class: BTreeMap<&'a str, Option<f64>>,
     confusion: &'a [Vec<u64>],
 }
 
@@ -57,58 +65,72 @@ struct Report<'a> {
 /// # Errors
 /// When the checkpoint or the data cannot be read or the device fails.
 pub fn run(args: Args) -> Result<()> {
-    let checkpoint = Checkpoint::read(&args.checkpoint, args.settings.layers())?;
-    let data = Arc::new(data::load(checkpoint.config.data.data.as_deref())?);
-    for note in &data.info.notes {
-        eprintln!("{note}");
-    }
+    let path = match args.best {
+        true => checkpoint::best(&args.checkpoint)?,
+        false => args.checkpoint,
+    };
+    let checkpoint = Checkpoint::read(&path, args.settings.layers())?;
+    let data = Arc::new(data::load(&checkpoint.settings)?);
     let mut session = checkpoint.open(data.clone())?;
 
-    let mut confusion = Confusion::new(checkpoint.info.classes);
+    let mut confusion = Confusion::new(checkpoint.info.classes.clone());
     let sums = evaluate_split(&mut session, Split::Test, |session, batch| {
         let logits = session.logits()?;
         confusion.add(&logits, batch.iter().map(|&i| data.test.labels[i as usize]));
         Ok(())
     })?;
-    print(
-        &args.checkpoint.display().to_string(),
-        session.backend().device(),
-        &sums,
-        &confusion,
-        args.json,
-    )
+    ensure!(
+        sums.mean_loss().is_finite(),
+        "the loss of {} is not finite: its training has diverged. Use another checkpoint",
+        checkpoint.weights.display()
+    );
+    tell_limit(&checkpoint.settings, &sums, data.len(Split::Test));
+    let report = Report {
+        checkpoint: checkpoint.weights.display().to_string(),
+        data: &data.info.name,
+        device: session.backend().device(),
+        examples: sums.examples,
+        loss: sums.mean_loss(),
+        accuracy: sums.accuracy(),
+        per_class: confusion.per_class().into_iter().collect(),
+        confusion: confusion.counts(),
+    };
+    print(&report, &confusion, args.json)
 }
 
-fn print(
-    checkpoint: &str,
-    device: &str,
-    sums: &Sums,
-    confusion: &Confusion,
-    json: bool,
-) -> Result<()> {
+/// Says that a run's limit is that of its evaluation too, and how to have all images.
+fn tell_limit(settings: &Resolved, sums: &Sums, images: usize) {
+    let batch = settings.config.batch.batch_size;
+    if let Some(source @ Source::File(_)) = settings.sources.get("limit_batches")
+        && sums.examples < images as u64
+    {
+        eprintln!(
+            "limit_batches in {source}: {} of {images} test images; all of them with --limit-batches {}",
+            sums.examples,
+            images.div_ceil(batch)
+        );
+    }
+}
+
+fn print(report: &Report, confusion: &Confusion, json: bool) -> Result<()> {
     let mut out = stdout().lock();
-    let (loss, accuracy) = (sums.mean_loss(), sums.accuracy());
     if json {
-        let per_class = confusion
-            .per_class()
-            .into_iter()
-            .map(|(c, a)| (c.to_string(), a.into()));
-        let report = Report {
-            checkpoint: checkpoint.to_string(),
-            device,
-            examples: sums.examples,
-            loss,
-            accuracy,
-            per_class: per_class.collect(),
-            confusion: confusion.counts(),
-        };
-        writeln!(out, "{}", serde_json::to_string(&report)?)?;
+        writeln!(out, "{}", serde_json::to_string(report)?)?;
         return Ok(());
     }
+    let Report {
+        checkpoint,
+        data,
+        device,
+        examples,
+        loss,
+        accuracy,
+        ..
+    } = report;
+    writeln!(out, "{checkpoint} on {data}, {device}")?;
     writeln!(
         out,
-        "test loss {loss:.3}, test acc {accuracy:.4} ({} images, {device})",
-        sums.examples
+        "test loss {loss:.3}, test acc {accuracy:.4} ({examples} images)"
     )?;
     write!(out, "\n{confusion}")?;
     Ok(())

@@ -1,5 +1,5 @@
 //! `resnet fetch`: downloads Fashion-MNIST into the cache, and shows what is in a data set.
-use crate::config::{self, Given};
+use crate::config::{self, Given, Resolved};
 use crate::data::fetch::{self, MIRROR};
 use crate::data::{self, Dataset};
 use anyhow::{Context, Result};
@@ -41,8 +41,7 @@ pub struct Args {
 /// When the network, the data or the disk fails.
 pub fn run(args: Args) -> Result<()> {
     if let Some(file) = args.preview {
-        let config = config::resolve(args.settings.layers())?.config;
-        return preview(config.data.data.as_deref(), &file);
+        return preview(&config::resolve(args.settings.layers())?, &file);
     }
     let folder = match args.into {
         Some(folder) => folder,
@@ -65,11 +64,8 @@ pub fn run(args: Args) -> Result<()> {
     Ok(())
 }
 
-fn preview(data: Option<&str>, file: &Path) -> Result<()> {
-    let data = data::load(data)?;
-    for note in &data.info.notes {
-        eprintln!("{note}");
-    }
+fn preview(settings: &Resolved, file: &Path) -> Result<()> {
+    let data = super::data::load(settings)?;
     let sheet = sheet(&data);
     let mut png = Cursor::new(Vec::new());
     sheet

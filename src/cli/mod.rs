@@ -1,6 +1,7 @@
 //! The commands: arguments and printing, one file each. The work is done elsewhere.
 mod bench;
 mod config;
+mod data;
 mod devices;
 mod eval;
 mod fetch;

@@ -1,7 +1,8 @@
 //! `resnet predict`: the most probable classes of pictures, from files or out of the test set.
+use super::data;
 use super::trained::Checkpoint;
 use crate::config::{Batch, Data, Given, Hardware};
-use crate::data::{self, Background, Dataset, Examples, ImageSource, Info, Picture, Split};
+use crate::data::{Background, Dataset, Examples, ImageSource, Info, Picture, Split};
 use crate::train::evaluate_split;
 use anyhow::{Result, ensure};
 use serde::Serialize;
@@ -88,7 +89,7 @@ pub fn run(args: Args) -> Result<()> {
         classes.len()
     );
     // A run on a few batches is no reason to look at a few pictures only.
-    checkpoint.config.limit.limit_batches = None;
+    checkpoint.settings.config.limit.limit_batches = None;
     let (mut answers, data) = read(&args, &checkpoint)?;
     let mut session = checkpoint.open(Arc::new(data))?;
     evaluate_split(&mut session, Split::Test, |session, batch| {
@@ -133,10 +134,7 @@ fn read(args: &Args, checkpoint: &Checkpoint) -> Result<(Vec<Answer>, Dataset)> 
         });
     }
     if !args.test_image.is_empty() {
-        let data = data::load(checkpoint.config.data.data.as_deref())?;
-        for note in &data.info.notes {
-            eprintln!("{note}");
-        }
+        let data = data::load(&checkpoint.settings)?;
         let Info {
             name,
             size,

@@ -1,11 +1,10 @@
 //! `resnet train`: trains, tests after every epoch, saves checkpoints, resumes.
-use super::hardware;
 use super::status::{INTERRUPTED, Status};
+use super::{data, hardware};
 use crate::config::{self, Given, TrainConfig};
-use crate::data;
 use crate::model::zoo::{self, Name, Variant};
 use crate::report::observers;
-use crate::train::{Event, Observer, Outcome, Start, Trainer, folder};
+use crate::train::{Event, Observer, Outcome, Start, Trainer, checkpoint, folder};
 use anyhow::{Context, Result};
 use std::path::PathBuf;
 use std::process::exit;
@@ -31,8 +30,8 @@ pub struct Args {
     /// Resumes the run in this folder, bit-identical to an uninterrupted one.
     #[arg(long, value_name = "RUN", conflicts_with_all = ["config", "init", "out"])]
     resume: Option<PathBuf>,
-    /// Starts from the weights in this safetensors file, with PyTorch's names and layouts.
-    #[arg(long, value_name = "FILE")]
+    /// Starts from the weights in this safetensors file, with PyTorch's names and layouts, or the newest of a run.
+    #[arg(long, value_name = "FILE|RUN")]
     init: Option<PathBuf>,
     /// One JSON object per line on stdout: steps, epochs and the end.
     #[arg(long)]
@@ -49,23 +48,28 @@ pub fn run(args: Args) -> Result<Status> {
         Some(run) => config::resume(folder::settings(run)?, given),
         None => config::from_file(args.config.as_deref(), given),
     };
-    let config = resolved?.config;
-    config.check_training()?;
-    let data = data::load(config.data.data.as_deref())?;
-    for note in &data.info.notes {
-        eprintln!("{note}");
-    }
+    let resolved = resolved?;
+    resolved.config.check_training()?;
+    let data = data::load(&resolved)?;
+    let mut config = resolved.config;
+    config.locate_data()?;
     let start = match (args.resume, args.init) {
         (Some(run), _) => Start::Resume(run),
-        (None, Some(weights)) => Start::Weights(weights),
+        (None, Some(weights)) => Start::Weights(checkpoint::weights_of(&weights)?),
         (None, None) => Start::Fresh,
     };
     let (channels, classes) = (data.info.channels, data.info.classes.len());
     let arch = zoo::arch(Name::default(), Variant::default(), channels, classes);
     let trainer = Trainer::new(config.clone(), arch, Arc::new(data), start)?;
+    let mut observers = observers(args.json);
+    if let Some(note) = trainer.note() {
+        eprintln!("{note}");
+    }
+    if trainer.is_finished(&mut observers)? {
+        return Ok(Status::Done);
+    }
     let backend = hardware::open(&config.hardware)?;
     let stop = Arc::new(AtomicBool::new(false));
-    let mut observers = observers(args.json);
     observers.push(Box::new(Signals(Arc::clone(&stop))));
     match trainer.run(backend, &mut observers, &stop)? {
         Outcome::Finished => Ok(Status::Done),

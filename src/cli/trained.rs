@@ -1,6 +1,6 @@
 //! A trained network: where its weights are and how it is run, shared by the commands that take one.
 use super::hardware;
-use crate::config::{self, Layer, TrainConfig};
+use crate::config::{self, Layer, Resolved};
 use crate::data::ImageSource;
 use crate::train::{Session, SessionSpec, StepPlans, WeightsInfo, checkpoint, folder};
 use anyhow::Result;
@@ -14,7 +14,7 @@ pub struct Checkpoint {
     /// What it tells about itself.
     pub info: WeightsInfo,
     /// How it is run.
-    pub config: TrainConfig,
+    pub settings: Resolved,
 }
 
 impl Checkpoint {
@@ -34,7 +34,7 @@ impl Checkpoint {
         Ok(Checkpoint {
             weights,
             info,
-            config: config::resolve(&layers)?.config,
+            settings: config::resolve(&layers)?,
         })
     }
 
@@ -46,7 +46,7 @@ impl Checkpoint {
         let Checkpoint {
             weights,
             info,
-            config,
+            settings: Resolved { config, .. },
         } = self;
         info.check_data(&weights.display().to_string(), data.info())?;
         let backend = hardware::open(&config.hardware)?;

@@ -17,8 +17,9 @@ pub use settings::{
     TrainConfig, Training,
 };
 
+use crate::data;
 use crate::ops::tuning::TuningTable;
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use clap::FromArgMatches;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -157,6 +158,18 @@ impl TrainConfig {
     fn table(&self) -> toml::Table {
         let text = self.to_toml().expect("resolved settings can be written");
         text.parse().expect("what is written can be read")
+    }
+
+    /// Makes the folder of the data set independent of where the program runs.
+    ///
+    /// # Errors
+    /// When the current folder is gone.
+    pub fn locate_data(&mut self) -> Result<()> {
+        if let Some(folder) = self.data.data.as_mut().filter(|data| *data != data::SAMPLE) {
+            let absolute = std::path::absolute(&*folder).context("the folder of the data")?;
+            *folder = absolute.to_string_lossy().into_owned();
+        }
+        Ok(())
     }
 
     /// Refuses what can only be evaluated.

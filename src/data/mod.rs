@@ -43,7 +43,7 @@ const CLASSES: [&str; 10] = [
 const DEBIAN: &str = "/usr/share/datasets/fashion-mnist";
 
 /// The name of a data set that lies inside this program.
-const SAMPLE: &str = "sample";
+pub const SAMPLE: &str = "sample";
 
 /// One of the four files, without the ending `.gz`.
 struct Known {

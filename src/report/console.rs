@@ -4,6 +4,7 @@ use crate::train::{EpochResult, Event, Observer, Progress};
 use anyhow::Result;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::{IsTerminal, stderr};
+use std::path::Path;
 
 /// Tells of a run.
 #[derive(Default)]
@@ -54,10 +55,28 @@ impl Observer for Console {
                 );
                 eprintln!("  resnet train --resume {}", folder.display());
             }
+            Event::AlreadyFinished { folder, progress } => already_finished(folder, progress),
             Event::Saved { .. } => {}
         }
         Ok(())
     }
+}
+
+/// A finished run, and how it is evaluated and trained on.
+fn already_finished(folder: &Path, progress: &Progress) {
+    let (run, epochs) = (folder.display(), progress.history.len());
+    eprintln!("{run} is finished: {epochs} epochs");
+    if let Some(best) = progress.best() {
+        let acc = best.val_acc.or(best.test_acc).unwrap_or(f64::NAN);
+        eprintln!(
+            "the best is epoch {}, acc {acc:.3}:\n  resnet eval {run} --best",
+            best.epoch
+        );
+    }
+    eprintln!(
+        "to train it on:\n  resnet train --resume {run} --epochs {}",
+        2 * epochs
+    );
 }
 
 impl Console {

@@ -7,20 +7,31 @@ use anyhow::{Context, Result};
 pub struct Metrics;
 
 impl Observer for Metrics {
-    /// Writes the whole history, so that the file always agrees with the newest checkpoint, also after
-    /// a run was resumed from an older one.
+    /// Writes the whole history, so that the file always agrees with the newest checkpoint: also after a run was
+    /// resumed from an older one, or killed between the two.
     fn on(&mut self, event: &Event) -> Result<()> {
-        let Event::Evaluated {
+        let (Event::Started {
             folder, progress, ..
-        } = event
+        }
+        | Event::Evaluated {
+            folder, progress, ..
+        }
+        | Event::AlreadyFinished { folder, progress }) = event
         else {
             return Ok(());
         };
+        if progress.history.is_empty() {
+            return Ok(());
+        }
         let mut csv = csv::Writer::from_writer(Vec::new());
         for epoch in &progress.history {
             csv.serialize(epoch)?;
         }
         let bytes = csv.into_inner().context("formatting metrics.csv")?;
-        replace(&folder.join("metrics.csv"), &bytes)
+        let path = folder.join("metrics.csv");
+        match std::fs::read(&path) {
+            Ok(there) if there == bytes => Ok(()),
+            _ => replace(&path, &bytes),
+        }
     }
 }

@@ -75,6 +75,13 @@ pub enum Event<'a> {
         /// The device.
         device: &'a str,
     },
+    /// A run that was to go on had done all its epochs before. Nothing else is told of it.
+    AlreadyFinished {
+        /// The run's folder.
+        folder: &'a Path,
+        /// Where the run stands.
+        progress: &'a Progress,
+    },
     /// The run stopped because it was asked to; a checkpoint holds the place.
     Interrupted {
         /// The run's folder.

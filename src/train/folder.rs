@@ -1,10 +1,12 @@
 //! A run's folder: its name, its configuration, that no run ever overwrites another, and what a run that failed
 //! leaves behind.
-use super::checkpoint;
+use super::checkpoint::{self, is_leftover};
+use super::lock::{self, Lock};
 use crate::config::{Layer, TrainConfig};
 use crate::files::replace;
 use anyhow::{Context, Result, bail, ensure};
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 const CONFIG: &str = "config.toml";
@@ -22,18 +24,11 @@ pub fn check(wanted: Option<&Path>) -> Result<()> {
         Some(folder) => format!("--out {}", folder.display()),
         None => format!("the folder {RUNS}"),
     };
-    if wanted.is_some() && folder.exists() && !is_empty(folder).with_context(named)? {
-        let shown = folder.display();
-        match checkpoint::latest(folder) {
-            Ok(_) => bail!(
-                "--out {shown} already holds a run: resume it with `resnet train --resume {shown}`, or take \
-                 another folder"
-            ),
-            Err(_) => bail!(
-                "--out {shown} already holds files that are not a resumable run: take another folder, or \
-                 remove them"
-            ),
-        }
+    match folder.symlink_metadata() {
+        Ok(_) if !folder.exists() => bail!("{}: a link to what does not exist", named()),
+        Ok(_) if wanted.is_some() => refuse_taken(folder)?,
+        Err(error) if error.kind() == ErrorKind::InvalidFilename => bail!("{}: {error}", named()),
+        _ => {}
     }
     let absolute = std::path::absolute(folder).with_context(named)?;
     let existing = absolute.ancestors().find(|folder| folder.exists());
@@ -48,17 +43,44 @@ pub fn check(wanted: Option<&Path>) -> Result<()> {
     Ok(())
 }
 
-/// Creates the folder of a new run: `wanted`, which must not hold anything yet, or the first free
+/// Refuses a folder in which another process trains, or that holds anything but what a run left that never came to a
+/// checkpoint.
+fn refuse_taken(folder: &Path) -> Result<()> {
+    let shown = folder.display();
+    ensure!(folder.is_dir(), "--out {shown}: not a folder");
+    if folder.join(lock::NAME).exists() {
+        Lock::take(folder)?;
+    }
+    ensure!(
+        checkpoint::latest(folder).is_err(),
+        "--out {shown} already holds a run: resume it with `resnet train --resume {shown}`, or take another folder"
+    );
+    ensure!(
+        is_free(folder)?,
+        "--out {shown} already holds files that are not a resumable run: take another folder, or remove them"
+    );
+    Ok(())
+}
+
+/// Creates the folder of a new run and locks it: `wanted`, which must not hold anything yet, or the first free
 /// `runs/NNN`.
 ///
 /// # Errors
 /// When the folder is taken or cannot be created.
-pub fn create(wanted: Option<&Path>) -> Result<PathBuf> {
+pub fn create(wanted: Option<&Path>) -> Result<(PathBuf, Lock)> {
     check(wanted)?;
     let creating = |folder: &Path| format!("creating {}", folder.display());
     if let Some(folder) = wanted {
         fs::create_dir_all(folder).with_context(|| creating(folder))?;
-        return Ok(folder.to_path_buf());
+        let lock = Lock::take(folder)?;
+        // Another run may have been here since.
+        ensure!(
+            is_free(folder)?,
+            "--out {} was taken meanwhile: take another folder",
+            folder.display()
+        );
+        clear(folder)?;
+        return Ok((folder.to_path_buf(), lock));
     }
     let runs = Path::new(RUNS);
     fs::create_dir_all(runs).with_context(|| creating(runs))?;
@@ -66,30 +88,60 @@ pub fn create(wanted: Option<&Path>) -> Result<PathBuf> {
         let folder = runs.join(format!("{number:03}"));
         // Creating is the test, so that two runs started together do not share a folder.
         match fs::create_dir(&folder) {
-            Ok(()) => return Ok(folder),
-            Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
+            Ok(()) => {}
+            Err(e) if e.kind() == ErrorKind::AlreadyExists => {
+                if !folder.is_dir() || !is_free(&folder)? {
+                    continue;
+                }
+            }
             Err(e) => return Err(e).with_context(|| creating(&folder)),
+        }
+        if let Some(lock) = Lock::try_take(&folder)?
+            && is_free(&folder)?
+        {
+            clear(&folder)?;
+            return Ok((folder, lock));
         }
     }
     unreachable!("the numbers do not end")
 }
 
-/// Removes the folder of a run that failed and left nothing but its settings there, so that it does not stand in
-/// the way of the next one. A checkpoint keeps it, and so does whatever else was written into it.
-pub fn clear_failed(run: &Path) {
+/// Removes the folder of a run that failed before its first checkpoint, so that it does not stand in the way of the
+/// next one. A checkpoint keeps it, and so does whatever else was written into it.
+pub fn clear_failed(run: &Path, lock: Lock) {
     // An error here would hide the failure itself, and what cannot be removed does no harm.
-    let _ = fs::remove_dir(run.join(checkpoint::FOLDER));
-    let only_settings = fs::read_dir(run)
-        .is_ok_and(|mut entries| entries.all(|e| e.is_ok_and(|e| e.file_name() == CONFIG)));
-    if only_settings {
-        let _ = fs::remove_file(run.join(CONFIG));
+    if is_free(run).is_ok_and(|free| free) && clear(run).is_ok() {
+        drop(lock);
+        let _ = fs::remove_file(run.join(lock::NAME));
         let _ = fs::remove_dir(run);
     }
 }
 
-fn is_empty(folder: &Path) -> Result<bool> {
-    ensure!(folder.is_dir(), "not a folder");
-    Ok(fs::read_dir(folder)?.next().is_none())
+/// Whether a folder holds nothing, or no more than a run that ended before its first checkpoint. Without a lock no run
+/// was here, and what there is belongs to somebody.
+fn is_free(folder: &Path) -> Result<bool> {
+    let entries = checkpoint::entries(folder)?;
+    let mut checkpoints = checkpoint::entries(&folder.join(checkpoint::FOLDER))?.into_iter();
+    let of_a_run = |path: &PathBuf| {
+        let named = |name: &str| path.ends_with(name);
+        named(lock::NAME) || named(CONFIG) || named(checkpoint::FOLDER) || is_leftover(path)
+    };
+    let locked = entries.iter().any(|path| path.ends_with(lock::NAME));
+    Ok(entries.is_empty()
+        || locked
+            && entries.iter().all(of_a_run)
+            && checkpoints.all(|path| is_leftover(&path))
+            && checkpoint::leftovers(folder)?.is_empty())
+}
+
+/// Removes from a free folder what a run left, but for the lock.
+fn clear(folder: &Path) -> Result<()> {
+    for path in checkpoint::entries(folder)? {
+        if !path.ends_with(lock::NAME) {
+            checkpoint::remove(&path)?;
+        }
+    }
+    Ok(())
 }
 
 /// Writes the resolved configuration into the run.
@@ -124,10 +176,16 @@ pub fn run_of(checkpoint: &Path) -> Result<Option<PathBuf>> {
 /// When the folder is not a run's, or its file is damaged.
 pub fn settings(run: &Path) -> Result<Layer> {
     let path = run.join(CONFIG);
-    ensure!(
-        path.is_file(),
-        "{} is not a run's folder: it has no {CONFIG}",
-        run.display()
-    );
+    if !path.is_file() {
+        let shown = run.display();
+        ensure!(run.exists(), "there is no run {shown}");
+        match run_of(run)? {
+            Some(whole) => bail!(
+                "{shown} is a part of a run: resume that by `resnet train --resume {}`",
+                whole.display()
+            ),
+            None => bail!("{shown} is not a run's folder: it has no {CONFIG}"),
+        }
+    }
     Layer::file(&path)
 }

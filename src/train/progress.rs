@@ -1,5 +1,6 @@
 //! How far a run has come: what a checkpoint stores, and what observers are told.
 use crate::data::Split;
+use anyhow::{Result, ensure};
 use serde::{Deserialize, Serialize};
 
 /// Where a run stands. Together with the configuration, the weights and the optimiser's states it
@@ -67,6 +68,9 @@ pub struct EpochResult {
     pub test_acc: Option<f64>,
     /// Training examples per second of training steps, of the run up to here.
     pub examples_per_second: f64,
+    /// Learning rate of the epoch's last step; `None` in the states of earlier programs.
+    #[serde(default)]
+    pub lr: Option<f32>,
 }
 
 impl Sums {
@@ -99,8 +103,8 @@ impl Progress {
     }
 
     /// Ends the epoch at work with what the evaluation of a split measured, of the validation images if there are any
-    /// and else of the test images.
-    pub fn finish_epoch(&mut self, split: Split, evaluated: &Sums) {
+    /// and else of the test images. `lr` is the learning rate of its last step.
+    pub fn finish_epoch(&mut self, split: Split, evaluated: &Sums, lr: f32) {
         let of = |which: Split, value: f64| (which == split).then_some(value);
         let (loss, acc) = (evaluated.mean_loss(), evaluated.accuracy());
         self.epoch += 1;
@@ -114,9 +118,54 @@ impl Progress {
             test_loss: of(Split::Test, loss),
             test_acc: of(Split::Test, acc),
             examples_per_second: self.examples_per_second(),
+            lr: Some(lr),
         });
         self.batch = 0;
         self.sums = Sums::default();
+    }
+
+    /// Refuses what no run can have come to.
+    pub(super) fn check(&self) -> Result<()> {
+        let Progress {
+            epoch, batch, step, ..
+        } = *self;
+        ensure!(
+            epoch == self.history.len(),
+            "epoch {epoch} is at work, but {} are finished",
+            self.history.len()
+        );
+        let mut before = 0;
+        for (at, epoch) in (1..).zip(&self.history) {
+            ensure!(
+                epoch.epoch == at && epoch.step > before,
+                "epoch {at} is called {} and ends at step {}, after one that ends at step {before}",
+                epoch.epoch,
+                epoch.step
+            );
+            before = epoch.step;
+        }
+        ensure!(
+            before.checked_add(batch as u64) == Some(step),
+            "it is at step {step}, but its finished epochs end at step {before} and {batch} batches follow"
+        );
+        ensure!(
+            (batch == 0) == (self.sums.examples == 0) && self.sums.examples <= self.examples,
+            "{} examples were seen in {batch} batches, and {} in the whole run",
+            self.sums.examples,
+            self.examples
+        );
+        ensure!(
+            self.sums.correct <= self.sums.examples,
+            "{} of {} examples were right",
+            self.sums.correct,
+            self.sums.examples
+        );
+        let seconds = self.seconds;
+        ensure!(
+            seconds.is_finite() && seconds >= 0.0,
+            "it took {seconds} seconds"
+        );
+        Ok(())
     }
 
     /// The epoch with the best accuracy of those by which epochs are compared, the earliest of equals.

@@ -6,11 +6,11 @@ use super::info::WeightsInfo;
 use super::optim::Schedule;
 use super::progress::{Progress, Sums};
 use super::session::{READ_AFTER, Session};
-use super::step_plans::{Program, batches};
+use super::step_plans::{self, Program, batches};
 use crate::backend::{DeviceError, Failure};
 use crate::config::{self, MicroBatch, TrainConfig};
 use crate::data::{Sampler, Split};
-use anyhow::{Error, Result, anyhow, bail};
+use anyhow::{Error, Result, anyhow};
 use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -79,7 +79,15 @@ impl Run<'_> {
                 _ => Split::Validation,
             };
             let evaluated = self.evaluate(split)?;
-            self.progress.finish_epoch(split, &evaluated);
+            let loss = evaluated.mean_loss();
+            if !loss.is_finite() {
+                return Err(self.diverged(&format!(
+                    "the loss on the {} images is {loss}",
+                    split.name()
+                )));
+            }
+            let lr = self.lr(self.progress.step.saturating_sub(1));
+            self.progress.finish_epoch(split, &evaluated, lr);
             self.save()?;
             if let Some(epoch) = self.progress.history.last() {
                 tell(
@@ -117,13 +125,17 @@ impl Run<'_> {
         if let Some(known) = last.and_then(|epoch| epoch.test_acc) {
             return Ok(known);
         }
-        if let Some(best) = checkpoint::best(self.folder, &self.progress) {
-            checkpoint::load_weights(self.session, &checkpoint::weights_in(&best))?;
-        }
+        let best = checkpoint::best_of(self.folder, &self.progress)?;
+        checkpoint::load_weights(self.session, &checkpoint::weights_in(&best))?;
         Ok(self.evaluate(Split::Test)?.accuracy())
     }
 
+    /// Only of finite weights, with which the run can go on.
     fn save(&mut self) -> Result<()> {
+        let broken = self.session.not_finite();
+        if let Some(param) = broken.map_err(|error| self.stopped(error))? {
+            return Err(self.diverged(&format!("{param} is no longer finite")));
+        }
         let saved = checkpoint::save(self.folder, self.session, self.info, &self.progress);
         let checkpoint = &saved.map_err(|error| self.stopped(error))?;
         self.saved = Instant::now();
@@ -144,19 +156,17 @@ impl Run<'_> {
         let (epoch, images) = (self.progress.epoch, self.session.len(Split::Train));
         self.session.set_epoch(epoch);
         let order = Sampler::new(seed, shuffle).order(epoch, images);
-        let steps = batches(&order, batch_size, limit).count();
+        let steps = self.steps();
         let mut todo = batches(&order, batch_size, limit)
             .skip(self.progress.batch)
             .peekable();
         let mut queued = VecDeque::new();
         let mut last_read = Instant::now();
-        let schedule = Schedule::from(&self.config.rate);
-        let total = (self.config.run.epochs * steps) as u64;
         let mut rate = None;
         let progress = &self.progress;
         tell(self.observers, &Event::Epoch { progress, steps })?;
         while let Some(batch) = todo.next() {
-            let next = schedule.lr(self.progress.step + queued.len() as u64, total);
+            let next = self.lr(self.progress.step + queued.len() as u64);
             if rate.replace(next) != Some(next) {
                 self.session.set_learning_rate(next)?;
             }
@@ -187,6 +197,19 @@ impl Run<'_> {
         Ok(Outcome::Finished)
     }
 
+    /// Steps of an epoch.
+    fn steps(&self) -> usize {
+        let spec = self.session.spec();
+        let images = self.session.len(Split::Train);
+        step_plans::steps(images, spec.batch_size, spec.limit_batches)
+    }
+
+    /// The learning rate of a step of the run, from 0.
+    fn lr(&self, step: u64) -> f32 {
+        let total = self.config.run.epochs as u64 * self.steps() as u64;
+        Schedule::from(&self.config.rate).lr(step, total)
+    }
+
     /// Queues a step, and has the images of the next one read meanwhile.
     fn step(&mut self, batch: &[u32], next: Option<&[u32]>) -> Result<()> {
         if let Some(next) = next {
@@ -207,12 +230,7 @@ impl Run<'_> {
             progress.examples += examples as u64;
             progress.sums.add(result, examples);
             if !result.loss.is_finite() {
-                bail!(diverged(
-                    self.folder,
-                    progress.step,
-                    result.loss,
-                    self.config.rate.lr
-                ));
+                return Err(self.diverged(&format!("the loss is {}", result.loss)));
             }
             tell(self.observers, &Event::Step { progress, result })?;
         }
@@ -252,18 +270,37 @@ impl Run<'_> {
             self.progress.step
         )
     }
+
+    /// What to say when the training left the finite numbers.
+    fn diverged(&self, what: &str) -> Error {
+        let Progress { step, history, .. } = &self.progress;
+        let kept = match checkpoint::latest(self.folder) {
+            Ok(last) => format!("the last checkpoint is {}", last.display()),
+            Err(_) => "there is no checkpoint yet".to_string(),
+        };
+        // Guessing has the logarithm of the number of classes.
+        let guessing = (self.info.classes.len() as f64).ln();
+        let lost = history
+            .last()
+            .filter(|epoch| epoch.train_loss > 2.0 * guessing);
+        let lr = self.config.rate.lr;
+        let advice = match lost {
+            Some(epoch) => format!(
+                "It had diverged before: the mean loss of epoch {} is {:.3e}. Start a new run with a lower --lr",
+                epoch.epoch, epoch.train_loss
+            ),
+            None => format!(
+                "The learning rate {lr} is probably too high: try --lr {}",
+                lower(lr)
+            ),
+        };
+        anyhow!("{what} after step {step}, so the training was stopped; {kept}. {advice}")
+    }
 }
 
-/// What to say when the loss is no number any more.
-fn diverged(folder: &Path, step: u64, loss: f32, lr: f32) -> String {
-    let kept = match checkpoint::latest(folder) {
-        Ok(good) => format!("the last good checkpoint is {}", good.display()),
-        Err(_) => "there is no checkpoint yet".to_string(),
-    };
-    // A tenth to two digits: 0.01 / 10 is 0.0009999999 in f32.
-    let tenth: f32 = format!("{:.1e}", lr / 10.0).parse().unwrap_or(lr / 10.0);
-    format!(
-        "the loss is {loss} at step {step}, so the training was stopped; {kept}. \
-         The learning rate {lr} is probably too high: try --lr {tenth}"
-    )
+/// A tenth of a learning rate, and no more than the default one.
+fn lower(lr: f32) -> f32 {
+    // To two digits: 0.01 / 10 is 0.0009999999 in f32.
+    let tenth = format!("{:.1e}", lr / 10.0).parse().unwrap_or(lr / 10.0);
+    f32::min(tenth, config::TrainConfig::default().rate.lr)
 }

@@ -138,6 +138,20 @@ impl Session {
         Ok(bytemuck::pod_collect_to_vec(&self.backend.read(state)?))
     }
 
+    /// The name of a parameter with a value that is not finite, if there is one.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn not_finite(&mut self) -> Result<Option<String>> {
+        for param in self.params().to_vec() {
+            let values = self.read(param.tensor)?;
+            if !values.iter().all(|value| value.is_finite()) {
+                return Ok(Some(param.name));
+            }
+        }
+        Ok(None)
+    }
+
     /// Overwrites a parameter or another f32 state.
     ///
     /// # Errors

@@ -275,6 +275,11 @@ impl StepPlans {
     }
 }
 
+/// Steps of an epoch over so many images.
+pub(super) fn steps(images: usize, batch: usize, limit: Option<usize>) -> usize {
+    images.div_ceil(batch).min(limit.unwrap_or(usize::MAX))
+}
+
 /// The batches of an epoch over `order`.
 pub(super) fn batches(
     order: &[u32],

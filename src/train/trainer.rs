@@ -6,12 +6,13 @@ use super::folder;
 use super::info::WeightsInfo;
 use super::optim::Optimizer;
 use super::progress::Progress;
+use super::resume::Resumed;
 use super::run::{Outcome, Run};
 use super::session::Session;
-use super::step_plans::{SessionSpec, StepPlans};
+use super::step_plans::{SessionSpec, StepPlans, steps};
 use crate::backend::Backend;
 use crate::config::{MicroBatch, TrainConfig};
-use crate::data::{Augmentation, HeldOut, ImageSource, Preprocess};
+use crate::data::{Augmentation, HeldOut, ImageSource, Preprocess, Split};
 use crate::model::{Arch, Param, describe, initialise};
 use anyhow::{Context, Error, Result, anyhow};
 use std::path::{Path, PathBuf};
@@ -35,15 +36,23 @@ pub struct Trainer {
     config: TrainConfig,
     info: WeightsInfo,
     data: Arc<dyn ImageSource>,
-    start: Start,
+    beginning: Beginning,
+}
+
+/// What a run begins with, once it is known to be usable.
+enum Beginning {
+    Fresh,
+    Weights(PathBuf),
+    Resume(Resumed),
 }
 
 impl Trainer {
     /// Checks all that needs no device.
     ///
     /// # Errors
-    /// When so many images cannot be held out, the network does not fit the images or their classes, the folder of a new run is taken or cannot be
-    /// written, or what the run begins with is not there, damaged or of another network.
+    /// When so many images cannot be held out, the network does not fit the images or their classes, the folder of a
+    /// new run is taken or cannot be written, another process trains the run that is to go on, or what the run begins
+    /// with is not there, damaged or of another network.
     pub fn new(
         config: TrainConfig,
         arch: Arch,
@@ -60,20 +69,56 @@ impl Trainer {
         let info = WeightsInfo::new(arch, preprocess, data.info().classes.clone());
         info.check_data("the network", data.info())?;
         let params = params(&info)?;
-        match &start {
-            Start::Fresh => folder::check(config.run.out.as_deref())?,
+        let beginning = match start {
+            Start::Fresh => {
+                folder::check(config.run.out.as_deref())?;
+                Beginning::Fresh
+            }
             Start::Weights(file) => {
                 folder::check(config.run.out.as_deref())?;
-                checkpoint::check_weights(file, &params)?;
+                checkpoint::check_weights(&file, &params)?;
+                Beginning::Weights(file)
             }
-            Start::Resume(run) => checkpoint::check(&checkpoint::latest(run)?, &info, &params)?,
-        }
+            Start::Resume(run) => {
+                let resumed = Resumed::open(&run, &info, &params)?;
+                let images = data.len(Split::Train);
+                let steps = steps(images, config.batch.batch_size, config.limit.limit_batches);
+                resumed.check(config.run.epochs, steps)?;
+                Beginning::Resume(resumed)
+            }
+        };
         Ok(Trainer {
             config,
             info,
             data,
-            start,
+            beginning,
         })
+    }
+
+    /// What people should know before it begins.
+    pub fn note(&self) -> Option<&str> {
+        match &self.beginning {
+            Beginning::Resume(resumed) => resumed.note.as_deref(),
+            Beginning::Fresh | Beginning::Weights(_) => None,
+        }
+    }
+
+    /// Whether a resumed run has nothing left to do. The observers are told if that is so.
+    ///
+    /// # Errors
+    /// When one of them fails.
+    pub fn is_finished(&self, observers: &mut [Box<dyn Observer>]) -> Result<bool> {
+        let Beginning::Resume(Resumed {
+            folder, progress, ..
+        }) = &self.beginning
+        else {
+            return Ok(false);
+        };
+        if progress.epoch < self.config.run.epochs {
+            return Ok(false);
+        }
+        tell(observers, &Event::AlreadyFinished { folder, progress })?;
+        Ok(true)
     }
 
     /// Plans, tunes, compiles and trains, and tells the observers of it. Once `stop` is set it saves and ends after
@@ -91,9 +136,11 @@ impl Trainer {
         let plans = self.plan(backend.as_mut(), observers)?;
         let mut session = Session::open(plans, self.data.clone(), backend)?;
         let progress = self.begin(&mut session)?;
-        let folder = match &self.start {
-            Start::Resume(run) => run.clone(),
-            _ => folder::create(self.config.run.out.as_deref())?,
+        let (folder, lock) = match self.beginning {
+            Beginning::Resume(Resumed { folder, lock, .. }) => (folder, lock),
+            Beginning::Fresh | Beginning::Weights(_) => {
+                folder::create(self.config.run.out.as_deref())?
+            }
         };
         let run = Run {
             config: &self.config,
@@ -107,7 +154,7 @@ impl Trainer {
         };
         let outcome = folder::write_config(&folder, &self.config).and_then(|()| run.train());
         if outcome.is_err() {
-            folder::clear_failed(&folder);
+            folder::clear_failed(&folder, lock);
         }
         outcome
     }
@@ -128,8 +175,10 @@ impl Trainer {
             ..SessionSpec::evaluating(config, &self.info)
         };
         let planned = StepPlans::fitting(spec, config.batch.micro_batch, &*self.data, backend);
-        let mut plans = match (&self.start, planned) {
-            (Start::Resume(run), Err(refusal)) => return Err(refused_to_resume(&refusal, run)),
+        let mut plans = match (&self.beginning, planned) {
+            (Beginning::Resume(resumed), Err(refusal)) => {
+                return Err(refused_to_resume(&refusal, &resumed.checkpoint));
+            }
             (_, planned) => planned?,
         };
         let batch = plans.spec().batch_size;
@@ -146,7 +195,7 @@ impl Trainer {
             },
         )?;
         // A run that goes on, or begins with the tilings of another, has its own.
-        let resumed = matches!(self.start, Start::Resume(_));
+        let resumed = matches!(self.beginning, Beginning::Resume(_));
         if !resumed && !config.hardware.deterministic && config.tilings.is_empty() {
             if let Some(note) = plans.tune(&*self.data, backend)? {
                 tell(observers, &Event::Tuned { note: &note })?;
@@ -158,14 +207,14 @@ impl Trainer {
 
     /// Gives the parameters and the optimiser's states their first values.
     fn begin(&self, session: &mut Session) -> Result<Progress> {
-        match &self.start {
-            Start::Fresh => {
+        match &self.beginning {
+            Beginning::Fresh => {
                 for (tensor, values) in initialise(session.params(), self.config.run.seed) {
                     session.write(tensor, &values)?;
                 }
             }
-            Start::Weights(file) => checkpoint::load_weights(session, file)?,
-            Start::Resume(run) => return checkpoint::load(session, &checkpoint::latest(run)?),
+            Beginning::Weights(file) => checkpoint::load_weights(session, file)?,
+            Beginning::Resume(resumed) => return checkpoint::load(session, &resumed.checkpoint),
         }
         Ok(Progress::default())
     }
@@ -180,14 +229,10 @@ fn params(info: &WeightsInfo) -> Result<Vec<Param>> {
 }
 
 /// The refusal of a run that is resumed, which keeps the settings that the refusal advises to change.
-fn refused_to_resume(refusal: &Error, run: &Path) -> Error {
-    let weights = match checkpoint::latest(run) {
-        Ok(newest) => checkpoint::weights_in(&newest),
-        Err(error) => return error,
-    };
+fn refused_to_resume(refusal: &Error, checkpoint: &Path) -> Error {
     anyhow!(
         "{refusal:#}\na resumed run keeps its settings: free memory of the device, resume on another one with --device, \
          or start a new run with other settings from its weights:\n  resnet train --init {}",
-        weights.display()
+        checkpoint::weights_in(checkpoint).display()
     )
 }

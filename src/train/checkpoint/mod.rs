@@ -1,30 +1,27 @@
 //! Checkpoints on disk: weights as PyTorch reads them, and beside them what a resumed run needs
 //! to go on with the very same bits. A checkpoint exists whole or not at all.
+mod store;
+mod tensor_file;
+
+pub use store::{FOLDER, latest};
+pub(super) use store::{entries, is_leftover, leftovers, newest_first, recover, remove};
+
 use super::info::WeightsInfo;
 use super::progress::Progress;
 use super::session::Session;
-use crate::files::{sync_folder, write_synced};
 use crate::graph::TensorId;
 use crate::model::Param;
 use anyhow::{Context, Result, bail, ensure};
-use safetensors::{Dtype, SafeTensors, tensor::TensorView};
-use serde::{Serialize, de::DeserializeOwned};
-use std::collections::HashMap;
-use std::fs;
+use safetensors::{Dtype, SafeTensors};
 use std::path::{Path, PathBuf};
-
-/// The one metadata key, so that the file's bytes are reproducible.
-const KEY: &str = "resnet";
-/// The folder of a run's checkpoints.
-pub const FOLDER: &str = "checkpoints";
-const WEIGHTS: &str = "weights.safetensors";
-const STATE: &str = "state.safetensors";
+use store::{STATE, WEIGHTS, named_step};
+use tensor_file::{metadata, parse, read, serialize, tensor};
 
 /// Writes a checkpoint into `run/checkpoints/step-N` and removes those that are neither the newest nor
-/// the best. Nothing of it is visible before all of it is on the disk. Returns its folder.
+/// the best. Returns its folder.
 ///
 /// # Errors
-/// When the device or the disk fails.
+/// When the device or the disk fails; the checkpoints before it stay.
 pub fn save(
     run: &Path,
     session: &mut Session,
@@ -35,48 +32,45 @@ pub fn save(
     let optimizer_state = session.optimizer_state().to_vec();
     let weights = weights_file(session, &params, info, progress.step)?;
     let state = state_file(session, &optimizer_state, progress)?;
-
-    let folder = run.join(FOLDER);
-    fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
-    let new = hidden_folder(".new-", &folder)?;
-    write_synced(&new.path().join(WEIGHTS), &weights)?;
-    write_synced(&new.path().join(STATE), &state)?;
-    sync_folder(new.path())?;
-
-    let target = folder.join(name(progress.step));
-    if target.exists() {
-        // The same step is saved again once its epoch has been evaluated: the older one makes way.
-        let old = hidden_folder(".old-", &folder)?;
-        fs::rename(&target, old.path().join("checkpoint"))?;
-        fs::rename(new.keep(), &target)?;
-    } else {
-        fs::rename(new.keep(), &target)?;
-    }
-    sync_folder(&folder)?;
-    prune(&folder, progress)?;
-    Ok(target)
+    let saved = store::put(run, progress.step, &weights, &state)?;
+    prune(run, progress)?;
+    Ok(saved)
 }
 
-/// The newest checkpoint of a run.
+/// Removes the checkpoints that are neither the newest nor the best of a run that has come so far.
 ///
 /// # Errors
-/// When the run has none.
-pub fn latest(run: &Path) -> Result<PathBuf> {
-    let folder = run.join(FOLDER);
-    let steps = steps(&folder)?;
-    let newest = steps.last().with_context(|| {
-        format!(
-            "{} has no checkpoint: it is not a run's folder, or its training stopped before the first one",
-            run.display()
-        )
-    })?;
-    Ok(folder.join(name(*newest)))
+/// When the disk fails.
+pub(super) fn prune(run: &Path, progress: &Progress) -> Result<()> {
+    let best = progress.best_step().unwrap_or(progress.step);
+    store::prune(run, &[progress.step, best])
 }
 
 /// The best checkpoint of a run, whose progress this is.
-pub(super) fn best(run: &Path, progress: &Progress) -> Option<PathBuf> {
-    let step = progress.best_step()?;
-    Some(run.join(FOLDER).join(name(step)))
+///
+/// # Errors
+/// When no epoch is finished, or the checkpoint is gone.
+pub(super) fn best_of(run: &Path, progress: &Progress) -> Result<PathBuf> {
+    let best = progress.best();
+    let best = best.with_context(|| format!("{} has no finished epoch yet", run.display()))?;
+    let checkpoint = store::at(run, best.step);
+    ensure!(
+        checkpoint.exists(),
+        "{} is gone, the checkpoint of the best epoch {}: take the newest, {}",
+        checkpoint.display(),
+        best.epoch,
+        latest(run)?.display()
+    );
+    Ok(checkpoint)
+}
+
+/// The checkpoint of a run's best epoch.
+///
+/// # Errors
+/// When there is none, or the newest checkpoint, which knows it, is damaged.
+pub fn best(run: &Path) -> Result<PathBuf> {
+    let newest = latest(run)?.join(STATE);
+    best_of(run, &progress(&newest, &read(&newest)?)?)
 }
 
 /// The file of weights of a checkpoint folder.
@@ -90,6 +84,11 @@ pub fn weights_in(checkpoint: &Path) -> PathBuf {
 /// When there is nothing of the kind.
 pub fn weights_of(path: &Path) -> Result<PathBuf> {
     if path.is_file() {
+        ensure!(
+            !path.ends_with(STATE),
+            "{} holds the optimiser's states; the weights are in {WEIGHTS} beside it",
+            path.display()
+        );
         return Ok(path.to_path_buf());
     }
     ensure!(
@@ -130,11 +129,11 @@ pub fn check_weights(weights: &Path, params: &[Param]) -> Result<()> {
     fitting(weights, &read(weights)?, params).map(|_| ())
 }
 
-/// Refuses a checkpoint folder that is not of this network with these parameters, or damaged.
+/// How far the run of a checkpoint had come.
 ///
 /// # Errors
-/// When that is so.
-pub fn check(checkpoint: &Path, info: &WeightsInfo, params: &[Param]) -> Result<()> {
+/// When its files are not of this network with these parameters, damaged, or contradict themselves.
+pub fn check(checkpoint: &Path, info: &WeightsInfo, params: &[Param]) -> Result<Progress> {
     let weights = checkpoint.join(WEIGHTS);
     let saved = read_info(&weights)?;
     ensure!(
@@ -146,7 +145,15 @@ pub fn check(checkpoint: &Path, info: &WeightsInfo, params: &[Param]) -> Result<
     let state = checkpoint.join(STATE);
     let bytes = read(&state)?;
     parse(&state, &bytes)?;
-    progress(&state, &bytes).map(|_| ())
+    let progress = progress(&state, &bytes)?;
+    let named = named_step(checkpoint).unwrap_or(progress.step);
+    ensure!(
+        named == progress.step,
+        "{} is of step {}, but its folder is called after step {named}",
+        state.display(),
+        progress.step
+    );
+    Ok(progress)
 }
 
 /// Loads weights with PyTorch's names and layouts into the session.
@@ -181,12 +188,13 @@ pub fn load(session: &mut Session, checkpoint: &Path) -> Result<Progress> {
 }
 
 fn progress(path: &Path, bytes: &[u8]) -> Result<Progress> {
-    metadata(path, bytes)?.with_context(|| {
-        format!(
-            "{} has no training position in its metadata",
-            path.display()
-        )
-    })
+    let shown = path.display();
+    let progress: Progress = metadata(path, bytes)?
+        .with_context(|| format!("{shown} has no training position in its metadata"))?;
+    progress
+        .check()
+        .with_context(|| format!("the training position in {shown} contradicts itself"))?;
+    Ok(progress)
 }
 
 /// The tensors of a file, which are those of these parameters and no others.
@@ -200,7 +208,13 @@ fn fitting<'b>(path: &Path, bytes: &'b [u8], params: &[Param]) -> Result<SafeTen
         );
     }
     for p in params {
-        view(path, &file, &p.name, &p.torch_shape())?;
+        let values = tensor(path, &file, &p.name, &p.torch_shape())?;
+        ensure!(
+            values.iter().all(|value| value.is_finite()),
+            "{} in {} has values that are not finite: its training has diverged; start again with a lower --lr",
+            p.name,
+            path.display()
+        );
     }
     Ok(file)
 }
@@ -250,115 +264,4 @@ fn state_file(
         ));
     }
     serialize(&tensors, progress)
-}
-
-/// A folder that goes with its value unless it is kept, open to others as far as the umask lets them.
-fn hidden_folder(prefix: &str, inside: &Path) -> Result<tempfile::TempDir> {
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(prefix);
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o777));
-    builder
-        .tempdir_in(inside)
-        .with_context(|| format!("creating a folder in {}", inside.display()))
-}
-
-fn serialize(
-    tensors: &[(String, Dtype, Vec<usize>, Vec<u8>)],
-    metadata: &impl Serialize,
-) -> Result<Vec<u8>> {
-    let metadata = HashMap::from([(KEY.to_string(), serde_json::to_string(metadata)?)]);
-    let views = tensors
-        .iter()
-        .map(|(name, dtype, shape, bytes)| {
-            Ok((
-                name.as_str(),
-                TensorView::new(*dtype, shape.clone(), bytes)?,
-            ))
-        })
-        .collect::<Result<Vec<_>>>()?;
-    Ok(safetensors::serialize(views, Some(metadata))?)
-}
-
-fn read(path: &Path) -> Result<Vec<u8>> {
-    fs::read(path).with_context(|| format!("reading {}", path.display()))
-}
-
-fn parse<'b>(path: &Path, bytes: &'b [u8]) -> Result<SafeTensors<'b>> {
-    SafeTensors::deserialize(bytes)
-        .with_context(|| format!("{} is not a complete safetensors file", path.display()))
-}
-
-fn metadata<T: DeserializeOwned>(path: &Path, bytes: &[u8]) -> Result<Option<T>> {
-    let (_, header) = SafeTensors::read_metadata(bytes)
-        .with_context(|| format!("{} is not a complete safetensors file", path.display()))?;
-    let Some(json) = header.metadata().as_ref().and_then(|m| m.get(KEY)) else {
-        return Ok(None);
-    };
-    let value = serde_json::from_str(json).with_context(|| {
-        format!(
-            "the metadata of {} was not written by resnet",
-            path.display()
-        )
-    })?;
-    Ok(Some(value))
-}
-
-fn tensor(path: &Path, file: &SafeTensors, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
-    let view = view(path, file, name, shape)?;
-    Ok(bytemuck::pod_collect_to_vec(view.data()))
-}
-
-/// A tensor of this shape in f32.
-fn view<'b>(
-    path: &Path,
-    file: &SafeTensors<'b>,
-    name: &str,
-    shape: &[usize],
-) -> Result<TensorView<'b>> {
-    let view = file.tensor(name).with_context(|| {
-        format!(
-            "{} has no tensor {name}, which this network needs",
-            path.display()
-        )
-    })?;
-    ensure!(
-        view.dtype() == Dtype::F32 && view.shape() == shape,
-        "{name} in {} is {:?} {:?}, but this network needs F32 {shape:?}",
-        path.display(),
-        view.dtype(),
-        view.shape()
-    );
-    Ok(view)
-}
-
-fn name(step: u64) -> String {
-    format!("step-{step:08}")
-}
-
-/// The steps of the complete checkpoints in a folder, ascending.
-fn steps(folder: &Path) -> Result<Vec<u64>> {
-    if !folder.exists() {
-        return Ok(Vec::new());
-    }
-    let mut steps = Vec::new();
-    for entry in fs::read_dir(folder).with_context(|| format!("reading {}", folder.display()))? {
-        let file_name = entry?.file_name();
-        let step = file_name.to_str().and_then(|n| n.strip_prefix("step-"));
-        if let Some(step) = step.and_then(|n| n.parse().ok()) {
-            steps.push(step);
-        }
-    }
-    steps.sort_unstable();
-    Ok(steps)
-}
-
-fn prune(folder: &Path, progress: &Progress) -> Result<()> {
-    for step in steps(folder)? {
-        if step != progress.step && Some(step) != progress.best_step() {
-            let old = folder.join(name(step));
-            fs::remove_dir_all(&old).with_context(|| format!("removing {}", old.display()))?;
-        }
-    }
-    Ok(())
 }

@@ -1,0 +1,84 @@
+//! A safetensors file with one JSON text in its metadata, and what is said where it is not as it must be.
+use anyhow::{Context, Result, ensure};
+use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use serde::{Serialize, de::DeserializeOwned};
+use std::collections::HashMap;
+use std::fs;
+use std::path::Path;
+
+/// The one metadata key, so that the file's bytes are reproducible.
+const KEY: &str = "resnet";
+
+/// The bytes of a file of these tensors and metadata.
+pub fn serialize(
+    tensors: &[(String, Dtype, Vec<usize>, Vec<u8>)],
+    metadata: &impl Serialize,
+) -> Result<Vec<u8>> {
+    let metadata = HashMap::from([(KEY.to_string(), serde_json::to_string(metadata)?)]);
+    let views = tensors
+        .iter()
+        .map(|(name, dtype, shape, bytes)| {
+            Ok((
+                name.as_str(),
+                TensorView::new(*dtype, shape.clone(), bytes)?,
+            ))
+        })
+        .collect::<Result<Vec<_>>>()?;
+    Ok(safetensors::serialize(views, Some(metadata))?)
+}
+
+/// The bytes of a file.
+pub fn read(path: &Path) -> Result<Vec<u8>> {
+    fs::read(path).with_context(|| format!("reading {}", path.display()))
+}
+
+/// The tensors in the bytes of a file.
+pub fn parse<'b>(path: &Path, bytes: &'b [u8]) -> Result<SafeTensors<'b>> {
+    SafeTensors::deserialize(bytes)
+        .with_context(|| format!("{} is not a complete safetensors file", path.display()))
+}
+
+/// What the metadata hold, if this program wrote them.
+pub fn metadata<T: DeserializeOwned>(path: &Path, bytes: &[u8]) -> Result<Option<T>> {
+    let (_, header) = SafeTensors::read_metadata(bytes)
+        .with_context(|| format!("{} is not a complete safetensors file", path.display()))?;
+    let Some(json) = header.metadata().as_ref().and_then(|m| m.get(KEY)) else {
+        return Ok(None);
+    };
+    let value = serde_json::from_str(json).with_context(|| {
+        format!(
+            "the metadata of {} was not written by resnet",
+            path.display()
+        )
+    })?;
+    Ok(Some(value))
+}
+
+/// The values of a tensor of this shape in f32.
+pub fn tensor(path: &Path, file: &SafeTensors, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
+    let view = view(path, file, name, shape)?;
+    Ok(bytemuck::pod_collect_to_vec(view.data()))
+}
+
+/// A tensor of this shape in f32.
+fn view<'b>(
+    path: &Path,
+    file: &SafeTensors<'b>,
+    name: &str,
+    shape: &[usize],
+) -> Result<TensorView<'b>> {
+    let view = file.tensor(name).with_context(|| {
+        format!(
+            "{} has no tensor {name}, which this network needs",
+            path.display()
+        )
+    })?;
+    ensure!(
+        view.dtype() == Dtype::F32 && view.shape() == shape,
+        "{name} in {} is {:?} {:?}, but this network needs F32 {shape:?}",
+        path.display(),
+        view.dtype(),
+        view.shape()
+    );
+    Ok(view)
+}

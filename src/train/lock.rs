@@ -1,0 +1,72 @@
+//! One process per run: a lock of the operating system on a file in the run's folder. It ends with its process, however
+//! that ends.
+use anyhow::{Context, Result, bail};
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::Write;
+use std::path::Path;
+use std::process;
+
+/// The file. It tells the process that holds it, and stays when that one ends.
+pub const NAME: &str = ".lock";
+
+/// A run that is this process's alone.
+pub struct Lock {
+    /// Open as long as the lock is to hold.
+    _file: File,
+}
+
+impl Lock {
+    /// Takes the run in a folder; `None` if another process has it.
+    ///
+    /// # Errors
+    /// When the folder cannot be written.
+    pub fn try_take(run: &Path) -> Result<Option<Lock>> {
+        let path = run.join(NAME);
+        let shown = path.display();
+        let opened = OpenOptions::new()
+            .create(true)
+            .write(true)
+            .truncate(false)
+            .open(&path);
+        let mut file = opened.with_context(|| format!("creating {shown}"))?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Ok(None),
+            // A file system without locks, as some of networks are.
+            Err(TryLockError::Error(error)) if error.kind() == std::io::ErrorKind::Unsupported => {}
+            Err(TryLockError::Error(error)) => {
+                return Err(error).with_context(|| format!("locking {shown}"));
+            }
+        }
+        let written = file
+            .set_len(0)
+            .and_then(|()| write!(file, "{}", process::id()));
+        written.with_context(|| format!("writing {shown}"))?;
+        Ok(Some(Lock { _file: file }))
+    }
+
+    /// Takes the run in a folder.
+    ///
+    /// # Errors
+    /// When another process has it, or the folder cannot be written.
+    pub fn take(run: &Path) -> Result<Lock> {
+        let Some(lock) = Lock::try_take(run)? else {
+            bail!(
+                "{} is being trained by {}: wait for its end, or stop it",
+                run.display(),
+                holder(run)
+            );
+        };
+        Ok(lock)
+    }
+}
+
+/// The process that has the run, as far as its lock can be read.
+fn holder(run: &Path) -> String {
+    match fs::read_to_string(run.join(NAME)) {
+        Ok(id) if !id.is_empty() && id.bytes().all(|b| b.is_ascii_digit()) => {
+            format!("process {id}")
+        }
+        _ => "another process".to_string(),
+    }
+}
