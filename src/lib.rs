@@ -10,7 +10,7 @@
 //! know each other: an op's gradient rule appends nodes, and a node holds an op.
 //!
 //! ```text
-//! files ◄ tensor ◄ kernels ◄ graph + ops ◄ plan ◄ model ◄ data ◄ backend ◄ config ◄ train ◄ report ◄ bench
+//! process ◄ files ◄ tensor ◄ kernels ◄ graph + ops ◄ plan ◄ model ◄ data ◄ backend ◄ config ◄ train ◄ report ◄ bench
 //! ◄ verify ◄ cli
 //! ```
 //!
@@ -38,6 +38,7 @@ pub mod kernels;
 pub mod model;
 pub mod ops;
 pub mod plan;
+pub mod process;
 pub mod report;
 pub mod tensor;
 pub mod train;

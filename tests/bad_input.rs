@@ -10,7 +10,9 @@ fn a_diverging_run_stops_and_names_the_step() {
     let folder = TempDir::new().unwrap();
     let run = folder.path().join("run");
     let failed = train(&run, &["--lr", "1e30"]).assert().failure().code(1);
-    failed.stderr(predicate::str::contains("at step 2").or(predicate::str::contains("at step 3")));
+    failed.stderr(
+        predicate::str::contains("after step 2").or(predicate::str::contains("after step 3")),
+    );
 }
 
 #[test]
@@ -57,8 +59,8 @@ fn bad_input_is_named_with_the_next_command() {
     );
     says("predict /nonexistent boot.png", 1, &["/nonexistent"]);
     says("verify --cases /nonexistent", 1, &["/nonexistent"]);
-    says("shapes --image-size 0", 1, &["--image-size"]);
-    says("bench --steps 0", 1, &["--steps"]);
+    says("shapes --image-size 0", 2, &["--image-size"]);
+    says("bench --steps 0", 2, &["--steps"]);
     says("bench --batch-size 1", 1, &["--batch-size", "--inference"]);
     says(
         "bench --precision bf16 --dump-wgsl shaders",
@@ -72,6 +74,65 @@ fn bad_input_is_named_with_the_next_command() {
             &["no bfloat16", "--precision f16", "--device cpu"],
         );
     }
+}
+
+/// The flags with whole numbers, and commands that take them.
+const WHOLE: [(&str, &str); 14] = [
+    ("train", "--threads"),
+    ("train", "--val-split"),
+    ("train", "--limit-batches"),
+    ("train", "--batch-size"),
+    ("train", "--micro-batch"),
+    ("train", "--image-size"),
+    ("train", "--warmup"),
+    ("train", "--epochs"),
+    ("train", "--seed"),
+    ("train", "--save-every"),
+    ("shapes", "--image-size"),
+    ("bench", "--steps"),
+    ("verify", "--threads"),
+    ("eval none", "--batch-size"),
+];
+
+#[test]
+fn a_number_beyond_its_range_is_refused_with_the_reason() {
+    for (command, flag) in WHOLE {
+        for value in ["9223372036854775808", "18446744073709551616", "-1", "1e3"] {
+            let mut resnet = resnet();
+            let refused = resnet.args(command.split(' ')).args([flag, value]);
+            let refused = refused.assert().failure().code(2);
+            let said = String::from_utf8_lossy(&refused.get_output().stderr).to_string();
+            let words = [flag, value, "must be"];
+            let missing = words.iter().find(|word| !said.contains(*word));
+            assert_eq!(missing, None, "{command}: {said}");
+            let reason = said.contains("must be at most") && said.contains(", ");
+            assert!(value.len() < 5 || reason, "{command}: {said}");
+        }
+    }
+}
+
+#[test]
+fn shapes_takes_the_variable_of_its_setting_and_else_the_chapters_size() {
+    let first_line = |variable: Option<&str>, more: &[&str]| {
+        let mut command = resnet();
+        command.args(["shapes"]).args(more);
+        if let Some(size) = variable {
+            command.env("RESNET_IMAGE_SIZE", size);
+        }
+        let output = command.assert().success().get_output().stdout.clone();
+        String::from_utf8(output)
+            .unwrap()
+            .lines()
+            .next()
+            .map(str::to_string)
+    };
+    let ends = |line: Option<String>, words: &str| assert!(line.unwrap().ends_with(words));
+    ends(first_line(None, &[]), "(1, 64, 112, 112)");
+    ends(first_line(Some("28"), &[]), "(1, 64, 14, 14)");
+    ends(
+        first_line(Some("28"), &["--image-size", "96"]),
+        "(1, 64, 48, 48)",
+    );
 }
 
 #[test]

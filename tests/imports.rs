@@ -71,6 +71,21 @@ fn what_is_dangerous_stands_in_few_rooms() {
     }
 }
 
+/// These end the program where their stream is closed or full.
+#[test]
+fn no_message_is_printed_by_a_macro_that_panics() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut sources = Vec::new();
+    read(&src, "", &mut sources);
+    for (file, text) in sources {
+        for name in ["print", "println", "eprint", "eprintln"] {
+            let call = [name, "!"];
+            let has = tokens(&text).windows(2).any(|pair| pair == call);
+            assert!(!has, "{file} has {name}!, which process::say stands for");
+        }
+    }
+}
+
 /// All files below a folder but the two that stand above all rooms, as (path, text).
 fn read(folder: &Path, under: &str, sources: &mut Vec<(String, String)>) {
     for entry in std::fs::read_dir(folder).expect("a folder of sources") {

@@ -36,6 +36,7 @@ mod resize;
 mod shaders;
 mod small;
 mod start;
+mod streams;
 mod training;
 mod tuning;
 mod update;

@@ -3,11 +3,13 @@
 use super::hardware::{self, check_shaders};
 use crate::bench::profile::Row;
 use crate::bench::{self, Report, cards, measure};
+use crate::config::range::{TIMED_STEPS, above_zero};
 use crate::config::{self, Batch, Given, Hardware, Model, Optim, TrainConfig};
 use crate::plan::{Roofline, mib};
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use crate::process;
+use anyhow::{Context, Result, anyhow};
 use std::fs;
-use std::io::{Write, stdout};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -27,7 +29,8 @@ pub struct Args {
     #[command(flatten)]
     settings: Given<Settings>,
     /// Measured steps, after one warm-up step.
-    #[arg(long, default_value_t = 5)]
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = TIMED_STEPS.parser::<usize>())]
+    #[arg(allow_negative_numbers = true)]
     steps: usize,
     /// Measures inference alone, at any batch size, in a session that holds nothing for training.
     #[arg(long, conflicts_with_all = ["predict", "card", "peak", "dump_wgsl"])]
@@ -45,10 +48,10 @@ pub struct Args {
     #[arg(long, conflicts_with_all = ["peak", "bandwidth"])]
     card: Option<String>,
     /// The card's f32 TFLOPS.
-    #[arg(long, value_name = "TFLOPS", requires = "bandwidth")]
+    #[arg(long, value_name = "TFLOPS", requires = "bandwidth", value_parser = above_zero::<f64>, allow_negative_numbers = true)]
     peak: Option<f64>,
     /// The card's memory bandwidth in GB/s.
-    #[arg(long, value_name = "GBS", requires = "peak")]
+    #[arg(long, value_name = "GBS", requires = "peak", value_parser = above_zero::<f64>, allow_negative_numbers = true)]
     bandwidth: Option<f64>,
     /// One JSON object instead of text.
     #[arg(long)]
@@ -88,7 +91,7 @@ pub fn run(args: Args) -> Result<()> {
     if args.card.is_some() {
         check_shaders("--card", hardware.precision)?;
     }
-    let mut out = stdout().lock();
+    let mut out = process::output();
     if let Some(folder) = &args.dump_wgsl {
         check_shaders("--dump-wgsl", hardware.precision)?;
         return dump_wgsl(&settings, folder);
@@ -131,7 +134,6 @@ pub fn run(args: Args) -> Result<()> {
 }
 
 fn settings(args: &Args, config: TrainConfig) -> Result<bench::Settings> {
-    ensure!(args.steps > 0, "--steps must be at least 1");
     if !args.inference {
         let alone = "; take --inference to measure inference alone";
         config.check_training().map_err(|e| anyhow!("{e}{alone}"))?;
@@ -152,9 +154,6 @@ fn card(args: &Args) -> Result<Option<(String, Roofline)>> {
     let (Some(peak), Some(bandwidth)) = (args.peak, args.bandwidth) else {
         return Ok(None);
     };
-    if !(peak > 0.0 && bandwidth > 0.0) {
-        bail!("--peak and --bandwidth must be above 0");
-    }
     let name = format!("{peak} TFLOPS and {bandwidth} GB/s");
     Ok(Some((name, cards::roofline(peak, bandwidth))))
 }
@@ -166,7 +165,11 @@ fn dump_wgsl(settings: &bench::Settings, folder: &Path) -> Result<()> {
         let path = folder.join(format!("{name}.wgsl"));
         fs::write(&path, source).with_context(|| format!("--dump-wgsl {}", path.display()))?;
     }
-    eprintln!("{} modules written to {}", modules.len(), folder.display());
+    process::say(format_args!(
+        "{} modules written to {}",
+        modules.len(),
+        folder.display()
+    ));
     Ok(())
 }
 

@@ -1,7 +1,8 @@
 //! `resnet config`: the resolved settings.
 use crate::config::{self, Given, TrainConfig};
+use crate::process;
 use anyhow::Result;
-use std::io::{Write, stdout};
+use std::io::Write;
 use std::path::PathBuf;
 
 const EXAMPLES: &str = "Examples:
@@ -28,7 +29,7 @@ pub struct Args {
 /// # Errors
 /// When a setting or the file is wrong.
 pub fn run(args: Args) -> Result<()> {
-    let mut out = stdout().lock();
+    let mut out = process::output();
     if args.reference {
         write!(out, "{}", config::reference())?;
         return Ok(());

@@ -1,6 +1,7 @@
 //! The images that the settings name, shared by the commands that take some.
 use crate::config::{Resolved, Source};
 use crate::data::{self, Dataset};
+use crate::process;
 use anyhow::{Context, Result};
 
 /// Loads the images and tells what people should know about them.
@@ -17,7 +18,7 @@ pub fn load(settings: &Resolved) -> Result<Dataset> {
         }
     }?;
     for note in &loaded.info.notes {
-        eprintln!("{note}");
+        process::say(note);
     }
     Ok(loaded)
 }

@@ -2,9 +2,10 @@
 use crate::backend::cpu::host;
 use crate::backend::gpu::{AdapterReport, adapters};
 use crate::plan::mib;
+use crate::process;
 use anyhow::Result;
 use serde::Serialize;
-use std::io::{Write, stdout};
+use std::io::Write;
 
 const EXAMPLES: &str = "Examples:
   resnet devices
@@ -47,7 +48,7 @@ pub fn run(args: Args) -> Result<()> {
         cpu,
         adapters: adapters(),
     };
-    let mut out = stdout().lock();
+    let mut out = process::output();
     if args.json {
         writeln!(out, "{}", serde_json::to_string_pretty(&report)?)?;
         return Ok(());

@@ -3,12 +3,13 @@ use super::data;
 use super::trained::Checkpoint;
 use crate::config::{Batch, Data, Given, Hardware, Limit, Resolved, Source};
 use crate::data::{ImageSource, Split};
+use crate::process;
 use crate::report::Confusion;
 use crate::train::{Sums, checkpoint, evaluate_split};
 use anyhow::{Result, ensure};
 use serde::Serialize;
 use std::collections::BTreeMap;
-use std::io::{Write, stdout};
+use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -104,16 +105,16 @@ fn tell_limit(settings: &Resolved, sums: &Sums, images: usize) {
     if let Some(source @ Source::File(_)) = settings.sources.get("limit_batches")
         && sums.examples < images as u64
     {
-        eprintln!(
+        process::say(format_args!(
             "limit_batches in {source}: {} of {images} test images; all of them with --limit-batches {}",
             sums.examples,
             images.div_ceil(batch)
-        );
+        ));
     }
 }
 
 fn print(report: &Report, confusion: &Confusion, json: bool) -> Result<()> {
-    let mut out = stdout().lock();
+    let mut out = process::output();
     if json {
         writeln!(out, "{}", serde_json::to_string(report)?)?;
         return Ok(());

@@ -2,10 +2,11 @@
 use crate::config::{self, Given, Resolved};
 use crate::data::fetch::{self, MIRROR};
 use crate::data::{self, Dataset};
+use crate::process;
 use anyhow::{Context, Result};
 use image::{GrayImage, Luma};
 use indicatif::{ProgressBar, ProgressStyle};
-use std::io::{Cursor, Write, stdout};
+use std::io::{Cursor, Write};
 use std::path::{Path, PathBuf};
 
 const EXAMPLES: &str = "Examples:
@@ -60,7 +61,11 @@ pub fn run(args: Args) -> Result<()> {
         bar.set_position(done);
     })?;
     bar.finish_and_clear();
-    writeln!(stdout(), "Fashion-MNIST is in {}", folder.display())?;
+    writeln!(
+        process::output(),
+        "Fashion-MNIST is in {}",
+        folder.display()
+    )?;
     Ok(())
 }
 
@@ -73,7 +78,7 @@ fn preview(settings: &Resolved, file: &Path) -> Result<()> {
         .context("encoding the sheet")?;
     crate::files::replace(file, png.get_ref())?;
     writeln!(
-        stdout(),
+        process::output(),
         "{} shows from top to bottom: {}",
         file.display(),
         data.info.classes.join(", ")

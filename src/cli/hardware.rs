@@ -2,6 +2,7 @@
 use crate::backend::gpu::Options;
 use crate::backend::{self, Backend, Choice};
 use crate::config::{Hardware, Precision};
+use crate::process;
 use anyhow::{Result, ensure};
 
 /// Opens a device that can store what is asked for, with a word on stderr where the choice needs one.
@@ -17,7 +18,7 @@ pub fn open(hardware: &Hardware) -> Result<Box<dyn Backend>> {
     let (matmul, stored) = (hardware.matmul_precision, hardware.precision.stored());
     let (backend, note) = backend::open(&choice, options, hardware.threads, matmul, stored)?;
     if let Some(note) = note {
-        eprintln!("{note}");
+        process::say(note);
     }
     match hardware.precision {
         Precision::F32 => {}

@@ -13,8 +13,11 @@ mod train;
 mod trained;
 mod verify;
 
+use crate::process::{self, Unwritable};
+use anyhow::Result;
 use clap::{Parser, Subcommand};
-use status::{INTERRUPTED, Status};
+use status::{INTERRUPTED, Status, USAGE};
+use std::io::Write;
 use std::process::ExitCode;
 
 /// Trains ResNets on any GPU through WGSL compute shaders, and on the CPU where there is none.
@@ -47,6 +50,24 @@ enum Command {
     Verify(verify::Args),
 }
 
+/// Reads the command line, or tells what is wrong with it or what was asked about it.
+///
+/// # Errors
+/// With the exit code, once all is said.
+pub fn parse() -> Result<Cli, ExitCode> {
+    Cli::try_parse().map_err(|said| {
+        let printed = said.print();
+        if said.use_stderr() {
+            return ExitCode::from(USAGE);
+        }
+        ended(
+            printed
+                .map(|()| Status::Done)
+                .map_err(|error| Unwritable::of(error).into()),
+        )
+    })
+}
+
 /// Runs the command; prints its error, if any, to stderr.
 pub fn run(cli: Cli) -> ExitCode {
     let done = |()| Status::Done;
@@ -61,19 +82,24 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Fetch(args) => fetch::run(args).map(done),
         Command::Verify(args) => verify::run(args).map(done),
     };
+    ended(result)
+}
+
+/// Prints the error, if any.
+fn ended(result: Result<Status>) -> ExitCode {
+    // What is still held back must not be lost unnoticed.
+    let result = result.and_then(|status| {
+        process::output().flush()?;
+        Ok(status)
+    });
     match result {
         Ok(Status::Done) => ExitCode::SUCCESS,
         Ok(Status::Interrupted) => ExitCode::from(INTERRUPTED),
         // Whoever reads our output has seen enough, as `head` does.
-        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) if Unwritable::is_left(error.root_cause()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            process::say(format_args!("error: {error:#}"));
             ExitCode::FAILURE
         }
     }
-}
-
-fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    let io = error.root_cause().downcast_ref::<std::io::Error>();
-    io.is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
 }

@@ -3,10 +3,11 @@ use super::data;
 use super::trained::Checkpoint;
 use crate::config::{Batch, Data, Given, Hardware};
 use crate::data::{Background, Dataset, Examples, ImageSource, Info, Picture, Split};
+use crate::process;
 use crate::train::evaluate_split;
 use anyhow::{Result, ensure};
 use serde::Serialize;
-use std::io::{Write, stdout};
+use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -106,7 +107,7 @@ pub fn run(args: Args) -> Result<()> {
         }
         Ok(())
     })?;
-    let mut out = stdout().lock();
+    let mut out = process::output();
     if args.json {
         let report = Report {
             checkpoint: args.checkpoint.display().to_string(),

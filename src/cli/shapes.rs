@@ -1,23 +1,27 @@
 //! `resnet shapes`: output sizes as the chapter prints them, or the whole table.
+use crate::config::{self, Given, Resolved};
 use crate::model::zoo::{self, Name, Variant};
 use crate::model::{self, Order, Row};
 use crate::plan::mib;
-use anyhow::{Result, ensure};
+use crate::process;
+use anyhow::Result;
 use serde::Serialize;
-use std::io::{Write, stdout};
+use std::io::Write;
 
 const EXAMPLES: &str = "Examples:
   resnet shapes                      the chapter's lines, at 224×224
   resnet shapes --image-size 96      at the size that `train` uses
   resnet shapes --table              every layer with parameters and multiply-adds";
 
+/// Side of the images whose shapes the chapter prints.
+const CHAPTERS_SIZE: &str = "224";
+
 /// Arguments of `resnet shapes`.
 #[derive(clap::Args)]
-#[command(before_help = EXAMPLES)]
+#[command(before_help = EXAMPLES, mut_arg("image_size", |size| size.default_value(CHAPTERS_SIZE)))]
 pub struct Args {
-    /// Side of the images in pixels.
-    #[arg(long, default_value_t = 224)]
-    image_size: usize,
+    #[command(flatten)]
+    settings: Given<config::Model>,
     /// Order of the dimensions.
     #[arg(long, value_enum, default_value_t = Order::Nchw)]
     layout: Order,
@@ -43,12 +47,16 @@ struct Report {
 /// When the images are too small for the network.
 pub fn run(args: Args) -> Result<()> {
     let Args {
-        image_size,
+        settings,
         layout,
         table,
         json,
     } = args;
-    ensure!(image_size > 0, "--image-size must be at least 1");
+    let Resolved { config, sources } = config::resolve(settings.layers())?;
+    let image_size = match sources.contains_key("image_size") {
+        true => config.model.image_size,
+        false => CHAPTERS_SIZE.parse()?,
+    };
     let rows = model::table(
         &zoo::arch(Name::default(), Variant::default(), 1, 10),
         1,
@@ -61,7 +69,7 @@ pub fn run(args: Args) -> Result<()> {
     );
     let activation_bytes = rows.iter().map(|r| r.activation_bytes).sum();
     let rows = if table { rows } else { model::summary(rows) };
-    let mut out = stdout().lock();
+    let mut out = process::output();
     if json {
         let report = Report {
             layers: rows,

@@ -3,6 +3,7 @@ use super::status::{INTERRUPTED, Status};
 use super::{data, hardware};
 use crate::config::{self, Given, TrainConfig};
 use crate::model::zoo::{self, Name, Variant};
+use crate::process;
 use crate::report::observers;
 use crate::train::{Event, Observer, Outcome, Start, Trainer, checkpoint, folder};
 use anyhow::{Context, Result};
@@ -63,7 +64,7 @@ pub fn run(args: Args) -> Result<Status> {
     let trainer = Trainer::new(config.clone(), arch, Arc::new(data), start)?;
     let mut observers = observers(args.json);
     if let Some(note) = trainer.note() {
-        eprintln!("{note}");
+        process::say(note);
     }
     if trainer.is_finished(&mut observers)? {
         return Ok(Status::Done);
@@ -91,7 +92,9 @@ impl Observer for Signals {
             if stop.swap(true, Ordering::Relaxed) {
                 exit(i32::from(INTERRUPTED));
             }
-            eprintln!("finishing the step and saving; press Ctrl-C again to quit without saving");
+            process::say(
+                "finishing the step and saving; press Ctrl-C again to quit without saving",
+            );
         })
         .context("installing the handler for Ctrl-C")
     }

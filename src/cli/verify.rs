@@ -1,9 +1,10 @@
 //! `resnet verify`: arguments and printing.
 use super::hardware;
 use crate::config::{self, Given, Hardware};
+use crate::process;
 use crate::verify::{Case, Check, Report, Rule, Set, run as replay, worst};
 use anyhow::{Result, ensure};
-use std::io::{Write, stdout};
+use std::io::Write;
 use std::path::PathBuf;
 
 const EXAMPLES: &str = "Examples:
@@ -37,7 +38,7 @@ pub fn run(args: Args) -> Result<()> {
     };
     let hardware = config::resolve(args.settings.layers())?.config.hardware;
     let mut backend = hardware::open(&hardware)?;
-    let mut out = stdout().lock();
+    let mut out = process::output();
     if !args.json {
         writeln!(out, "{}", backend.device())?;
     }

@@ -83,7 +83,8 @@ fn valued(arg: &Arg) -> Arg {
     let negated = match arg.get_action() {
         ArgAction::SetTrue => false,
         ArgAction::SetFalse => true,
-        _ => return arg,
+        // A number below zero is no flag, but a wrong value.
+        _ => return arg.allow_negative_numbers(true),
     };
     arg.action(ArgAction::Set)
         .num_args(0..=1)

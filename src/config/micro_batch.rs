@@ -1,5 +1,6 @@
 //! What `--micro-batch` says: `auto`, or how many examples a pass of a step takes.
-use anyhow::{Context, Result, ensure};
+use super::range::MICRO_BATCH;
+use anyhow::{Result, anyhow};
 use serde::Serialize;
 use std::str::FromStr;
 
@@ -38,12 +39,11 @@ impl FromStr for MicroBatch {
         if text == "auto" {
             return Ok(MicroBatch::Auto);
         }
-        let examples = text.parse();
-        let examples = examples.context("must be `auto` or a number of examples")?;
-        ensure!(
-            examples >= 2,
-            "must be at least 2, since BatchNorm needs the variance of a micro-batch"
-        );
+        let examples = MICRO_BATCH.parser()(text);
+        let examples = examples.map_err(|why| match why.contains("whole number") {
+            true => anyhow!("must be `auto` or a number of examples"),
+            false => anyhow!(why),
+        })?;
         Ok(MicroBatch::Examples(examples))
     }
 }

@@ -3,7 +3,7 @@ mod declared;
 mod layer;
 mod micro_batch;
 mod names;
-mod range;
+pub mod range;
 mod reference;
 mod settings;
 #[cfg(test)]

@@ -1,7 +1,10 @@
 //! Every setting, declared once: its field, type, default, range, help and whether a resumed run may change it. The
 //! flag, the `RESNET_…` variable, the key of a file and the row in `docs/settings.md` follow from it.
 use super::MicroBatch;
-use super::range::{above_zero, at_least, finite_from_zero, named, share};
+use super::range::{
+    BATCH, EPOCHS, IMAGE_SIZE, IMAGES, SEED, STEPS, STEPS_OR_NONE, above_zero, finite_from_zero,
+    named, share, threads,
+};
 use crate::kernels::precision::MatmulPrecision;
 use crate::ops::tuning::TuningTable;
 use crate::tensor::DType;
@@ -112,7 +115,7 @@ pub struct Hardware {
     #[arg(long, default_value = "auto", value_parser = named, group = ON_RESUME)]
     pub device: String,
     /// Threads of the CPU device [default: all cores]. The results do not depend on it.
-    #[arg(long, value_name = "N", group = ON_RESUME)]
+    #[arg(long, value_name = "N", value_parser = threads, group = ON_RESUME)]
     pub threads: Option<NonZeroUsize>,
     /// What activations and their gradients are stored as. f16 halves memory and traffic where the adapter has
     /// shader-f16, bf16 does so on the CPU.
@@ -150,7 +153,7 @@ pub struct Data {
 pub struct Training {
     /// Holds out N training images for validation, of every class its share [default: none]. The best checkpoint is
     /// then chosen on them, and the test images are evaluated once, at the end.
-    #[arg(long, value_name = "N", value_parser = at_least(1, ""))]
+    #[arg(long, value_name = "N", value_parser = IMAGES.parser::<usize>())]
     pub val_split: Option<usize>,
     /// Mirrors every training image left to right with probability 1/2, anew in each epoch.
     #[arg(long)]
@@ -162,7 +165,7 @@ pub struct Training {
 #[command(next_help_heading = "Data")]
 pub struct Limit {
     /// Stops each epoch and evaluation after N batches [default: all].
-    #[arg(long, value_name = "N", value_parser = at_least(1, ""))]
+    #[arg(long, value_name = "N", value_parser = STEPS.parser::<usize>())]
     pub limit_batches: Option<usize>,
 }
 
@@ -171,7 +174,7 @@ pub struct Limit {
 #[command(next_help_heading = "Batch")]
 pub struct Batch {
     /// Examples per step.
-    #[arg(long, value_name = "N", default_value_t = 256, value_parser = at_least(1, ""))]
+    #[arg(long, value_name = "N", default_value_t = 256, value_parser = BATCH.parser::<usize>())]
     pub batch_size: usize,
     /// Gradient accumulation: micro-batches of N examples, one update [default: the whole batch]. It takes less
     /// memory. BatchNorm normalises each micro-batch by itself, so results differ from those of the whole batch.
@@ -185,7 +188,7 @@ pub struct Batch {
 #[command(next_help_heading = "Model")]
 pub struct Model {
     /// Side in pixels to which images are resized.
-    #[arg(long, value_name = "PIXELS", default_value_t = 96, value_parser = at_least(1, ""))]
+    #[arg(long, value_name = "PIXELS", default_value_t = 96, value_parser = IMAGE_SIZE.parser::<usize>())]
     pub image_size: usize,
 }
 
@@ -197,25 +200,25 @@ pub struct Optim {
     #[arg(long, value_enum, default_value = "sgd")]
     pub optimizer: OptimizerName,
     /// Momentum of sgd.
-    #[arg(long, default_value_t = 0.0, value_parser = share::<f32>, allow_negative_numbers = true)]
+    #[arg(long, default_value_t = 0.0, value_parser = share::<f32>)]
     pub momentum: f32,
     /// Nesterov's momentum instead of the classic one, for sgd.
     #[arg(long)]
     pub nesterov: bool,
     /// Decay of adamw's mean of the gradients.
-    #[arg(long, default_value_t = 0.9, value_parser = share::<f64>, allow_negative_numbers = true)]
+    #[arg(long, default_value_t = 0.9, value_parser = share::<f64>)]
     pub beta1: f64,
     /// Decay of adamw's mean of the squared gradients.
-    #[arg(long, default_value_t = 0.999, value_parser = share::<f64>, allow_negative_numbers = true)]
+    #[arg(long, default_value_t = 0.999, value_parser = share::<f64>)]
     pub beta2: f64,
     /// Added to the square root that adamw divides by.
-    #[arg(long, default_value_t = 1e-8, value_parser = above_zero, allow_negative_numbers = true)]
+    #[arg(long, default_value_t = 1e-8, value_parser = above_zero::<f32>)]
     pub eps: f32,
     /// Weight decay: added to the gradient by sgd, taken from the weight by adamw.
-    #[arg(long, default_value_t = 0.0, value_parser = finite_from_zero, allow_negative_numbers = true)]
+    #[arg(long, default_value_t = 0.0, value_parser = finite_from_zero)]
     pub weight_decay: f32,
     /// Keeps an exponential moving average of the weights with this decay, such as 0.999, in the checkpoint's state.
-    #[arg(long, value_name = "DECAY", value_parser = share::<f64>, allow_negative_numbers = true)]
+    #[arg(long, value_name = "DECAY", value_parser = share::<f64>)]
     pub ema: Option<f64>,
 }
 
@@ -224,13 +227,13 @@ pub struct Optim {
 #[command(next_help_heading = "Schedule")]
 pub struct Rate {
     /// Learning rate; the highest one where a schedule changes it.
-    #[arg(long, default_value_t = 0.05, value_parser = above_zero, allow_negative_numbers = true, group = ON_RESUME)]
+    #[arg(long, default_value_t = 0.05, value_parser = above_zero::<f32>, group = ON_RESUME)]
     pub lr: f32,
     /// What the learning rate does after the warm-up. constant: it stays. cosine: it falls to zero over all epochs.
     #[arg(long, value_enum, default_value = "constant")]
     pub schedule: ScheduleName,
     /// Steps in which the learning rate first rises to --lr, by the same amount in each.
-    #[arg(long, value_name = "STEPS", default_value_t = 0)]
+    #[arg(long, value_name = "STEPS", default_value_t = 0, value_parser = STEPS_OR_NONE.parser::<u64>())]
     pub warmup: u64,
 }
 
@@ -239,10 +242,10 @@ pub struct Rate {
 #[command(next_help_heading = "Run")]
 pub struct Run {
     /// Passes over the training images.
-    #[arg(long, value_name = "N", default_value_t = 10, value_parser = at_least(1, ""), group = ON_RESUME)]
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = EPOCHS.parser::<usize>(), group = ON_RESUME)]
     pub epochs: usize,
     /// Random seed: initial weights, order of examples, mirroring; below 2^63.
-    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u64).range(..1 << 63))]
+    #[arg(long, default_value_t = 0, value_parser = SEED.parser::<u64>())]
     pub seed: u64,
     /// Turns shuffling off: examples come in the order of the file.
     #[arg(long = "no-shuffle", action = ArgAction::SetFalse)]
@@ -251,6 +254,6 @@ pub struct Run {
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
     /// Steps between checkpoints within an epoch [default: every ten minutes]. Every epoch ends with one.
-    #[arg(long, value_name = "STEPS", value_parser = at_least(1, ""), group = ON_RESUME)]
+    #[arg(long, value_name = "STEPS", value_parser = STEPS.parser::<usize>(), group = ON_RESUME)]
     pub save_every: Option<usize>,
 }

@@ -174,6 +174,15 @@ fn wrong_values_are_named() {
     );
     says("tilings = 3", "tilings");
     says("out = \"\"", "must not be empty");
+    says(
+        "threads = 100000",
+        "threads = 100000: must be at most 1024, since threads",
+    );
+    says("threads = 0", "threads = 0: must be at least 1");
+    says("image_size = 100000", "must be at most 4096, whose");
+    says("seed = -1", "seed = -1: must be at least 0");
+    says("warmup = -1", "warmup = -1: must be at least 0");
+    says("micro_batch = 2000000", "must be at most 1048576");
 }
 
 #[test]

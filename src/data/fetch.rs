@@ -130,7 +130,10 @@ mod tests {
         };
         let files = FILES.iter().map(read).collect();
         if Option::is_none(&files) {
-            eprintln!("SKIPPED: {} is not installed", super::super::DEBIAN);
+            crate::process::say(format_args!(
+                "SKIPPED: {} is not installed",
+                super::super::DEBIAN
+            ));
         }
         files
     }

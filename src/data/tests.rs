@@ -73,7 +73,7 @@ fn the_sample_is_inside() {
 #[test]
 fn the_installed_files_are_genuine() {
     if !Path::new(DEBIAN).exists() {
-        eprintln!("SKIPPED: {DEBIAN} is not installed");
+        crate::process::say(format_args!("SKIPPED: {DEBIAN} is not installed"));
         return;
     }
     let data = load(None).unwrap();

@@ -1,5 +1,6 @@
 //! A run for people, on stderr: a progress bar on a terminal, plain lines elsewhere.
 use crate::plan::mib;
+use crate::process::{command, quoted, say};
 use crate::train::{EpochResult, Event, Observer, Progress};
 use anyhow::Result;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -23,12 +24,14 @@ impl Observer for Console {
                 batch,
                 micro_batch,
             } => {
-                eprintln!("{data}: {} planned on {device}", mib(*memory));
+                say(format_args!("{data}: {} planned on {device}", mib(*memory)));
                 if let Some(micro) = micro_batch {
-                    eprintln!("gradient accumulation: micro-batches of {micro}, batch {batch}");
+                    say(format_args!(
+                        "gradient accumulation: micro-batches of {micro}, batch {batch}"
+                    ));
                 }
             }
-            Event::Tuned { note } => eprintln!("{note}"),
+            Event::Tuned { note } => say(note),
             Event::Started { config, .. } => self.epochs = config.run.epochs,
             Event::Epoch { progress, steps } => self.bar = self.new_bar(progress, *steps),
             Event::Step { progress, .. } => self.step(progress),
@@ -40,20 +43,21 @@ impl Observer for Console {
                 ..
             } => {
                 if let Some(best) = progress.best().filter(|best| best.val_acc.is_some()) {
-                    eprintln!(
+                    say(format_args!(
                         "test acc {test_acc:.3} after epoch {}, the best by validation",
                         best.epoch
-                    );
+                    ));
                 }
-                eprintln!("run saved in {}", folder.display());
+                say(format_args!("run saved in {}", folder.display()));
             }
             Event::Interrupted { folder, progress } => {
                 self.clear();
-                eprintln!(
-                    "stopped at step {}; checkpoint saved; resume with",
-                    progress.step
-                );
-                eprintln!("  resnet train --resume {}", folder.display());
+                say(format_args!(
+                    "stopped at step {}; checkpoint saved; resume with\n  {} {}",
+                    progress.step,
+                    command("train --resume"),
+                    quoted(folder)
+                ));
             }
             Event::AlreadyFinished { folder, progress } => already_finished(folder, progress),
             Event::Saved { .. } => {}
@@ -64,19 +68,22 @@ impl Observer for Console {
 
 /// A finished run, and how it is evaluated and trained on.
 fn already_finished(folder: &Path, progress: &Progress) {
-    let (run, epochs) = (folder.display(), progress.history.len());
-    eprintln!("{run} is finished: {epochs} epochs");
+    let epochs = progress.history.len();
+    let [shown, run] = [folder.display().to_string(), quoted(folder)];
+    say(format_args!("{shown} is finished: {epochs} epochs"));
     if let Some(best) = progress.best() {
         let acc = best.val_acc.or(best.test_acc).unwrap_or(f64::NAN);
-        eprintln!(
-            "the best is epoch {}, acc {acc:.3}:\n  resnet eval {run} --best",
-            best.epoch
-        );
+        say(format_args!(
+            "the best is epoch {}, acc {acc:.3}:\n  {} {run} --best",
+            best.epoch,
+            command("eval")
+        ));
     }
-    eprintln!(
-        "to train it on:\n  resnet train --resume {run} --epochs {}",
+    say(format_args!(
+        "to train it on:\n  {} {run} --epochs {}",
+        command("train --resume"),
         2 * epochs
-    );
+    ));
 }
 
 impl Console {
@@ -110,7 +117,7 @@ impl Console {
         let acc = |name, acc: Option<f64>| {
             acc.map_or(String::new(), |acc| format!("  {name} acc {acc:.3}"))
         };
-        eprintln!(
+        say(format_args!(
             "epoch {}/{}  train loss {:.3}  train acc {:.3}{}{}  {:.1} examples/sec",
             result.epoch,
             self.epochs,
@@ -119,7 +126,7 @@ impl Console {
             acc("val", result.val_acc),
             acc("test", result.test_acc),
             result.examples_per_second
-        );
+        ));
     }
 
     fn clear(&mut self) {

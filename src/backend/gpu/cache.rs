@@ -3,6 +3,7 @@
 use super::adapter::AdapterReport;
 use super::device::Device;
 use crate::files;
+use crate::process;
 use anyhow::{Context, Result, ensure};
 use etcetera::BaseStrategy;
 use sha2::{Digest, Sha256};
@@ -30,12 +31,12 @@ impl Cache {
         let path = match path(adapter)? {
             Ok(path) => path,
             Err(error) => {
-                eprintln!("compiled kernels are not cached: {error:#}");
+                process::say(format_args!("compiled kernels are not cached: {error:#}"));
                 return None;
             }
         };
         let data = read(&path).unwrap_or_else(|error| {
-            eprintln!("compiling the kernels again: {error:#}");
+            process::say(format_args!("compiling the kernels again: {error:#}"));
             None
         });
         // SAFETY: the data came from `get_data` of this adapter and driver: the file is named after
@@ -63,7 +64,7 @@ impl Cache {
             .with_context(|| format!("creating {}", folder.display()))
             .and_then(|()| files::replace(&self.path, &bytes));
         if let Err(error) = write {
-            eprintln!("compiled kernels are not cached: {error:#}");
+            process::say(format_args!("compiled kernels are not cached: {error:#}"));
         }
     }
 }

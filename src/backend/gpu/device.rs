@@ -253,7 +253,7 @@ mod tests {
     fn device() -> Option<Device> {
         let best = adapters().into_iter().min_by_key(AdapterReport::rank);
         if best.is_none() {
-            eprintln!("SKIPPED: no GPU adapter");
+            crate::process::say("SKIPPED: no GPU adapter");
         }
         best.map(|adapter| Device::open(&adapter, Options::default()).unwrap())
     }

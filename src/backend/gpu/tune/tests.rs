@@ -233,7 +233,7 @@ fn a_file_is_read_back_and_a_damaged_or_foreign_one_refused() {
 fn adapter() -> Option<AdapterReport> {
     let best = adapters().into_iter().min_by_key(AdapterReport::rank);
     if best.is_none() {
-        eprintln!("SKIPPED: no GPU adapter");
+        crate::process::say("SKIPPED: no GPU adapter");
     }
     best
 }
