@@ -5,6 +5,7 @@ use crate::bench::profile::Row;
 use crate::bench::{self, Report, cards, measure};
 use crate::config::range::{TIMED_STEPS, above_zero};
 use crate::config::{self, Batch, Given, Hardware, Model, Optim, TrainConfig};
+use crate::files;
 use crate::plan::{Roofline, mib};
 use crate::process;
 use anyhow::{Context, Result, anyhow};
@@ -113,10 +114,14 @@ pub fn run(args: Args) -> Result<()> {
         return Ok(());
     }
     let roofline = card.as_ref().map(|(_, roofline)| *roofline);
+    if let Some(path) = &args.trace {
+        // Said before minutes of measuring.
+        files::check_replaceable(path).context("--trace")?;
+    }
     let timed = args.profile || args.trace.is_some();
     let report = measure(&settings, backend, started, timed, roofline)?;
     if let (Some(path), Some(trace)) = (&args.trace, &report.trace) {
-        fs::write(path, trace.to_string())
+        files::replace(path, trace.to_string().as_bytes())
             .with_context(|| format!("--trace {}", path.display()))?;
     }
     if args.json {
@@ -163,7 +168,8 @@ fn dump_wgsl(settings: &bench::Settings, folder: &Path) -> Result<()> {
     fs::create_dir_all(folder).with_context(|| format!("--dump-wgsl {}", folder.display()))?;
     for (name, source) in &modules {
         let path = folder.join(format!("{name}.wgsl"));
-        fs::write(&path, source).with_context(|| format!("--dump-wgsl {}", path.display()))?;
+        files::replace(&path, source.as_bytes())
+            .with_context(|| format!("--dump-wgsl {}", path.display()))?;
     }
     process::say(format_args!(
         "{} modules written to {}",

@@ -70,6 +70,7 @@ pub fn run(args: Args) -> Result<()> {
 }
 
 fn preview(settings: &Resolved, file: &Path) -> Result<()> {
+    crate::files::check_replaceable(file).context("--preview")?;
     let data = super::data::load(settings)?;
     let sheet = sheet(&data);
     let mut png = Cursor::new(Vec::new());

@@ -1,6 +1,7 @@
 //! Settings as a file, the environment or the command line gives them: checked one by one, not yet merged.
 use super::declared;
 use super::names;
+use crate::files;
 use crate::ops::tuning::TuningTable;
 use anyhow::{Context, Result, bail};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -11,6 +12,9 @@ use std::error::Error;
 use std::fmt;
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
+
+/// No file of settings comes near this many bytes.
+const MOST_BYTES: u64 = 1 << 20;
 
 /// Some settings from one place.
 #[derive(Clone, PartialEq, Debug)]
@@ -47,8 +51,9 @@ impl Layer {
     /// When the file cannot be read, has an unknown key or a wrong value.
     pub fn file(path: &Path) -> Result<Layer> {
         let shown = path.display();
-        let text = std::fs::read_to_string(path)
-            .with_context(|| format!("{shown}: the file of settings cannot be read"))?;
+        let bytes = files::read(path, MOST_BYTES);
+        let text = bytes.and_then(|bytes| Ok(String::from_utf8(bytes)?));
+        let text = text.with_context(|| format!("{shown}: the file of settings cannot be read"))?;
         let mut table: toml::Table = text.parse().with_context(|| format!("{shown}"))?;
         let mut layer = Layer::empty(Place::File(path.to_path_buf()));
         if let Some(tilings) = table.remove("tilings") {

@@ -1,5 +1,5 @@
 //! `metrics.csv` in the run's folder: one row per finished epoch.
-use crate::files::replace;
+use crate::files::{self, replace};
 use crate::train::{Event, Observer};
 use anyhow::{Context, Result};
 
@@ -29,7 +29,7 @@ impl Observer for Metrics {
         }
         let bytes = csv.into_inner().context("formatting metrics.csv")?;
         let path = folder.join("metrics.csv");
-        match std::fs::read(&path) {
+        match files::read(&path, bytes.len() as u64) {
             Ok(there) if there == bytes => Ok(()),
             _ => replace(&path, &bytes),
         }

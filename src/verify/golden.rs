@@ -1,9 +1,10 @@
 //! A set of golden cases: its manifest and the tensors of its files. Nothing runs here.
 use super::manifest::Manifest;
+use crate::files;
 use anyhow::{Context, Result, ensure};
 use bytemuck::AnyBitPattern;
 use safetensors::{Dtype, SafeTensors};
-use std::{collections::HashMap, fs, path::Path};
+use std::{collections::HashMap, path::Path};
 
 /// The files of the built-in set: every op, the resize and the smallest network.
 const BUILT_IN: [(&str, &[u8]); 6] = [
@@ -32,6 +33,12 @@ const BUILT_IN: [(&str, &[u8]); 6] = [
         include_bytes!("../../tests/golden/resize.safetensors"),
     ),
 ];
+
+/// No manifest comes near this many bytes.
+const MANIFEST_BYTES: u64 = 64 << 20;
+
+/// No file of golden tensors comes near this many bytes.
+const MOST_BYTES: u64 = 4 << 30;
 
 /// A manifest and the bytes of the files it names.
 pub struct Set {
@@ -77,7 +84,7 @@ impl Set {
     /// When a file is missing, broken or of another format; the error names it.
     pub fn open(dir: &Path) -> Result<Set> {
         let path = dir.join("manifest.json");
-        let bytes = fs::read(&path).with_context(|| {
+        let bytes = files::read(&path, MANIFEST_BYTES).with_context(|| {
             format!(
                 "cannot read {}; a folder of golden cases has a manifest.json",
                 path.display()
@@ -92,7 +99,7 @@ impl Set {
                 continue;
             }
             let path = dir.join(name);
-            let bytes = fs::read(&path).with_context(|| {
+            let bytes = files::read(&path, MOST_BYTES).with_context(|| {
                 format!("cannot read {}, which manifest.json names", path.display())
             })?;
             SafeTensors::deserialize(&bytes).with_context(|| {

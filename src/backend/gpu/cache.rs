@@ -8,11 +8,13 @@ use anyhow::{Context, Result, ensure};
 use etcetera::BaseStrategy;
 use sha2::{Digest, Sha256};
 use std::fs;
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 /// Bytes of the digest at the start of the file.
 const DIGEST: usize = 32;
+
+/// No cache of a driver comes near this many bytes.
+const MOST_BYTES: u64 = 1 << 30;
 
 /// A pipeline cache and the file that it comes from.
 pub struct Cache {
@@ -86,10 +88,8 @@ pub fn folder(name: &str) -> Result<PathBuf> {
 
 /// What `save` wrote; `None` where there is no file yet.
 fn read(path: &Path) -> Result<Option<Vec<u8>>> {
-    let mut bytes = match fs::read(path) {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error).with_context(|| format!("reading {}", path.display())),
+    let Some(mut bytes) = files::read_if_there(path, MOST_BYTES)? else {
+        return Ok(None);
     };
     let data = bytes.split_off(bytes.len().min(DIGEST));
     ensure!(

@@ -1,13 +1,16 @@
 //! A safetensors file with one JSON text in its metadata, and what is said where it is not as it must be.
+use crate::files;
 use anyhow::{Context, Result, ensure};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde::{Serialize, de::DeserializeOwned};
 use std::collections::HashMap;
-use std::fs;
 use std::path::Path;
 
 /// The one metadata key, so that the file's bytes are reproducible.
 const KEY: &str = "resnet";
+
+/// No network that [`crate::model::Arch::check`] lets through has larger weights, nor states of its optimiser.
+const MOST_BYTES: u64 = 4 << 30;
 
 /// The bytes of a file of these tensors and metadata.
 pub fn serialize(
@@ -29,7 +32,7 @@ pub fn serialize(
 
 /// The bytes of a file.
 pub fn read(path: &Path) -> Result<Vec<u8>> {
-    fs::read(path).with_context(|| format!("reading {}", path.display()))
+    files::read(path, MOST_BYTES)
 }
 
 /// The tensors in the bytes of a file.

@@ -9,8 +9,10 @@ use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::fs;
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+
+/// No file of tilings comes near this many bytes.
+const MOST_BYTES: u64 = 16 << 20;
 
 /// What tilings are good for.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -93,10 +95,8 @@ impl TuningFile {
     /// When the file is damaged, or of another adapter, driver or version.
     pub fn read(&self) -> Result<TuningTable> {
         let path = self.path.display();
-        let bytes = match fs::read(&self.path) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(TuningTable::default()),
-            Err(error) => return Err(error).with_context(|| format!("reading {path}")),
+        let Some(bytes) = files::read_if_there(&self.path, MOST_BYTES)? else {
+            return Ok(TuningTable::default());
         };
         let contents: Contents = serde_json::from_slice(&bytes)
             .with_context(|| format!("{path} is damaged and will be replaced"))?;
