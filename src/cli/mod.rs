@@ -9,6 +9,7 @@ mod hardware;
 mod predict;
 mod shapes;
 mod status;
+mod torch;
 mod train;
 mod trained;
 mod verify;
@@ -48,6 +49,8 @@ enum Command {
     Fetch(fetch::Args),
     /// Checks this device's results against PyTorch's.
     Verify(verify::Args),
+    /// Prints a Python file with the networks as PyTorch modules, which load and save weights.
+    Torch(torch::Args),
 }
 
 /// Reads the command line, or tells what is wrong with it or what was asked about it.
@@ -81,6 +84,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Config(args) => config::run(*args).map(done),
         Command::Fetch(args) => fetch::run(args).map(done),
         Command::Verify(args) => verify::run(args).map(done),
+        Command::Torch(args) => torch::run(args).map(done),
     };
     ended(result)
 }

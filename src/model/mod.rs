@@ -4,6 +4,7 @@ mod build;
 mod init;
 mod network;
 mod params;
+mod recognise;
 mod shapes;
 pub mod zoo;
 
@@ -12,4 +13,5 @@ pub use build::{build, describe, residual};
 pub use init::initialise;
 pub use network::{Layer, LayerKind, Mode, Network};
 pub use params::{Param, Role};
+pub use recognise::{Shapes, recognise};
 pub use shapes::{Order, Row, summary, table};
