@@ -32,6 +32,7 @@ mod parity;
 mod partials;
 mod precision;
 mod predict;
+mod recognised;
 mod resize;
 mod shaders;
 mod small;

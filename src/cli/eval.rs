@@ -1,7 +1,7 @@
 //! `resnet eval`: loss, accuracy, per-class accuracy and the confusion matrix on the test images.
 use super::data;
 use super::trained::Checkpoint;
-use crate::config::{Batch, Data, Given, Hardware, Limit, Resolved, Source};
+use crate::config::{Batch, Data, Given, Hardware, Limit, Model, Resolved, Source};
 use crate::data::{ImageSource, Split};
 use crate::process;
 use crate::report::Confusion;
@@ -46,6 +46,8 @@ struct Settings {
     limit: Limit,
     #[command(flatten)]
     batch: Batch,
+    #[command(flatten)]
+    model: Model,
 }
 
 #[derive(Serialize)]

@@ -1,7 +1,7 @@
 //! `resnet predict`: the most probable classes of pictures, from files or out of the test set.
 use super::data;
 use super::trained::Checkpoint;
-use crate::config::{Batch, Data, Given, Hardware};
+use crate::config::{Batch, Data, Given, Hardware, Model};
 use crate::data::{Background, Dataset, Examples, ImageSource, Info, Picture, Split};
 use crate::process;
 use crate::train::evaluate_split;
@@ -50,6 +50,8 @@ struct Settings {
     data: Data,
     #[command(flatten)]
     batch: Batch,
+    #[command(flatten)]
+    model: Model,
 }
 
 #[derive(Serialize)]

@@ -1,6 +1,7 @@
 //! `resnet torch`: the networks as PyTorch modules, for those who have only this program.
+use crate::process;
 use anyhow::Result;
-use std::io::{Write, stdout};
+use std::io::Write;
 
 const EXAMPLES: &str = "Examples:
   resnet torch > resnet_torch.py    then in Python: from resnet_torch import load, preprocess, save";
@@ -16,5 +17,5 @@ pub struct Args {}
 /// When stdout is closed.
 pub fn run(_: Args) -> Result<()> {
     let file = include_bytes!("../../scripts/resnet_torch.py");
-    Ok(stdout().lock().write_all(file)?)
+    Ok(process::output().write_all(file)?)
 }

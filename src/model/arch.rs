@@ -1,5 +1,6 @@
 //! The ResNet family as data: what distinguishes one network from another, and nothing executed.
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
 /// A residual network: a 7×7/2 stem with a 3×3/2 max-pool, stages of blocks, global pooling, a linear head.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -41,6 +42,36 @@ pub enum Block {
     Bottleneck,
     /// BatchNorm and ReLU before each of two 3×3 convolutions (He et al. 2016, "Identity mappings").
     PreActBasic,
+}
+
+impl fmt::Display for Arch {
+    /// In a few words, such as `basic blocks 2,2,2,2 of width 64,128,256,512, 1 channel(s), 10 classes`.
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let list = |of: fn(&Stage) -> usize| {
+            let numbers: Vec<String> = self.stages.iter().map(|s| of(s).to_string()).collect();
+            numbers.join(",")
+        };
+        let block = match self.block {
+            Block::Basic => "basic",
+            Block::Bottleneck => "bottleneck",
+            Block::PreActBasic => "pre-activation",
+        };
+        write!(
+            f,
+            "{block} blocks {} of width {}, {} channel(s), {} classes",
+            list(|stage| stage.blocks),
+            list(|stage| stage.width),
+            self.in_channels,
+            self.classes
+        )?;
+        if !self.conv_bias {
+            write!(f, ", no biases")?;
+        }
+        if self.shortcut_bn {
+            write!(f, ", BatchNorm on shortcuts")?;
+        }
+        Ok(())
+    }
 }
 
 impl Block {

@@ -1,5 +1,6 @@
 //! Checkpoints on disk: weights as PyTorch reads them, and beside them what a resumed run needs
 //! to go on with the very same bits. A checkpoint exists whole or not at all.
+mod floats;
 mod store;
 mod tensor_file;
 
@@ -10,7 +11,7 @@ use super::info::WeightsInfo;
 use super::progress::Progress;
 use super::session::Session;
 use crate::graph::TensorId;
-use crate::model::Param;
+use crate::model::{self, Arch, Param};
 use anyhow::{Context, Result, bail, ensure};
 use safetensors::{Dtype, SafeTensors};
 use std::path::{Path, PathBuf};
@@ -110,15 +111,41 @@ pub fn weights_of(path: &Path) -> Result<PathBuf> {
 /// # Errors
 /// When the file cannot be read, or was not written by this program or by a newer one.
 pub fn read_info(weights: &Path) -> Result<WeightsInfo> {
-    let shown = weights.display();
-    let metadata = metadata(weights, &read(weights)?)?.with_context(|| {
+    told(weights)?.with_context(|| {
+        let shown = weights.display();
         format!(
             "{shown} has no architecture in its metadata; it was not written by `resnet train` \
              (start from such weights with `resnet train --init {shown}`)"
         )
-    })?;
-    WeightsInfo::from_metadata(metadata)
-        .with_context(|| format!("the metadata of {shown} cannot be used"))
+    })
+}
+
+/// What a weights file tells about itself; `None` where another program wrote it.
+///
+/// # Errors
+/// When the file cannot be read, or a newer version of this program wrote it.
+pub fn told(weights: &Path) -> Result<Option<WeightsInfo>> {
+    let metadata = metadata(weights, &read(weights)?)?;
+    let info = metadata.map(WeightsInfo::from_metadata).transpose();
+    info.with_context(|| format!("the metadata of {} cannot be used", weights.display()))
+}
+
+/// The network that a weights file is of, by the names and shapes of its tensors.
+///
+/// # Errors
+/// When the file cannot be read, or is of no network of this program.
+pub fn recognise(weights: &Path) -> Result<Arch> {
+    let bytes = read(weights)?;
+    let file = parse(weights, &bytes)?;
+    let shapes = file
+        .iter()
+        .map(|(name, view)| (name.to_string(), view.shape().to_vec()));
+    model::recognise(&shapes.collect()).with_context(|| {
+        format!(
+            "{} neither tells its network nor has the tensors of one that `resnet` knows",
+            weights.display()
+        )
+    })
 }
 
 /// Refuses a file of weights that [`load_weights`] could not load for these parameters.

@@ -1,4 +1,5 @@
 //! A safetensors file with one JSON text in its metadata, and what is said where it is not as it must be.
+use super::floats::to_f32;
 use crate::files;
 use anyhow::{Context, Result, ensure};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
@@ -57,31 +58,21 @@ pub fn metadata<T: DeserializeOwned>(path: &Path, bytes: &[u8]) -> Result<Option
     Ok(Some(value))
 }
 
-/// The values of a tensor of this shape in f32.
+/// The values of a tensor of this shape, whose floats may have any size.
 pub fn tensor(path: &Path, file: &SafeTensors, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
-    let view = view(path, file, name, shape)?;
-    Ok(bytemuck::pod_collect_to_vec(view.data()))
-}
-
-/// A tensor of this shape in f32.
-fn view<'b>(
-    path: &Path,
-    file: &SafeTensors<'b>,
-    name: &str,
-    shape: &[usize],
-) -> Result<TensorView<'b>> {
-    let view = file.tensor(name).with_context(|| {
-        format!(
-            "{} has no tensor {name}, which this network needs",
-            path.display()
-        )
-    })?;
+    let shown = path.display();
+    let view = file
+        .tensor(name)
+        .with_context(|| format!("{shown} has no tensor {name}, which this network needs"))?;
     ensure!(
-        view.dtype() == Dtype::F32 && view.shape() == shape,
-        "{name} in {} is {:?} {:?}, but this network needs F32 {shape:?}",
-        path.display(),
-        view.dtype(),
+        view.shape() == shape,
+        "{name} in {shown} is {:?}, but this network needs {shape:?}",
         view.shape()
     );
-    Ok(view)
+    to_f32(view.dtype(), view.data()).with_context(|| {
+        format!(
+            "{name} in {shown} is of type {:?}, but weights are F32, F16, BF16 or F64",
+            view.dtype()
+        )
+    })
 }
