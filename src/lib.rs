@@ -20,7 +20,7 @@
 //! 2. A buffer that a dispatch writes is not also bound by it for reading; states are updated in place.
 //! 3. Kernels need at most 8 storage bindings, 16 KiB of workgroup memory and 256 invocations:
 //!    what WebGPU guarantees everywhere.
-//! 4. `wgpu` is named only in `backend::gpu`, and `unsafe` code stands only there and in `kernels`.
+//! 4. `wgpu` is named only in `backend::gpu`, and `unsafe` code stands only there, in `kernels` and in `cli::signals`.
 //! 5. Files are touched only by `config`, `data`, `train::{checkpoint, folder, lock}`, `verify`, `report`, the dumps of
 //!    `cli::bench`, and the caches of compiled kernels and of tilings, `backend::gpu`. What is read again is written
 //!    through `files`.

@@ -61,10 +61,10 @@ fn bad_input_is_named_with_the_next_command() {
     says("verify --cases /nonexistent", 1, &["/nonexistent"]);
     says("shapes --image-size 0", 2, &["--image-size"]);
     says("bench --steps 0", 2, &["--steps"]);
-    says("bench --batch-size 1", 1, &["--batch-size", "--inference"]);
+    says("bench --batch-size 1", 2, &["--batch-size", "--inference"]);
     says(
         "bench --precision bf16 --dump-wgsl shaders",
-        1,
+        2,
         &["--dump-wgsl", "no bfloat16", "--precision f16"],
     );
     if device::adapter().is_some() {
@@ -146,6 +146,78 @@ fn an_unknown_key_names_the_nearest_known_one() {
         .arg(&file)
         .assert()
         .failure()
-        .code(1);
+        .code(2);
     assert.stderr(predicate::str::contains("my.toml").and(predicate::str::contains("epochs")));
+}
+
+/// Pairs of flags of which one would be ignored.
+const CONFLICTS: &[&str] = &[
+    "bench --predict --card x --trace t.json",
+    "bench --predict --card x --profile",
+    "bench --predict --card x --steps 3",
+    "bench --predict --card x --device cpu",
+    "bench --predict --card x --dump-graph",
+    "bench --predict --card x --inference",
+    "bench --predict",
+    "bench --dump-graph --json",
+    "bench --dump-graph --trace t.json",
+    "bench --dump-graph --profile",
+    "bench --dump-graph --steps 3",
+    "bench --dump-graph --card x",
+    "bench --dump-graph --peak 1 --bandwidth 1",
+    "bench --dump-graph --dump-wgsl d",
+    "bench --dump-wgsl d --json",
+    "bench --dump-wgsl d --threads 2",
+    "bench --dump-wgsl d --steps 2",
+    "bench --peak 1",
+    "bench --card nonsense",
+    "bench --peak inf --bandwidth 1",
+    "bench --checked --device cpu",
+    "fetch --preview p.png --into d",
+    "fetch --preview p.png --url http://localhost",
+    "fetch --data sample",
+    "config --reference --lr 0.1",
+    "config --reference --config f.toml",
+    "predict run --test-image 1 --background dark",
+    "predict run boot.png --data sample",
+    "train --resume run --init w.safetensors",
+    "train --resume run --out r",
+    "train --lr 0.1 --lr 0.2",
+    "train --beta1 0.5",
+    "train --nesterov",
+    "train --threads 2 --device gpu",
+    "verify --threads 2 --device gpu",
+    "eval run --device=",
+    "train --lr 1e-300",
+];
+
+#[test]
+fn flags_of_which_one_would_be_ignored_conflict() {
+    for line in CONFLICTS {
+        let output = resnet().args(line.split(' ')).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).to_string();
+        assert_eq!(output.status.code(), Some(2), "resnet {line}: {said}");
+        assert!(output.stdout.is_empty(), "resnet {line}");
+    }
+}
+
+#[test]
+fn a_variable_that_names_a_setting_wrongly_is_refused_with_the_right_name() {
+    for (name, value, says) in [
+        ("RESNET_SHUFFLE", "false", "RESNET_NO_SHUFFLE"),
+        ("RESNET_NO_FLIP", "1", "RESNET_FLIP=false"),
+        ("RESNET_CONFIG", "my.toml", "--config FILE"),
+        ("RESNET_SEED", "-1", "RESNET_SEED=-1: must be at least 0"),
+        (
+            "RESNET_THREADS",
+            "0",
+            "RESNET_THREADS=0: must be at least 1",
+        ),
+    ] {
+        for command in ["train", "config"] {
+            let mut resnet = resnet();
+            let refused = resnet.arg(command).env(name, value).assert().code(2);
+            refused.stderr(predicate::str::contains(says));
+        }
+    }
 }

@@ -161,10 +161,16 @@ fn json_events_tell_every_step() {
         .iter()
         .map(|e| e["event"].as_str().unwrap())
         .collect();
-    assert_eq!(kinds, ["step", "step", "step", "epoch", "end"]);
-    assert_eq!(events[2]["step"], 3);
+    assert_eq!(kinds, ["started", "step", "step", "step", "epoch", "end"]);
+    assert!(events[0]["run"].as_str().unwrap().ends_with("run"));
+    let settings = &events[0]["settings"];
+    assert_eq!(
+        (&settings["epochs"], &settings["batch_size"]),
+        (&1.into(), &16.into())
+    );
+    assert_eq!(events[3]["step"], 3);
     for key in ["train_loss", "train_acc", "test_acc", "examples_per_second"] {
-        assert!(events[3][key].is_number(), "{key}");
+        assert!(events[4][key].is_number(), "{key}");
     }
 }
 
@@ -207,25 +213,20 @@ fn an_interrupted_run_goes_on_with_the_same_bits() {
     };
     run(&unbroken).assert().success();
 
-    // The standard library cannot send signals, so a shell does.
-    let program = assert_cmd::cargo::cargo_bin("resnet");
+    let events = folder.path().join("events");
     let line = run(&broken);
-    let args: Vec<String> = line
-        .get_args()
-        .map(|a| a.to_string_lossy().into_owned())
-        .collect();
-    let script = format!(
-        "{program} {args} --json > {events} & child=$!
-        while [ ! -s {events} ]; do sleep 0.02; done
-        kill -INT $child; wait $child",
-        program = program.display(),
-        args = args.join(" "),
-        events = folder.path().join("events").display()
-    );
-    let stopped = Command::new("sh").args(["-c", &script]).assert();
-    stopped
-        .code(130)
-        .stderr(predicate::str::contains("--resume"));
+    let mut command = std::process::Command::new(line.get_program());
+    command.args(line.get_args()).arg("--json");
+    command.stdout(fs::File::create(&events).unwrap());
+    let mut child = command.spawn().unwrap();
+    while !fs::read_to_string(&events).unwrap().contains("\"step\":1,") {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    // The standard library cannot send signals, so a program does.
+    let id = child.id().to_string();
+    let sent = Command::new("kill").args(["-TERM", &id]).assert();
+    sent.success();
+    assert_eq!(child.wait().unwrap().code(), Some(143));
     resnet()
         .arg("train")
         .arg("--resume")

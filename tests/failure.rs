@@ -80,7 +80,7 @@ fn a_lost_device_leaves_a_checkpoint_that_goes_on_with_the_same_bits() {
         format!("{error:#}")
     };
     let text = said(&broken, Failure::Lost);
-    let resume = format!("resnet train --resume {}", broken.path().display());
+    let resume = format!(" train --resume {}", broken.path().display());
     for word in [
         &adapter.name,
         "the device was lost",

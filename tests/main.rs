@@ -35,6 +35,7 @@ mod predict;
 mod recognised;
 mod resize;
 mod shaders;
+mod signals;
 mod small;
 mod start;
 mod streams;

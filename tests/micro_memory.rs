@@ -145,7 +145,7 @@ fn a_run_that_does_not_fit_is_not_told_to_resume_with_other_settings() {
     };
     train(u64::MAX, 1).unwrap();
     let said = train(1 << 10, 2).unwrap_err().to_string();
-    let init = format!("resnet train --init {}", folder.path().display());
+    let init = format!(" train --init {}", folder.path().display());
     for word in [
         "batch size 8 at 32×32 needs",
         "a resumed run keeps its settings",

@@ -218,13 +218,30 @@ fn observers_are_told_of_all_in_order() {
 fn a_run_that_failed_before_its_first_checkpoint_leaves_no_folder() {
     let folder = TempDir::new().unwrap();
     let out = folder.path().join("run");
-    for fails_at in ["planned", "started", "step"] {
+    for fails_at in ["planned", "started", "epoch"] {
         let (_, outcome) = observed(&out, fails_at, false);
         let error = outcome.unwrap_err().to_string();
         assert!(error.contains("the observer failed"), "{error}");
         assert!(!out.exists(), "{fails_at}");
     }
-    let (_, outcome) = observed(&out, "evaluated", false);
-    outcome.unwrap_err();
-    assert!(out.join("config.toml").exists() && out.join("checkpoints").exists());
+}
+
+#[test]
+fn a_run_whose_observer_fails_saves_before_it_ends() {
+    for (fails_at, step) in [("step", 2), ("evaluated", 2)] {
+        let folder = TempDir::new().unwrap();
+        let out = folder.path().join("run");
+        let (_, outcome) = observed(&out, fails_at, false);
+        let error = outcome.unwrap_err().to_string();
+        for word in [
+            "the observer failed",
+            "is saved; resume with",
+            "train --resume",
+        ] {
+            assert!(error.contains(word), "{word}: {error}");
+        }
+        assert!(out.join("config.toml").exists());
+        let saved = format!("checkpoints/step-{step:08}/state.safetensors");
+        assert!(out.join(saved).exists(), "{fails_at}");
+    }
 }

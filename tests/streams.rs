@@ -3,6 +3,7 @@
 use crate::cli::train;
 use assert_cmd::Command;
 use std::fs::OpenOptions;
+use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{ExitStatus, Output, Stdio};
 use tempfile::TempDir;
@@ -121,4 +122,51 @@ fn streams_that_are_closed_stop_nothing() {
         .arg(assert_cmd::cargo::cargo_bin("resnet"));
     command.args(args).assert().success();
     assert!(out.join("metrics.csv").exists());
+}
+
+#[test]
+fn a_run_whose_results_cannot_be_written_saves_and_names_the_resume_command() {
+    let folder = TempDir::new().unwrap();
+    let out = folder.path().join("run");
+    let line = train(&out, &["--json"]);
+    let args: Vec<&str> = line.get_args().map(|arg| arg.to_str().unwrap()).collect();
+    // Its reader goes after the first line.
+    let (reader, writer) = std::io::pipe().unwrap();
+    let mut command = program(&args);
+    command.stdout(writer).stderr(Stdio::piped());
+    let child = command.spawn().unwrap();
+    drop(command);
+    let mut first = String::new();
+    BufReader::with_capacity(1, reader)
+        .read_line(&mut first)
+        .unwrap();
+    assert!(
+        first.contains("\"event\":\"started\"") && first.contains("\"batch_size\":16"),
+        "{first}"
+    );
+    let output = child.wait_with_output().unwrap();
+    let said = said(&output);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(
+        said.contains("standard output cannot be written: "),
+        "{said}"
+    );
+    let resume = format!("train --resume {}", out.display());
+    assert!(said.contains(&resume), "{said}");
+    crate::cli::resnet()
+        .args(["train", "--resume", out.to_str().unwrap()])
+        .assert()
+        .success();
+
+    // A run that is done is saved, though its two lines are not heard.
+    let out = folder.path().join("done");
+    let line = train(&out, &[]);
+    let args: Vec<&str> = line.get_args().map(|arg| arg.to_str().unwrap()).collect();
+    let output = program(&args).stdout(left()).output().unwrap();
+    let said = self::said(&output);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(
+        said.contains("the run is finished, and saved in "),
+        "{said}"
+    );
 }

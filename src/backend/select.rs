@@ -3,6 +3,7 @@ use super::Backend;
 use super::cpu::Cpu;
 use super::gpu::{Gpu, Options, adapters, cooperative};
 use crate::kernels::precision::{Matmul, MatmulPrecision};
+use crate::process::command;
 use crate::tensor::DType;
 use anyhow::{Result, bail};
 use std::convert::Infallible;
@@ -85,9 +86,9 @@ pub fn open(
         }
         (Choice::Gpu, Some(adapter)) => adapter,
         (Choice::Gpu, None) => bail!(
-            "--device gpu: no adapter found. `resnet devices` lists what there is; on Debian and Ubuntu \
-             the drivers come by `sudo apt-get install mesa-vulkan-drivers libvulkan1`; \
-             --device cpu needs none"
+            "--device gpu: no adapter found. `{}` lists what there is; on Debian and Ubuntu the drivers come by \
+             `sudo apt-get install mesa-vulkan-drivers libvulkan1`; --device cpu needs none",
+            command("devices")
         ),
         (Choice::Adapter(name), _) => {
             // With the backend, as one card may answer through two of them.
@@ -147,7 +148,8 @@ fn pick(names: &[String], wanted: &str, asked_by: &str) -> Result<usize> {
         .map(|(i, name)| format!("\n  {i}  {name}"))
         .collect();
     bail!(
-        "{asked_by}: {how_many} adapter has this number or name; `resnet devices` shows{list}\n  cpu"
+        "{asked_by}: {how_many} adapter has this number or name; `{}` shows{list}\n  cpu",
+        command("devices")
     )
 }
 

@@ -4,11 +4,11 @@ use super::hardware::{self, check_shaders};
 use crate::bench::profile::Row;
 use crate::bench::{self, Report, cards, measure};
 use crate::config::range::{TIMED_STEPS, above_zero};
-use crate::config::{self, Batch, Given, Hardware, Model, Optim, TrainConfig};
+use crate::config::{self, Batch, Given, Hardware, Model, Optim, TrainConfig, Usage};
 use crate::files;
 use crate::plan::{Roofline, mib};
 use crate::process;
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result};
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -23,6 +23,12 @@ const EXAMPLES: &str = "Examples:
   resnet bench --predict --peak 6.8 --bandwidth 200   an estimate for a card; needs no device
   resnet bench --dump-graph                the plan of a training step; nothing is executed";
 
+/// With these nothing is measured.
+const NOTHING_MEASURED: [&str; 3] = ["predict", "dump_graph", "dump_wgsl"];
+
+/// Settings of a device, where none is opened.
+const OF_A_DEVICE: [&str; 3] = ["device", "threads", "checked"];
+
 /// Arguments of `resnet bench`.
 #[derive(clap::Args)]
 #[command(before_help = EXAMPLES)]
@@ -31,38 +37,40 @@ pub struct Args {
     settings: Given<Settings>,
     /// Measured steps, after one warm-up step.
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = TIMED_STEPS.parser::<usize>())]
-    #[arg(allow_negative_numbers = true)]
+    #[arg(allow_negative_numbers = true, conflicts_with_all = NOTHING_MEASURED)]
     steps: usize,
     /// Measures inference alone, at any batch size, in a session that holds nothing for training.
     #[arg(long, conflicts_with_all = ["predict", "card", "peak", "dump_wgsl"])]
     inference: bool,
     /// Times every kernel of a training step too, or of an evaluation step with --inference.
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = NOTHING_MEASURED)]
     profile: bool,
     /// Writes the times of a step's kernels as a trace that ui.perfetto.dev opens.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = NOTHING_MEASURED)]
     trace: Option<PathBuf>,
     /// Prints an estimate for a card, from the plan alone, and stops.
-    #[arg(long)]
+    #[arg(long, requires = "a_card", conflicts_with_all = ["dump_graph", "dump_wgsl"])]
+    #[arg(conflicts_with_all = OF_A_DEVICE)]
     predict: bool,
     /// A card whose peaks are known, such as "RTX 4090"; an unknown name lists all.
-    #[arg(long, conflicts_with_all = ["peak", "bandwidth"])]
+    #[arg(long, group = "a_card", conflicts_with_all = ["peak", "bandwidth", "dump_graph", "dump_wgsl"])]
     card: Option<String>,
     /// The card's f32 TFLOPS.
-    #[arg(long, value_name = "TFLOPS", requires = "bandwidth", value_parser = above_zero::<f64>, allow_negative_numbers = true)]
+    #[arg(long, value_name = "TFLOPS", requires = "bandwidth", value_parser = above_zero::<f64>)]
+    #[arg(allow_negative_numbers = true, group = "a_card", conflicts_with_all = ["dump_graph", "dump_wgsl"])]
     peak: Option<f64>,
     /// The card's memory bandwidth in GB/s.
     #[arg(long, value_name = "GBS", requires = "peak", value_parser = above_zero::<f64>, allow_negative_numbers = true)]
     bandwidth: Option<f64>,
     /// One JSON object instead of text.
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["dump_graph", "dump_wgsl"])]
     json: bool,
     /// Prints the plan of a training step, or of an evaluation step with --inference, one line per dispatch, and stops.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "dump_wgsl")]
     dump_graph: bool,
     /// Writes every WGSL module of a training and an evaluation step into this folder, convolutions in every tile, and
     /// stops.
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", conflicts_with_all = OF_A_DEVICE)]
     dump_wgsl: Option<PathBuf>,
 }
 
@@ -98,9 +106,7 @@ pub fn run(args: Args) -> Result<()> {
         return dump_wgsl(&settings, folder);
     }
     if args.predict {
-        let (name, roofline) = card.context(
-            "--predict: name the card by --card NAME or its peaks by --peak TFLOPS --bandwidth GBS",
-        )?;
+        let (name, roofline) = card.context("--predict needs a card")?;
         let prediction = settings.predict(roofline)?;
         match args.json {
             true => writeln!(out, "{}", serde_json::to_string(&prediction)?)?,
@@ -141,7 +147,9 @@ pub fn run(args: Args) -> Result<()> {
 fn settings(args: &Args, config: TrainConfig) -> Result<bench::Settings> {
     if !args.inference {
         let alone = "; take --inference to measure inference alone";
-        config.check_training().map_err(|e| anyhow!("{e}{alone}"))?;
+        config
+            .check_training()
+            .map_err(|e| Usage::error(format!("{e}{alone}")))?;
     }
     Ok(bench::Settings {
         config,
@@ -153,7 +161,7 @@ fn settings(args: &Args, config: TrainConfig) -> Result<bench::Settings> {
 /// The card that the flags name, if they name one.
 fn card(args: &Args) -> Result<Option<(String, Roofline)>> {
     if let Some(name) = &args.card {
-        let (name, roofline) = cards::find(name)?;
+        let (name, roofline) = cards::find(name).map_err(Usage::error)?;
         return Ok(Some((name.to_string(), roofline)));
     }
     let (Some(peak), Some(bandwidth)) = (args.peak, args.bandwidth) else {

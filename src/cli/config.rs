@@ -20,7 +20,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Prints the table of all settings in Markdown instead.
-    #[arg(long)]
+    #[arg(long, exclusive = true)]
     reference: bool,
 }
 

@@ -30,7 +30,7 @@ pub struct Args {
     #[arg(long, value_name = "DIR")]
     into: Option<PathBuf>,
     /// Writes a sheet of images as PNG, from what --data names, and downloads nothing.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["url", "into"])]
     preview: Option<PathBuf>,
     #[command(flatten)]
     settings: Given<config::Data>,

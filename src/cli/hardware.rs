@@ -1,7 +1,7 @@
 //! Opens the device that the settings name.
 use crate::backend::gpu::Options;
 use crate::backend::{self, Backend, Choice};
-use crate::config::{Hardware, Precision};
+use crate::config::{Hardware, Precision, Usage};
 use crate::process;
 use anyhow::{Result, ensure};
 
@@ -25,8 +25,9 @@ pub fn open(hardware: &Hardware) -> Result<Box<dyn Backend>> {
         Precision::F16 => ensure!(
             backend.stores_f16(),
             "--precision f16: {} has no shader-f16; take --precision f32, or another --device: \
-             `resnet devices` shows which have it",
-            backend.device()
+             `{}` shows which have it",
+            backend.device(),
+            process::command("devices")
         ),
         // Where `auto` means a GPU it is refused too: the CPU in its place would be slower than f16 there.
         Precision::Bf16 => ensure!(
@@ -44,9 +45,10 @@ pub fn open(hardware: &Hardware) -> Result<Box<dyn Backend>> {
 /// # Errors
 /// For bfloat16.
 pub fn check_shaders(flag: &str, precision: Precision) -> Result<()> {
-    ensure!(
-        precision != Precision::Bf16,
-        "{flag}: a GPU's shaders are in WGSL, which has no bfloat16; take --precision f16 in the place of bf16"
-    );
-    Ok(())
+    match precision {
+        Precision::Bf16 => Err(Usage::error(format!(
+            "{flag}: a GPU's shaders are in WGSL, which has no bfloat16; take --precision f16 in the place of bf16"
+        ))),
+        _ => Ok(()),
+    }
 }

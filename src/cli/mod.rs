@@ -8,16 +8,18 @@ mod fetch;
 mod hardware;
 mod predict;
 mod shapes;
+mod signals;
 mod status;
 mod torch;
 mod train;
 mod trained;
 mod verify;
 
+use crate::config::Usage;
 use crate::process::{self, Unwritable};
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use status::{INTERRUPTED, Status, USAGE};
+use status::{Status, USAGE};
 use std::io::Write;
 use std::process::ExitCode;
 
@@ -58,6 +60,7 @@ enum Command {
 /// # Errors
 /// With the exit code, once all is said.
 pub fn parse() -> Result<Cli, ExitCode> {
+    signals::writes_may_fail();
     Cli::try_parse().map_err(|said| {
         let printed = said.print();
         if said.use_stderr() {
@@ -98,12 +101,15 @@ fn ended(result: Result<Status>) -> ExitCode {
     });
     match result {
         Ok(Status::Done) => ExitCode::SUCCESS,
-        Ok(Status::Interrupted) => ExitCode::from(INTERRUPTED),
+        Ok(Status::Interrupted(code)) => ExitCode::from(code),
         // Whoever reads our output has seen enough, as `head` does.
         Err(error) if Unwritable::is_left(error.root_cause()) => ExitCode::SUCCESS,
         Err(error) => {
             process::say(format_args!("error: {error:#}"));
-            ExitCode::FAILURE
+            match error.is::<Usage>() {
+                true => ExitCode::from(USAGE),
+                false => ExitCode::FAILURE,
+            }
         }
     }
 }

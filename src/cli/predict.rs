@@ -18,7 +18,7 @@ const EXAMPLES: &str = "Examples:
 
 /// Arguments of `resnet predict`.
 #[derive(clap::Args)]
-#[command(before_help = EXAMPLES)]
+#[command(before_help = EXAMPLES, mut_arg("data", |data| data.requires("test_image")))]
 pub struct Args {
     /// A run's folder, one of its checkpoints, or a file of weights.
     checkpoint: PathBuf,
@@ -34,7 +34,13 @@ pub struct Args {
     #[arg(long, default_value_t = 3)]
     top: usize,
     /// Background of the pictures. A light one is inverted, since the network was trained on black.
-    #[arg(long, alias = "ground", value_enum, default_value_t)]
+    #[arg(
+        long,
+        alias = "ground",
+        value_enum,
+        default_value_t,
+        requires = "images"
+    )]
     background: Background,
     /// One JSON object instead of text.
     #[arg(long)]

@@ -1,16 +1,15 @@
 //! `resnet train`: trains, tests after every epoch, saves checkpoints, resumes.
-use super::status::{INTERRUPTED, Status};
+use super::signals::{Signals, Stop};
+use super::status::Status;
 use super::{data, hardware};
 use crate::config::{self, Given, TrainConfig};
 use crate::model::zoo::{self, Name, Variant};
 use crate::process;
-use crate::report::observers;
-use crate::train::{Event, Observer, Outcome, Start, Trainer, checkpoint, folder};
-use anyhow::{Context, Result};
+use crate::report::{self, observers};
+use crate::train::{Outcome, Start, Trainer, checkpoint, folder};
+use anyhow::Result;
 use std::path::PathBuf;
-use std::process::exit;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 const EXAMPLES: &str = "Examples:
   resnet train                             the chapter's run: 10 epochs at 96×96, lr 0.05
@@ -34,7 +33,7 @@ pub struct Args {
     /// Starts from the weights in this safetensors file, with PyTorch's names and layouts, or the newest of a run.
     #[arg(long, value_name = "FILE|RUN")]
     init: Option<PathBuf>,
-    /// One JSON object per line on stdout: steps, epochs and the end.
+    /// One JSON object per line on stdout: the start, steps, epochs, and how it ended.
     #[arg(long)]
     json: bool,
 }
@@ -44,6 +43,15 @@ pub struct Args {
 /// # Errors
 /// When a setting, file or device is not usable, or the loss diverges.
 pub fn run(args: Args) -> Result<Status> {
+    let json = args.json;
+    let ended = train(args);
+    if let (true, Err(error)) = (json, &ended) {
+        report::failed(error);
+    }
+    ended
+}
+
+fn train(args: Args) -> Result<Status> {
     let given = args.settings.layers();
     let resolved = match &args.resume {
         Some(run) => config::resume(folder::settings(run)?, given),
@@ -70,32 +78,10 @@ pub fn run(args: Args) -> Result<Status> {
         return Ok(Status::Done);
     }
     let backend = hardware::open(&config.hardware)?;
-    let stop = Arc::new(AtomicBool::new(false));
-    observers.push(Box::new(Signals(Arc::clone(&stop))));
-    match trainer.run(backend, &mut observers, &stop)? {
+    let stop = Stop::default();
+    observers.push(Box::new(Signals(stop.clone())));
+    match trainer.run(backend, &mut observers, &stop.asked)? {
         Outcome::Finished => Ok(Status::Done),
-        Outcome::Interrupted => Ok(Status::Interrupted),
-    }
-}
-
-/// Once a run trains, the first signal asks for a stop after the step at work, and the second stops at once. Before
-/// that there is nothing to save.
-struct Signals(Arc<AtomicBool>);
-
-impl Observer for Signals {
-    fn on(&mut self, event: &Event) -> Result<()> {
-        if !matches!(event, Event::Started { .. }) {
-            return Ok(());
-        }
-        let stop = Arc::clone(&self.0);
-        ctrlc::set_handler(move || {
-            if stop.swap(true, Ordering::Relaxed) {
-                exit(i32::from(INTERRUPTED));
-            }
-            process::say(
-                "finishing the step and saving; press Ctrl-C again to quit without saving",
-            );
-        })
-        .context("installing the handler for Ctrl-C")
+        Outcome::Interrupted => Ok(Status::Interrupted(stop.code())),
     }
 }

@@ -64,10 +64,9 @@ impl Layer {
         let args = declared::all();
         for (key, value) in table {
             let Some(arg) = args.iter().find(|arg| *arg.get_id() == *key) else {
-                let known = args.iter().map(|arg| arg.get_id().as_str());
                 bail!(
                     "{shown}: unknown key `{key}`; {}",
-                    names::advice(&key, known)
+                    names::advice(&key, &args)
                 );
             };
             let text = match value {

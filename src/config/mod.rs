@@ -8,6 +8,7 @@ mod reference;
 mod settings;
 #[cfg(test)]
 mod tests;
+mod usage;
 
 pub use layer::{Given, Layer, Source};
 pub use micro_batch::MicroBatch;
@@ -16,6 +17,7 @@ pub use settings::{
     Batch, Data, Hardware, Limit, Model, Optim, OptimizerName, Precision, Rate, Run, ScheduleName,
     TrainConfig, Training,
 };
+pub use usage::Usage;
 
 use crate::data;
 use crate::ops::tuning::TuningTable;
@@ -49,7 +51,8 @@ impl Default for TrainConfig {
 /// # Errors
 /// When the file is wrong, or two settings contradict each other.
 pub fn from_file(file: Option<&Path>, given: &[Layer]) -> Result<Resolved> {
-    let file = file.map(Layer::file).transpose()?;
+    let file = file.map(Layer::file);
+    let file = file.transpose().map_err(Usage::unless_io)?;
     let layers: Vec<Layer> = file.into_iter().chain(given.iter().cloned()).collect();
     resolve(&layers)
 }
@@ -76,7 +79,12 @@ pub fn resolve(layers: &[Layer]) -> Result<Resolved> {
     let matches = declared::command().try_get_matches_from(flags)?;
     let mut config = TrainConfig::from_arg_matches(&matches)?;
     config.tilings = tilings;
-    config.check()?;
+    let said = |key: &str| match (sources.get(key), texts.get(key)) {
+        (Some(source), Some(text)) => source.says(key, text),
+        _ => declared::long(key),
+    };
+    config.check(said).map_err(Usage::error)?;
+    check_heeded(&config, &sources).map_err(Usage::error)?;
     if config.hardware.deterministic {
         config.tilings = TuningTable::default();
     }
@@ -103,18 +111,19 @@ pub fn resume(run: Layer, given: &[Layer]) -> Result<Resolved> {
     for (layer, key, text) in fixed {
         if old.get(key) != new.get(key) {
             let may: Vec<String> = free.iter().map(|key| declared::long(key)).collect();
-            bail!(
+            return Err(Usage::error(format!(
                 "{}: a resumed run keeps its settings; only {} may change. To start a new run from its weights, take \
                  --init with a weights.safetensors of the run",
                 layer.source(key).says(key, text),
                 may.join(", ")
-            );
+            )));
         }
     }
-    ensure!(
-        before.tilings == resolved.config.tilings,
-        "--deterministic: a resumed run keeps the kernels that it was autotuned to"
-    );
+    if before.tilings != resolved.config.tilings {
+        return Err(Usage::error(
+            "--deterministic: a resumed run keeps the kernels that it was autotuned to",
+        ));
+    }
     Ok(resolved)
 }
 
@@ -177,15 +186,16 @@ impl TrainConfig {
     /// # Errors
     /// For batches of one.
     pub fn check_training(&self) -> Result<()> {
-        ensure!(
-            self.batch.batch_size >= 2,
-            "--batch-size 1: must be at least 2, since BatchNorm needs the variance of a batch"
-        );
-        Ok(())
+        match self.batch.batch_size {
+            0 | 1 => Err(Usage::error(
+                "--batch-size 1: must be at least 2, since BatchNorm needs the variance of a batch",
+            )),
+            _ => Ok(()),
+        }
     }
 
-    /// What no range of a single setting says.
-    fn check(&self) -> Result<()> {
+    /// What no range of a single setting says; `said` is how one was given.
+    fn check(&self, said: impl Fn(&str) -> String) -> Result<()> {
         let Optim {
             optimizer,
             momentum,
@@ -194,12 +204,38 @@ impl TrainConfig {
         } = self.optim;
         ensure!(
             optimizer == OptimizerName::Sgd || momentum == 0.0,
-            "--momentum is for --optimizer sgd; adamw has --beta1 in its place"
+            "{}: momentum is for the optimizer sgd; adamw has beta1 in its place",
+            said("momentum")
         );
         ensure!(
             !nesterov || momentum > 0.0,
-            "--nesterov needs a --momentum above 0"
+            "{}: Nesterov's momentum needs a momentum above 0",
+            said("nesterov")
         );
         Ok(())
     }
+}
+
+/// Refuses flags that nothing would heed. What files and variables say may be meant for other commands.
+fn check_heeded(config: &TrainConfig, sources: &BTreeMap<String, Source>) -> Result<()> {
+    let flag = |key: &str| match sources.get(key) {
+        Some(Source::Flag(flag)) => Some(flag.as_str()),
+        _ => None,
+    };
+    let device = config.hardware.device.as_str();
+    let unheeded = [
+        ("threads", !["auto", "cpu"].contains(&device), "the CPU"),
+        ("checked", device == "cpu", "GPUs"),
+    ];
+    for (key, is_unheeded, whose) in unheeded {
+        if let (Some(flag), true) = (flag(key), is_unheeded) {
+            bail!("{flag} is for {whose}, but the device is {device}");
+        }
+    }
+    let is_sgd = config.optim.optimizer == OptimizerName::Sgd;
+    let adamws = ["beta1", "beta2", "eps"].into_iter().find_map(flag);
+    if let (Some(flag), true) = (adamws, is_sgd) {
+        bail!("{flag} is for --optimizer adamw, but the optimizer is sgd");
+    }
+    Ok(())
 }

@@ -45,34 +45,14 @@ fn the_page_of_settings_is_up_to_date() {
 
 #[test]
 fn what_is_written_is_read() {
-    let all = flags(&[
-        "--device=cpu",
-        "--threads=3",
-        "--precision=bf16",
-        "--matmul-precision=medium",
-        "--no-fuse",
-        "--checked",
-        "--data=somewhere",
-        "--limit-batches=4",
-        "--batch-size=7",
-        "--micro-batch=auto",
-        "--image-size=28",
-        "--momentum=0.9",
-        "--nesterov",
-        "--beta1=0.8",
-        "--beta2=0.99",
-        "--eps=0.000001",
-        "--weight-decay=0.0001",
-        "--ema=0.999",
-        "--schedule=cosine",
-        "--warmup=5",
-        "--lr=0.1",
-        "--epochs=3",
-        "--seed=9223372036854775807",
-        "--no-shuffle",
-        "--out=there",
-        "--save-every=5",
-    ]);
+    let all = file(
+        "device = \"cpu\"\nthreads = 3\nprecision = \"bf16\"\nmatmul_precision = \"medium\"\nfuse = false\n\
+         checked = true\ndata = \"somewhere\"\nlimit_batches = 4\nbatch_size = 7\nmicro_batch = \"auto\"\n\
+         image_size = 28\nmomentum = 0.9\nnesterov = true\nbeta1 = 0.8\nbeta2 = 0.99\neps = 0.000001\n\
+         weight_decay = 0.0001\nema = 0.999\nschedule = \"cosine\"\nwarmup = 5\nlr = 0.1\nepochs = 3\n\
+         seed = 9223372036854775807\nshuffle = false\nout = \"there\"\nsave_every = 5\n",
+    );
+    let all = [all.unwrap()];
     let mut config = resolve(&all).unwrap().config;
     config.tilings = tilings();
     assert!(!config.run.shuffle && !config.hardware.fuse && config.optim.nesterov);
@@ -112,11 +92,20 @@ fn flags_beat_the_file_and_the_file_the_defaults() {
 
 #[test]
 fn numbers_are_printed_as_they_were_given() {
-    let given = ["--lr", "0.1", "--momentum", "0.9", "--eps", "0.000001"];
+    let given = [
+        "--lr",
+        "0.1",
+        "--optimizer",
+        "adamw",
+        "--beta2",
+        "0.9",
+        "--eps",
+        "0.000001",
+    ];
     let printed = resolve(&flags(&given)).unwrap().to_string();
     let line = |key: &str| printed.lines().find(|line| line.starts_with(key)).unwrap();
     assert_eq!(line("lr = "), format!("{:32} # --lr", "lr = 0.1"));
-    assert!(line("momentum = ").starts_with("momentum = 0.9 "));
+    assert!(line("beta2 = ").starts_with("beta2 = 0.9 "));
     assert!(line("eps = ").starts_with("eps = 0.000001 "));
     assert_eq!(line("weight_decay = "), "weight_decay = 0.0");
 }
@@ -166,11 +155,11 @@ fn wrong_values_are_named() {
     );
     says(
         "optimizer = \"adamw\"\nmomentum = 0.9",
-        "--momentum is for --optimizer sgd",
+        "momentum = 0.9: momentum is for the optimizer sgd",
     );
     says(
         "seed = 9223372036854775807\nnesterov = true",
-        "--nesterov needs a --momentum",
+        "nesterov = true: Nesterov's momentum needs a momentum above 0",
     );
     says("tilings = 3", "tilings");
     says("out = \"\"", "must not be empty");
@@ -246,4 +235,40 @@ fn a_device_is_no_property_of_a_run() {
     let config = resolve(&[run.without_device()]).unwrap().config;
     assert_eq!(config.hardware.device, "auto");
     assert_eq!(config.hardware.precision, Precision::Bf16);
+}
+
+#[test]
+fn flags_that_nothing_heeds_are_refused() {
+    let refused = |given: &[&str]| resolve(&flags(given)).unwrap_err();
+    for (given, says) in [
+        (
+            &["--threads=2", "--device=gpu"][..],
+            "--threads is for the CPU",
+        ),
+        (
+            &["--threads=2", "--device=radeon"],
+            "--threads is for the CPU",
+        ),
+        (&["--checked", "--device=cpu"], "--checked is for GPUs"),
+        (&["--beta1=0.8"], "--beta1 is for --optimizer adamw"),
+        (
+            &["--eps=0.1", "--optimizer=sgd"],
+            "--eps is for --optimizer adamw",
+        ),
+        (
+            &["--nesterov"],
+            "--nesterov true: Nesterov's momentum needs",
+        ),
+        (
+            &["--momentum=0.9", "--optimizer=adamw"],
+            "--momentum 0.9: momentum is for the optimizer sgd",
+        ),
+    ] {
+        let error = refused(given);
+        assert!(
+            error.is::<Usage>() && error.to_string().starts_with(says),
+            "{error}"
+        );
+    }
+    assert!(resolve(&flags(&["--threads=2", "--device=cpu"])).is_ok());
 }

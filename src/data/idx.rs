@@ -1,4 +1,5 @@
 //! The IDX files of the MNIST family: a magic number, big-endian dimensions, then bytes.
+use crate::process::command;
 use anyhow::{Context, Result, bail, ensure};
 use flate2::read::MultiGzDecoder;
 use std::fs;
@@ -23,13 +24,19 @@ pub fn read(path: &Path) -> Result<Vec<u8>> {
     let shown = path.display();
     unzip(&bytes).with_context(|| match bytes[..] {
         [0x1f, 0x8b, ..] => {
-            format!("{shown} is damaged or truncated: fetch it again by `resnet fetch`")
+            format!(
+                "{shown} is damaged or truncated: fetch it again by `{}`",
+                command("fetch")
+            )
         }
         // Browsers like to decompress what they download and to keep its name.
         [0, 0, 8, 1 | 3, ..] => {
             format!("{shown} is not a gzip file but already decompressed: rename it without .gz")
         }
-        _ => format!("{shown} is not a gzip file: fetch it again by `resnet fetch`"),
+        _ => format!(
+            "{shown} is not a gzip file: fetch it again by `{}`",
+            command("fetch")
+        ),
     })
 }
 

@@ -20,6 +20,7 @@ pub use preprocess::Preprocess;
 pub use sampler::Sampler;
 pub use source::{Dataset, Examples, ImageSource, Info, Split};
 
+use crate::process::{command, ensure_free};
 use anyhow::{Context, Result, bail, ensure};
 use etcetera::BaseStrategy;
 use sha2::{Digest, Sha256};
@@ -106,8 +107,9 @@ pub fn load(choice: Option<&str>) -> Result<Dataset> {
                 load_folder(folder, true)
             } else {
                 bail!(
-                    "Fashion-MNIST is neither in {DEBIAN} nor in {}. {ADVICE}",
-                    cache.display()
+                    "Fashion-MNIST is neither in {DEBIAN} nor in {}. {}",
+                    cache.display(),
+                    advice()
                 )
             }
         }
@@ -118,9 +120,14 @@ fn holds_all(folder: &Path) -> bool {
     FILES.iter().all(|f| find(folder, f.name).is_some())
 }
 
-const ADVICE: &str = "Get it by `resnet fetch`, or on Debian and Ubuntu by `sudo apt-get install \
-dataset-fashion-mnist`; or name its folder by --data DIR; or take the 2,500 images inside this program \
-by --data sample";
+/// How to come by a data set.
+fn advice() -> String {
+    format!(
+        "Get it by `{}`, or on Debian and Ubuntu by `sudo apt-get install dataset-fashion-mnist`; or name its folder by \
+         --data DIR; or take the 2,500 images inside this program by --data sample",
+        command("fetch")
+    )
+}
 
 /// Where `resnet fetch` puts the files.
 ///
@@ -165,26 +172,34 @@ fn load_folder(folder: &Path, genuine: bool) -> Result<Dataset> {
     let shown = folder.display();
     ensure!(
         folder.exists(),
-        "the data folder {shown} does not exist. {ADVICE}"
+        "the data folder {shown} does not exist. {}",
+        advice()
     );
-    ensure!(folder.is_dir(), "--data {shown} is not a folder. {ADVICE}");
+    ensure!(
+        folder.is_dir(),
+        "--data {shown} is not a folder. {}",
+        advice()
+    );
     let mut strangers = Vec::new();
     let mut files = Vec::new();
     for known in &FILES {
         let path = find(folder, known.name)
-            .with_context(|| format!("{shown} has no file {}.gz. {ADVICE}", known.name))?;
+            .with_context(|| format!("{shown} has no file {}.gz. {}", known.name, advice()))?;
         let bytes = idx::read(&path)?;
         if !known.matches(&bytes) {
             ensure!(
                 !genuine,
-                "{} is not the file of Fashion-MNIST (its SHA-256 differs): remove it and run \
-                 `resnet fetch`, or install the package dataset-fashion-mnist again",
-                path.display()
+                "{} is not the file of Fashion-MNIST (its SHA-256 differs): remove it and run `{}`, or install the package \
+                 dataset-fashion-mnist again",
+                path.display(),
+                command("fetch")
             );
             strangers.push(known.name);
         }
         files.push((path, bytes));
     }
+    let bytes: usize = files.iter().map(|(_, bytes)| bytes.len()).sum();
+    ensure_free(bytes as u64, "the images of the data set")?;
     let [train_images, train_labels, test_images, test_labels] =
         <[_; 4]>::try_from(files).expect("four known files");
     let of_tests = test_images.0.clone();

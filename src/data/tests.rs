@@ -102,7 +102,7 @@ fn wrong_files_are_named() {
     let gz = |name: &str| format!("{name}.gz");
     says(
         &|f| fs::remove_file(f.path().join(gz(images))).unwrap(),
-        &[images, "resnet fetch"],
+        &[images, " fetch"],
     );
     says(
         &|f| put(f, images, 0x801, &[4], &[0; 4]),
@@ -165,7 +165,7 @@ fn a_missing_folder_offers_what_there_is() {
     let error = format!("{:#}", load(Some("/nonexistent")).unwrap_err());
     for word in [
         "/nonexistent",
-        "resnet fetch",
+        " fetch",
         "dataset-fashion-mnist",
         "--data sample",
     ] {

@@ -1,4 +1,5 @@
-//! A run for people, on stderr: a progress bar on a terminal, plain lines elsewhere.
+//! A run for people, on stderr: a progress bar on a terminal, elsewhere a line from time to time.
+use super::pace::{Pace, Spoken};
 use crate::plan::mib;
 use crate::process::{command, quoted, say};
 use crate::train::{EpochResult, Event, Observer, Progress};
@@ -6,12 +7,41 @@ use anyhow::Result;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::{IsTerminal, stderr};
 use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// Time between lines where there is no terminal.
+const SAY_EVERY: Duration = Duration::from_secs(60);
 
 /// Tells of a run.
-#[derive(Default)]
 pub struct Console {
+    say_every: Duration,
     epochs: usize,
+    warmup: u64,
+    /// Steps of an epoch.
+    steps: usize,
+    pace: Pace,
+    /// When the event before this one was told.
+    last: Instant,
+    /// Examples of the epoch at work that were counted in.
+    counted: u64,
+    said: Instant,
     bar: Option<ProgressBar>,
+}
+
+impl Default for Console {
+    fn default() -> Console {
+        Console {
+            say_every: SAY_EVERY,
+            epochs: 0,
+            warmup: 0,
+            steps: 0,
+            pace: Pace::default(),
+            last: Instant::now(),
+            counted: 0,
+            said: Instant::now(),
+            bar: None,
+        }
+    }
 }
 
 impl Observer for Console {
@@ -32,8 +62,12 @@ impl Observer for Console {
                 }
             }
             Event::Tuned { note } => say(note),
-            Event::Started { config, .. } => self.epochs = config.run.epochs,
-            Event::Epoch { progress, steps } => self.bar = self.new_bar(progress, *steps),
+            Event::Started { config, .. } => {
+                self.epochs = config.run.epochs;
+                self.warmup = config.rate.warmup;
+                self.said = Instant::now();
+            }
+            Event::Epoch { progress, steps } => self.begin(progress, *steps),
             Event::Step { progress, .. } => self.step(progress),
             Event::Evaluated { epoch, .. } => self.epoch(epoch),
             Event::Finished {
@@ -60,7 +94,7 @@ impl Observer for Console {
                 ));
             }
             Event::AlreadyFinished { folder, progress } => already_finished(folder, progress),
-            Event::Saved { .. } => {}
+            Event::Saved { .. } => self.last = Instant::now(),
         }
         Ok(())
     }
@@ -87,33 +121,85 @@ fn already_finished(folder: &Path, progress: &Progress) {
 }
 
 impl Console {
-    fn new_bar(&self, progress: &Progress, steps: usize) -> Option<ProgressBar> {
+    fn begin(&mut self, progress: &Progress, steps: usize) {
+        let first = self.steps == 0;
+        self.steps = steps;
+        self.last = Instant::now();
+        self.counted = progress.sums.examples;
+        let all = self.epochs as u64 * steps as u64;
+        if first && self.warmup > all {
+            say(format_args!(
+                "--warmup {} is longer than the run of {all} steps: the learning rate never rises to --lr",
+                self.warmup
+            ));
+        }
         if !stderr().is_terminal() {
-            return None;
+            return;
         }
         let bar = ProgressBar::new(steps as u64).with_position(progress.batch as u64);
-        let style = ProgressStyle::with_template(
-            "{prefix} {wide_bar} {pos}/{len}  {msg}  {eta_precise} left",
-        );
+        let style = ProgressStyle::with_template("{prefix} {wide_bar} {pos}/{len}  {msg}");
         bar.set_style(style.expect("a well-formed template"));
         bar.set_prefix(format!("epoch {}/{}", progress.epoch + 1, self.epochs));
-        Some(bar)
+        self.bar = Some(bar);
     }
 
-    fn step(&self, progress: &Progress) {
+    fn step(&mut self, progress: &Progress) {
+        let now = Instant::now();
+        self.count(progress, now);
         if let Some(bar) = &self.bar {
-            bar.set_message(format!(
-                "loss {:.3}  acc {:.3}  {:.0} examples/s",
-                progress.sums.mean_loss(),
-                progress.sums.accuracy(),
-                progress.examples_per_second()
-            ));
+            bar.set_message(self.measured(progress));
             bar.set_position(progress.batch as u64);
+        } else if let Some(line) = self.line(progress, now) {
+            say(line);
         }
+    }
+
+    fn count(&mut self, progress: &Progress, now: Instant) {
+        let examples = progress.sums.examples.saturating_sub(self.counted);
+        let time = now.saturating_duration_since(self.last);
+        self.pace.step(examples, time);
+        self.counted = progress.sums.examples;
+        self.last = now;
+    }
+
+    /// The line that is due now, if one is.
+    fn line(&mut self, progress: &Progress, now: Instant) -> Option<String> {
+        if now.saturating_duration_since(self.said) < self.say_every {
+            return None;
+        }
+        self.said = now;
+        Some(format!(
+            "epoch {}/{}  step {}/{}  {}",
+            progress.epoch + 1,
+            self.epochs,
+            progress.batch,
+            self.steps,
+            self.measured(progress)
+        ))
+    }
+
+    /// Loss, accuracy, speed, and the time that is left of the epoch's steps and of the run.
+    fn measured(&self, progress: &Progress) -> String {
+        let of_epoch = self.steps.saturating_sub(progress.batch) as u64;
+        let epochs = self.epochs.saturating_sub(progress.epoch) as u64;
+        let of_run = of_epoch + epochs.saturating_sub(1) * self.steps as u64;
+        let left = |steps, evaluations| match self.pace.left(steps, evaluations) {
+            Some(left) => Spoken(left).to_string(),
+            None => "unknown".to_string(),
+        };
+        format!(
+            "loss {:.3}  acc {:.3}  {:.0} examples/s  left: epoch {}, run {}",
+            progress.sums.mean_loss(),
+            progress.sums.accuracy(),
+            self.pace.rate(),
+            left(of_epoch, 0),
+            left(of_run, epochs)
+        )
     }
 
     fn epoch(&mut self, result: &EpochResult) {
         self.clear();
+        self.pace.evaluation(self.last.elapsed());
         let acc = |name, acc: Option<f64>| {
             acc.map_or(String::new(), |acc| format!("  {name} acc {acc:.3}"))
         };
@@ -133,5 +219,52 @@ impl Console {
         if let Some(bar) = self.bar.take() {
             bar.finish_and_clear();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::train::StepResult;
+
+    /// A run of 3 epochs of 10 steps that was resumed after 6 of the second; a step of 4 examples takes a second.
+    #[test]
+    fn a_line_is_due_after_the_interval_and_restored_steps_are_not_counted() {
+        let start = Instant::now();
+        let after = |seconds| start + Duration::from_secs(seconds);
+        let mut console = Console {
+            say_every: Duration::from_secs(2),
+            epochs: 3,
+            steps: 10,
+            last: start,
+            said: start,
+            counted: 24,
+            ..Console::default()
+        };
+        let mut progress = Progress {
+            epoch: 1,
+            batch: 6,
+            step: 16,
+            ..Progress::default()
+        };
+        let result = StepResult {
+            loss: 0.5,
+            correct: 3,
+        };
+        progress.sums.add(result, 24);
+        let mut lines = Vec::new();
+        for second in 1..=2 {
+            progress.sums.add(result, 4);
+            progress.batch += 1;
+            console.count(&progress, after(second));
+            lines.push(console.line(&progress, after(second)));
+        }
+        assert_eq!(lines[0], None);
+        let line = lines[1].as_deref().unwrap_or_default();
+        let says = "epoch 2/3  step 8/10  loss 0.500  acc ";
+        assert!(line.starts_with(says), "{line}");
+        let says = "  4 examples/s  left: epoch 2 s, run 12 s";
+        assert!(line.ends_with(says), "{line}");
+        assert_eq!(console.line(&progress, after(3)), None);
     }
 }

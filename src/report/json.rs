@@ -1,15 +1,28 @@
-//! A run for programs: one JSON object per line on stdout for every step, every epoch, and the end.
+//! A run for programs: one JSON object per line on stdout for its start, every step, every epoch, and how it ended.
+use crate::config::TrainConfig;
+use crate::process::output;
 use crate::train::{EpochResult, Event, Observer};
 use anyhow::Result;
 use serde::Serialize;
-use std::io::{Write, stdout};
+use std::borrow::Cow;
+use std::io::Write;
 
 /// Prints the lines.
-pub struct JsonLines;
+#[derive(Default)]
+pub struct JsonLines {
+    device: String,
+}
 
 #[derive(Serialize)]
 #[serde(tag = "event", rename_all = "lowercase")]
 enum Line<'a> {
+    Started {
+        run: Cow<'a, str>,
+        device: &'a str,
+        /// Steps that are done already.
+        step: u64,
+        settings: Box<TrainConfig>,
+    },
     Step {
         epoch: usize,
         step: u64,
@@ -17,6 +30,7 @@ enum Line<'a> {
     },
     Epoch(&'a EpochResult),
     End {
+        run: Cow<'a, str>,
         epochs: usize,
         step: u64,
         train_loss: f64,
@@ -25,11 +39,43 @@ enum Line<'a> {
         examples_per_second: f64,
         device: &'a str,
     },
+    Interrupted {
+        run: Cow<'a, str>,
+        epoch: usize,
+        step: u64,
+    },
+    Finished {
+        run: Cow<'a, str>,
+        epochs: usize,
+        step: u64,
+    },
+    Failed {
+        error: String,
+    },
 }
 
 impl Observer for JsonLines {
     fn on(&mut self, event: &Event) -> Result<()> {
         let line = match event {
+            Event::Planned { device, .. } => {
+                self.device = device.to_string();
+                return Ok(());
+            }
+            Event::Started {
+                folder,
+                config,
+                progress,
+            } => {
+                // They say what was fastest here, kernel by kernel.
+                let mut settings = (*config).clone();
+                settings.tilings.0.clear();
+                Line::Started {
+                    run: folder.to_string_lossy(),
+                    device: &self.device,
+                    step: progress.step,
+                    settings: Box::new(settings),
+                }
+            }
             Event::Step { progress, result } => Line::Step {
                 epoch: progress.epoch + 1,
                 step: progress.step,
@@ -37,15 +83,16 @@ impl Observer for JsonLines {
             },
             Event::Evaluated { epoch, .. } => Line::Epoch(epoch),
             Event::Finished {
+                folder,
                 progress,
                 test_acc,
                 device,
-                ..
             } => {
                 let Some(last) = progress.history.last() else {
                     return Ok(());
                 };
                 Line::End {
+                    run: folder.to_string_lossy(),
                     epochs: last.epoch,
                     step: progress.step,
                     train_loss: last.train_loss,
@@ -55,12 +102,33 @@ impl Observer for JsonLines {
                     device,
                 }
             }
-            _ => return Ok(()),
+            Event::Interrupted { folder, progress } => Line::Interrupted {
+                run: folder.to_string_lossy(),
+                epoch: progress.epoch + 1,
+                step: progress.step,
+            },
+            Event::AlreadyFinished { folder, progress } => Line::Finished {
+                run: folder.to_string_lossy(),
+                epochs: progress.history.len(),
+                step: progress.step,
+            },
+            Event::Tuned { .. } | Event::Epoch { .. } | Event::Saved { .. } => return Ok(()),
         };
-        let mut out = stdout();
-        writeln!(out, "{}", serde_json::to_string(&line)?)?;
-        // A reader at the other end of a pipe sees each line as it happens.
-        out.flush()?;
-        Ok(())
+        print(&line)
     }
+}
+
+/// Ends the lines of a run that failed, or never began.
+pub fn failed(error: &anyhow::Error) {
+    let error = format!("{error:#}");
+    // The error is told on stderr too, and is perhaps that nobody reads the lines.
+    let _ = print(&Line::Failed { error });
+}
+
+fn print(line: &Line) -> Result<()> {
+    let mut out = output();
+    out.write_all(format!("{}\n", serde_json::to_string(line)?).as_bytes())?;
+    // A reader at the other end of a pipe sees each line as it happens.
+    out.flush()?;
+    Ok(())
 }

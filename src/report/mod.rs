@@ -4,16 +4,18 @@ mod confusion;
 mod console;
 mod json;
 mod metrics;
+mod pace;
 mod summary;
 
 pub use confusion::Confusion;
+pub use json::failed;
 
 use crate::train::Observer;
 
 /// Everyone who is told of a run of `resnet train`; with `json` its results on stdout are for programs.
 pub fn observers(json: bool) -> Vec<Box<dyn Observer>> {
     let results: Box<dyn Observer> = match json {
-        true => Box::new(json::JsonLines),
+        true => Box::<json::JsonLines>::default(),
         false => Box::new(summary::Summary),
     };
     vec![

@@ -1,7 +1,8 @@
 //! The result of a run on stdout: the chapter's two closing lines.
+use crate::process::output;
 use crate::train::{EpochResult, Event, Observer};
 use anyhow::Result;
-use std::io::{Write, stdout};
+use std::io::Write;
 
 /// Prints the lines.
 pub struct Summary;
@@ -25,16 +26,14 @@ impl Observer for Summary {
         else {
             return Ok(());
         };
-        let mut out = stdout();
-        writeln!(
-            out,
-            "loss {train_loss:.3}, train acc {train_acc:.3}, test acc {test_acc:.3}"
-        )?;
-        writeln!(
-            out,
-            "{:.1} examples/sec on {device}",
+        let mut out = output();
+        // In one piece: a reader has both lines or none.
+        let lines = format!(
+            "loss {train_loss:.3}, train acc {train_acc:.3}, test acc {test_acc:.3}\n{:.1} examples/sec on {device}\n",
             progress.examples_per_second()
-        )?;
+        );
+        out.write_all(lines.as_bytes())?;
+        out.flush()?;
         Ok(())
     }
 }

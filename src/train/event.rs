@@ -2,6 +2,7 @@
 use super::progress::{EpochResult, Progress, StepResult};
 use crate::config::TrainConfig;
 use anyhow::Result;
+use std::fmt;
 use std::path::Path;
 
 /// Something that happened, in the order in which a run tells of it.
@@ -96,13 +97,28 @@ pub trait Observer {
     /// Takes note of an event.
     ///
     /// # Errors
-    /// When it cannot be passed on, which ends the run; its checkpoints stay.
+    /// When it cannot be passed on, which ends the run after a checkpoint.
     fn on(&mut self, event: &Event) -> Result<()>;
 }
 
+/// Why an observer could not take note of an event. The run itself could go on.
+#[derive(Debug)]
+pub(super) struct Unheard(String);
+
+impl fmt::Display for Unheard {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Unheard {}
+
 /// Tells all of them, in their order.
+///
+/// # Errors
+/// [`Unheard`], from the first that fails; the others are told.
 pub(super) fn tell(observers: &mut [Box<dyn Observer>], event: &Event) -> Result<()> {
-    observers
-        .iter_mut()
-        .try_for_each(|observer| observer.on(event))
+    let told = observers.iter_mut().map(|observer| observer.on(event));
+    let told = told.fold(Ok(()), Result::and);
+    told.map_err(|error| Unheard(format!("{error:#}")).into())
 }

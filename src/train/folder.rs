@@ -4,6 +4,7 @@ use super::checkpoint::{self, is_leftover};
 use super::lock::{self, Lock};
 use crate::config::{Layer, TrainConfig};
 use crate::files::replace;
+use crate::process::{command, quoted};
 use anyhow::{Context, Result, bail, ensure};
 use std::fs;
 use std::io::ErrorKind;
@@ -53,7 +54,9 @@ fn refuse_taken(folder: &Path) -> Result<()> {
     }
     ensure!(
         checkpoint::latest(folder).is_err(),
-        "--out {shown} already holds a run: resume it with `resnet train --resume {shown}`, or take another folder"
+        "--out {shown} already holds a run: resume it with `{} {}`, or take another folder",
+        command("train --resume"),
+        quoted(folder)
     );
     ensure!(
         is_free(folder)?,
@@ -181,8 +184,9 @@ pub fn settings(run: &Path) -> Result<Layer> {
         ensure!(run.exists(), "there is no run {shown}");
         match run_of(run)? {
             Some(whole) => bail!(
-                "{shown} is a part of a run: resume that by `resnet train --resume {}`",
-                whole.display()
+                "{shown} is a part of a run: resume that by `{} {}`",
+                command("train --resume"),
+                quoted(&whole)
             ),
             None => bail!("{shown} is not a run's folder: it has no {CONFIG}"),
         }

@@ -1,7 +1,7 @@
 //! The loop over epochs: steps, evaluations, checkpoints, and what stops it early.
 use super::checkpoint;
 use super::evaluation::evaluate_split;
-use super::event::{Event, Observer, tell};
+use super::event::{Event, Observer, Unheard, tell};
 use super::info::WeightsInfo;
 use super::optim::Schedule;
 use super::progress::{Progress, Sums};
@@ -10,9 +10,10 @@ use super::step_plans::{self, Program, batches};
 use crate::backend::{DeviceError, Failure};
 use crate::config::{self, MicroBatch, TrainConfig};
 use crate::data::{Sampler, Split};
+use crate::process::{command, quoted};
 use anyhow::{Error, Result, anyhow};
 use std::collections::VecDeque;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -58,6 +59,14 @@ impl Run<'_> {
     /// # Errors
     /// When the device, the disk or an observer fails, or the loss is no longer finite; checkpoints stay.
     pub fn train(mut self) -> Result<Outcome> {
+        let trained = self.epochs();
+        trained.map_err(|error| match error.is::<Unheard>() {
+            true => self.stopped(error),
+            false => error,
+        })
+    }
+
+    fn epochs(&mut self) -> Result<Outcome> {
         let (folder, config) = (self.folder, self.config);
         tell(
             self.observers,
@@ -68,7 +77,14 @@ impl Run<'_> {
             },
         )?;
         while self.progress.epoch < config.run.epochs {
-            if self.train_epoch()? == Outcome::Interrupted {
+            let trained = self.train_epoch();
+            if let Err(error) = &trained
+                && error.is::<Unheard>()
+                && self.progress.batch > 0
+            {
+                self.write()?;
+            }
+            if trained? == Outcome::Interrupted {
                 self.save()?;
                 let progress = &self.progress;
                 tell(self.observers, &Event::Interrupted { folder, progress })?;
@@ -101,7 +117,7 @@ impl Run<'_> {
             }
         }
         let test_acc = self.test()?;
-        tell(
+        let told = tell(
             self.observers,
             &Event::Finished {
                 folder,
@@ -109,7 +125,13 @@ impl Run<'_> {
                 test_acc,
                 device: self.session.backend().device(),
             },
-        )?;
+        );
+        told.map_err(|error| {
+            anyhow!(
+                "{error:#}\nthe run is finished, and saved in {}",
+                folder.display()
+            )
+        })?;
         Ok(Outcome::Finished)
     }
 
@@ -130,16 +152,21 @@ impl Run<'_> {
         Ok(self.evaluate(Split::Test)?.accuracy())
     }
 
-    /// Only of finite weights, with which the run can go on.
     fn save(&mut self) -> Result<()> {
+        let checkpoint = &self.write()?;
+        tell(self.observers, &Event::Saved { checkpoint })
+    }
+
+    /// Only of finite weights, with which the run can go on.
+    fn write(&mut self) -> Result<PathBuf> {
         let broken = self.session.not_finite();
         if let Some(param) = broken.map_err(|error| self.stopped(error))? {
             return Err(self.diverged(&format!("{param} is no longer finite")));
         }
         let saved = checkpoint::save(self.folder, self.session, self.info, &self.progress);
-        let checkpoint = &saved.map_err(|error| self.stopped(error))?;
+        let checkpoint = saved.map_err(|error| self.stopped(error))?;
         self.saved = Instant::now();
-        tell(self.observers, &Event::Saved { checkpoint })
+        Ok(checkpoint)
     }
 
     fn train_epoch(&mut self) -> Result<Outcome> {
@@ -224,6 +251,7 @@ impl Run<'_> {
         let results = results.map_err(|error| self.stopped(error))?;
         let progress = &mut self.progress;
         progress.seconds += last_read.elapsed().as_secs_f64();
+        let mut told = Ok(());
         for (result, examples) in results.into_iter().zip(queued.drain(..)) {
             progress.step += 1;
             progress.batch += 1;
@@ -232,9 +260,12 @@ impl Run<'_> {
             if !result.loss.is_finite() {
                 return Err(self.diverged(&format!("the loss is {}", result.loss)));
             }
-            tell(self.observers, &Event::Step { progress, result })?;
+            // The device has done them all, so all of them are counted in.
+            if told.is_ok() {
+                told = tell(self.observers, &Event::Step { progress, result });
+            }
         }
-        Ok(())
+        told
     }
 
     /// What to say when the device or the disk failed.
@@ -243,10 +274,12 @@ impl Run<'_> {
         let saved = checkpoint::latest(self.folder);
         let mut next = match &saved {
             Ok(saved) => format!(
-                "{} is saved; resume with\n  resnet train --resume {}",
+                "{} is saved; resume with\n  {} {}",
                 saved.display(),
-                self.folder.display()
+                command("train --resume"),
+                quoted(self.folder)
             ),
+            Err(_) if error.is::<Unheard>() => "there is no checkpoint yet".to_string(),
             Err(_) => {
                 "there is no checkpoint yet: start again, with a smaller --save-every".to_string()
             }
@@ -258,11 +291,12 @@ impl Run<'_> {
                 .div_ceil(2)
                 .max(2);
             let init = match &saved {
-                Ok(saved) => format!(" --init {}", checkpoint::weights_in(saved).display()),
+                Ok(saved) => format!(" --init {}", quoted(&checkpoint::weights_in(saved))),
                 Err(_) => String::new(),
             };
             next += &format!(
-                "\nFree device memory first. A new run needs less with\n  resnet train{init} --micro-batch {half}"
+                "\nFree device memory first. A new run needs less with\n  {}{init} --micro-batch {half}",
+                command("train")
             );
         }
         anyhow!(

@@ -14,6 +14,7 @@ use crate::backend::Backend;
 use crate::config::{MicroBatch, TrainConfig};
 use crate::data::{Augmentation, HeldOut, ImageSource, Preprocess, Split};
 use crate::model::{Arch, Param, describe, initialise};
+use crate::process::{command, quoted};
 use anyhow::{Context, Error, Result, anyhow};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -232,7 +233,8 @@ fn params(info: &WeightsInfo) -> Result<Vec<Param>> {
 fn refused_to_resume(refusal: &Error, checkpoint: &Path) -> Error {
     anyhow!(
         "{refusal:#}\na resumed run keeps its settings: free memory of the device, resume on another one with --device, \
-         or start a new run with other settings from its weights:\n  resnet train --init {}",
-        checkpoint::weights_in(checkpoint).display()
+         or start a new run with other settings from its weights:\n  {} {}",
+        command("train --init"),
+        quoted(&checkpoint::weights_in(checkpoint))
     )
 }

@@ -12,6 +12,7 @@ use crate::kernels::precision::Matmul;
 use crate::kernels::simd;
 use crate::ops::{View, ViewMut};
 use crate::plan::{Aliased, Binding, Dispatch, Limits, Place, Plan};
+use crate::process::ensure_free;
 use crate::tensor::TensorDesc;
 use anyhow::{Context, Result, ensure};
 use buffer::Buffer;
@@ -20,6 +21,9 @@ use std::collections::{BTreeMap, HashMap, hash_map::Entry};
 use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::time::Instant;
+
+/// What the kernels take on a thread beside the tensors, on the large side.
+const KERNELS_ROOM: u64 = 16 << 20;
 
 /// Runs plans on the machine's cores.
 pub struct Cpu {
@@ -139,6 +143,9 @@ impl Backend for Cpu {
     }
 
     fn compile(&mut self, plan: Plan) -> Result<PlanId> {
+        let room =
+            self.scratch(&[&plan]) + KERNELS_ROOM * self.threads.current_num_threads() as u64;
+        ensure_free(room, "the kernels of a step")?;
         for (&tensor, &bytes) in &plan.owned {
             if let Entry::Vacant(entry) = self.owned.entry(tensor) {
                 entry.insert(Buffer::zeroed(bytes)?);

@@ -2,6 +2,7 @@
 //! passes can be timed everywhere; so the sum is a little longer than an ordinary run.
 use super::compiled::Compiled;
 use super::device::Device;
+use crate::process::command;
 use anyhow::{Result, ensure};
 use std::ops::Range;
 
@@ -18,8 +19,9 @@ pub fn run(device: &Device, plan: &Compiled) -> Result<Vec<f64>> {
             .wgpu
             .features()
             .contains(wgpu::Features::TIMESTAMP_QUERY),
-        "{} has no timestamps, so its kernels cannot be timed; run `resnet bench` without --profile",
-        device.name
+        "{} has no timestamps, so its kernels cannot be timed; run `{}` without --profile",
+        device.name,
+        command("bench")
     );
     let mut seconds = Vec::with_capacity(plan.calls.len());
     for range in plan.submits.ranges() {

@@ -12,6 +12,7 @@ use super::progress::Progress;
 use super::session::Session;
 use crate::graph::TensorId;
 use crate::model::{self, Arch, Param};
+use crate::process::{command, ensure_free, quoted};
 use anyhow::{Context, Result, bail, ensure};
 use safetensors::{Dtype, SafeTensors};
 use std::path::{Path, PathBuf};
@@ -31,11 +32,26 @@ pub fn save(
 ) -> Result<PathBuf> {
     let params = session.params().to_vec();
     let optimizer_state = session.optimizer_state().to_vec();
+    ensure_room(session, &params, &optimizer_state)?;
     let weights = weights_file(session, &params, info, progress.step)?;
     let state = state_file(session, &optimizer_state, progress)?;
     let saved = store::put(run, progress.step, &weights, &state)?;
     prune(run, progress)?;
     Ok(saved)
+}
+
+/// Refuses when there is no memory for what is to be written: the tensors one by one, and all of them in a file.
+fn ensure_room(
+    session: &Session,
+    params: &[Param],
+    optimizer_state: &[(String, TensorId)],
+) -> Result<()> {
+    let states = optimizer_state.iter().map(|(_, state)| *state);
+    let tensors = params.iter().map(|param| param.tensor).chain(states);
+    let elements: usize = tensors
+        .map(|tensor| session.shape(tensor).0.iter().product::<usize>())
+        .sum();
+    ensure_free(3 * 4 * elements as u64, "a checkpoint")
 }
 
 /// Removes the checkpoints that are neither the newest nor the best of a run that has come so far.
@@ -94,9 +110,9 @@ pub fn weights_of(path: &Path) -> Result<PathBuf> {
     }
     ensure!(
         path.exists(),
-        "{} does not exist: name a run's folder, one of its checkpoints or a weights.safetensors; `resnet train` \
-         makes one",
-        path.display()
+        "{} does not exist: name a run's folder, one of its checkpoints or a weights.safetensors; `{}` makes one",
+        path.display(),
+        command("train")
     );
     let inside = path.join(WEIGHTS);
     Ok(if inside.exists() {
@@ -114,8 +130,10 @@ pub fn read_info(weights: &Path) -> Result<WeightsInfo> {
     told(weights)?.with_context(|| {
         let shown = weights.display();
         format!(
-            "{shown} has no architecture in its metadata; it was not written by `resnet train` \
-             (start from such weights with `resnet train --init {shown}`)"
+            "{shown} has no architecture in its metadata; it was not written by `{train}` \
+             (start from such weights with `{train} --init {}`)",
+            quoted(weights),
+            train = command("train")
         )
     })
 }
