@@ -106,9 +106,10 @@ fn a_signal_saves_and_the_exit_code_tells_which_came() {
 fn a_second_signal_ends_a_run_at_once() {
     use std::io::Write;
     let folder = TempDir::new().unwrap();
-    let (reader, mut writer) = std::io::pipe().unwrap();
-    // A pipe holds 64 KiB: room is left for the start and some steps.
-    writer.write_all(&[b' '; 60 << 10]).unwrap();
+    let (reader, writer) = std::io::pipe().unwrap();
+    // A pipe that is full already.
+    let mut filler = writer.try_clone().unwrap();
+    std::thread::spawn(move || while filler.write_all(&[b' '; 1 << 10]).is_ok() {});
     let mut command = run(&folder.path().join("run"), None);
     let child = command.stdout(writer).spawn().unwrap();
     drop(command);
@@ -116,7 +117,7 @@ fn a_second_signal_ends_a_run_at_once() {
     while !catches(15) {
         sleep(Duration::from_millis(20));
     }
-    sleep(Duration::from_secs(2));
+    sleep(Duration::from_millis(500));
     send(&child, "-HUP");
     sleep(Duration::from_millis(700));
     send(&child, "-TERM");

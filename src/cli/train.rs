@@ -79,7 +79,8 @@ fn train(args: Args) -> Result<Status> {
     }
     let backend = hardware::open(&config.hardware)?;
     let stop = Stop::default();
-    observers.push(Box::new(Signals(stop.clone())));
+    // First, since another may wait for its reader.
+    observers.insert(0, Box::new(Signals(stop.clone())));
     match trainer.run(backend, &mut observers, &stop.asked)? {
         Outcome::Finished => Ok(Status::Done),
         Outcome::Interrupted => Ok(Status::Interrupted(stop.code())),

@@ -207,7 +207,10 @@ impl Trainer {
     }
 
     /// Gives the parameters and the optimiser's states their first values.
+    ///
+    /// Nothing is trained for which there would be no memory to save it.
     fn begin(&self, session: &mut Session) -> Result<Progress> {
+        checkpoint::ensure_room(session)?;
         match &self.beginning {
             Beginning::Fresh => {
                 for (tensor, values) in initialise(session.params(), self.config.run.seed) {

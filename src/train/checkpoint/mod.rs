@@ -32,7 +32,7 @@ pub fn save(
 ) -> Result<PathBuf> {
     let params = session.params().to_vec();
     let optimizer_state = session.optimizer_state().to_vec();
-    ensure_room(session, &params, &optimizer_state)?;
+    ensure_room(session)?;
     let weights = weights_file(session, &params, info, progress.step)?;
     let state = state_file(session, &optimizer_state, progress)?;
     let saved = store::put(run, progress.step, &weights, &state)?;
@@ -41,13 +41,16 @@ pub fn save(
 }
 
 /// Refuses when there is no memory for what is to be written: the tensors one by one, and all of them in a file.
-fn ensure_room(
-    session: &Session,
-    params: &[Param],
-    optimizer_state: &[(String, TensorId)],
-) -> Result<()> {
-    let states = optimizer_state.iter().map(|(_, state)| *state);
-    let tensors = params.iter().map(|param| param.tensor).chain(states);
+///
+/// # Errors
+/// When the system refuses it.
+pub(super) fn ensure_room(session: &Session) -> Result<()> {
+    let states = session.optimizer_state().iter().map(|(_, state)| *state);
+    let tensors = session
+        .params()
+        .iter()
+        .map(|param| param.tensor)
+        .chain(states);
     let elements: usize = tensors
         .map(|tensor| session.shape(tensor).0.iter().product::<usize>())
         .sum();

@@ -1,6 +1,7 @@
 //! A safetensors file with one JSON text in its metadata, and what is said where it is not as it must be.
 use super::floats::to_f32;
 use crate::files;
+use crate::process::ensure_free;
 use anyhow::{Context, Result, ensure};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde::{Serialize, de::DeserializeOwned};
@@ -33,7 +34,11 @@ pub fn serialize(
 
 /// The bytes of a file.
 pub fn read(path: &Path) -> Result<Vec<u8>> {
-    files::read(path, MOST_BYTES)
+    let bytes = files::read(path, MOST_BYTES)?;
+    // Its tensors are copied one by one, and into the order of the kernels.
+    ensure_free(bytes.len() as u64, "the tensors of the file")
+        .with_context(|| path.display().to_string())?;
+    Ok(bytes)
 }
 
 /// The tensors in the bytes of a file.
