@@ -50,6 +50,10 @@ fn bad_input_is_named_with_the_next_command() {
     );
     says("train --data sample --lr -1", 2, &["--lr", "-1"]);
     says("train --data sample --batch-size 0", 2, &["--batch-size"]);
+    if std::thread::available_parallelism().is_ok_and(|cores| cores.get() < 64) {
+        let words = ["--threads 1024", "cores"];
+        says("bench --device cpu --threads 1024", 1, &words);
+    }
     says("train --resume /nonexistent", 1, &["/nonexistent"]);
     says("eval /nonexistent", 1, &["/nonexistent"]);
     says(

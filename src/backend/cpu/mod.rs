@@ -22,6 +22,9 @@ use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::time::Instant;
 
+/// More of them on a core take minutes for a step of milliseconds.
+const THREADS_PER_CORE: usize = 16;
+
 /// What the kernels take on a thread beside the tensors, on the large side.
 const KERNELS_ROOM: u64 = 16 << 20;
 
@@ -48,7 +51,7 @@ impl Cpu {
     /// A backend on all cores.
     ///
     /// # Errors
-    /// When the threads cannot be started, or the environment asks for an instruction set that is not there.
+    /// When the threads are far too many or cannot be started, or the environment asks for an instruction set that is not there.
     pub fn new() -> Result<Cpu> {
         Cpu::open(None, Matmul::F32)
     }
@@ -59,6 +62,15 @@ impl Cpu {
     /// As for [`Cpu::new`].
     pub fn open(threads: Option<NonZeroUsize>, matmul: Matmul) -> Result<Cpu> {
         simd::choose()?;
+        let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        if let Some(count) = threads {
+            ensure!(
+                count.get() <= THREADS_PER_CORE * cores,
+                "--threads {count}: this machine has {cores} cores, and more than {} threads would mostly wait for each \
+                 other",
+                THREADS_PER_CORE * cores
+            );
+        }
         let threads = rayon::ThreadPoolBuilder::new()
             // 0 stands for all cores.
             .num_threads(threads.map_or(0, NonZeroUsize::get))
