@@ -8,6 +8,7 @@ mod bf16;
 mod case;
 mod cases;
 mod checkpoints;
+mod claims;
 mod cli;
 mod cooperative;
 mod device;

@@ -129,11 +129,13 @@ fn take_larger(y: &mut [f32], indices: &mut [u32], x: &[f32], pixel: u32) {
 impl MaxPool {
     /// The pixels under the window of one output pixel, in row-major order.
     fn taps(&self, p: usize, q: usize, h: usize, w: usize) -> impl Iterator<Item = (usize, usize)> {
-        let window = self.window;
-        let rows = (0..window.kernel).filter_map(move |k| window.tap(p, k, h));
-        rows.flat_map(move |i| {
-            (0..window.kernel).filter_map(move |k| Some((i, window.tap(q, k, w)?)))
-        })
+        // Of a window larger than the image, the part on it.
+        let on = move |o: usize, size: usize| {
+            let first = o * self.window.stride;
+            let end = (first + self.window.kernel).saturating_sub(self.window.pad);
+            first.saturating_sub(self.window.pad)..end.min(size)
+        };
+        on(p, h).flat_map(move |i| on(q, w).map(move |j| (i, j)))
     }
 }
 

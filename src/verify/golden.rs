@@ -140,6 +140,16 @@ impl Tensors<'_> {
         self.tensors.tensor(name).is_ok()
     }
 
+    /// Dimensions of a tensor.
+    ///
+    /// # Errors
+    /// When it is missing.
+    pub fn shape(&self, name: &str) -> Result<Vec<usize>> {
+        let tensor = self.tensors.tensor(name);
+        let tensor = tensor.with_context(|| format!("{} has no tensor {name}", self.file))?;
+        Ok(tensor.shape().to_vec())
+    }
+
     /// A single-precision tensor.
     ///
     /// # Errors

@@ -61,9 +61,16 @@ impl<'a> OpCase<'a> {
         let stages = stages("", ImageStorage::Given)?;
         let reads = || stages.iter().flat_map(|s| &s.runs).flat_map(|r| &r.reads);
         for name in entry.wants.keys() {
+            let read = reads().find(|read| read.name == *name).with_context(|| {
+                format!("{name} is wanted, but cannot be computed from the given tensors")
+            })?;
+            // Known before anything runs: attributes that lie may ask for a result of any size.
+            let (full, ours) = (want_name(entry, name), read.shape(g));
+            let wanted = tensors.shape(&full)?;
             ensure!(
-                reads().any(|read| read.name == *name),
-                "{name} is wanted, but cannot be computed from the given tensors"
+                read.layout.shape(&wanted).is_ok_and(|shape| shape == ours),
+                "in {}: {full} does not have the dimensions of the result, {ours} in NHWC",
+                entry.file
             );
         }
         Ok(OpCase {
@@ -161,23 +168,18 @@ impl<'a> OpCase<'a> {
 
     /// What a result should be, in PyTorch's order.
     fn want(&self, name: &str, output: &Output) -> Result<Vec<f64>> {
-        let full = format!("{}/{name}.want", self.entry.case);
+        let full = want_name(self.entry, name);
         let in_file = || format!("in {}", self.entry.file);
-        let (fits, want) = if output.is_u32() {
-            let want = self.tensors.u32(&full).with_context(in_file)?;
-            (output.fits(&want), widen(&want.data))
-        } else {
-            let want = self.tensors.f32(&full).with_context(in_file)?;
-            (output.fits(&want), widen(&want.data))
-        };
-        ensure!(
-            fits && output.shape.len() == want.len(),
-            "in {}: {full} does not have the dimensions of the result, {} in NHWC",
-            self.entry.file,
-            output.shape
-        );
-        Ok(want)
+        Ok(match output.is_u32() {
+            true => widen(&self.tensors.u32(&full).with_context(in_file)?.data),
+            false => widen(&self.tensors.f32(&full).with_context(in_file)?.data),
+        })
     }
+}
+
+/// The name of a wanted result in the file.
+fn want_name(entry: &OpEntry, name: &str) -> String {
+    format!("{}/{name}.want", entry.case)
 }
 
 /// See [`OpCase::judge`].

@@ -1,11 +1,11 @@
 //! Runs a case's part of the graph and collects what came out. Nothing is judged here.
 use super::{golden::Array, layout::Layout};
-use crate::backend::Backend;
+use crate::backend::{Backend, memory_needed};
 use crate::graph::{self, Graph, Kind, TensorId};
 use crate::ops::tuning::TuningTable;
-use crate::plan;
+use crate::plan::{self, Plan, mib};
 use crate::tensor::{DType, Shape};
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use std::{collections::BTreeMap, ops::Range};
 
 /// Some nodes, and what is done with them.
@@ -58,6 +58,14 @@ impl Read {
             name: name.into(),
             tensor,
             layout,
+        }
+    }
+
+    /// Our dimensions of what is read.
+    pub fn shape(&self, g: &Graph) -> Shape {
+        match self.layout {
+            Layout::First => Shape::channels(1),
+            _ => g.shape(self.tensor),
         }
     }
 }
@@ -118,6 +126,7 @@ pub fn play(
             nodes = graph::fuse(g, nodes, &keep, &TuningTable::default())?;
         }
         let plan = plan::plan(g, nodes, &keep, backend.limits())?;
+        check_memory(&plan, backend)?;
         let on_device = plan.clone();
         let id = backend.compile(plan)?;
         for run in &stage.runs {
@@ -133,15 +142,9 @@ pub fn play(
                     Kind::Value => backend.read_value(id, read.tensor)?,
                     Kind::Input | Kind::State => backend.read(read.tensor)?,
                 };
-                let desc = g.desc(read.tensor);
-                let first = read.layout == Layout::First;
                 let output = Output {
-                    shape: if first {
-                        Shape::channels(1)
-                    } else {
-                        desc.shape
-                    },
-                    dtype: desc.dtype,
+                    shape: read.shape(g),
+                    dtype: g.desc(read.tensor).dtype,
                     layout: read.layout,
                     bytes,
                 };
@@ -150,6 +153,21 @@ pub fn play(
         }
     }
     Ok(outputs)
+}
+
+/// Refuses a plan that would not fit: a few numbers in a file may ask for any amount.
+fn check_memory(plan: &Plan, backend: &dyn Backend) -> Result<()> {
+    let needed = memory_needed([plan]) + backend.scratch(&[plan]);
+    if let Some(memory) = backend.memory()? {
+        ensure!(
+            needed <= memory,
+            "it needs {}, but {} has {}",
+            mib(needed),
+            backend.device(),
+            mib(memory)
+        );
+    }
+    Ok(())
 }
 
 /// The bytes of some elements.

@@ -119,10 +119,10 @@ fn as_number(name: &str, value: &Value) -> Result<f64> {
 }
 
 fn whole(name: &str, number: f64) -> Result<usize> {
-    // Larger windows do not exist, and their sizes would not fit into a kernel's parameters.
+    // Larger windows do not exist, and kernels visit every place of a window.
     ensure!(
-        number.fract() == 0.0 && (0.0..=65_535.0).contains(&number),
-        "the attribute {name} = {number} is not usable"
+        number.fract() == 0.0 && (0.0..=1024.0).contains(&number),
+        "the attribute {name} = {number} is not a whole number from 0 to 1024"
     );
     Ok(number as usize)
 }
