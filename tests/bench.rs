@@ -110,7 +110,10 @@ fn a_prediction_needs_peaks_and_no_device() {
     };
     fails("--predict", "--peak TFLOPS --bandwidth GBS");
     fails("--predict --card Voodoo", "RX 7900 XTX");
-    fails("--predict --peak 0 --bandwidth 1", "must be above 0");
+    fails(
+        "--predict --peak 0 --bandwidth 1",
+        "must be a positive number",
+    );
 }
 
 #[test]

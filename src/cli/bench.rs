@@ -49,15 +49,15 @@ pub struct Args {
     #[arg(long, value_name = "FILE", conflicts_with_all = NOTHING_MEASURED)]
     trace: Option<PathBuf>,
     /// Prints an estimate for a card, from the plan alone, and stops.
-    #[arg(long, requires = "a_card", conflicts_with_all = ["dump_graph", "dump_wgsl"])]
+    #[arg(long, conflicts_with_all = ["dump_graph", "dump_wgsl"])]
     #[arg(conflicts_with_all = OF_A_DEVICE)]
     predict: bool,
     /// A card whose peaks are known, such as "RTX 4090"; an unknown name lists all.
-    #[arg(long, group = "a_card", conflicts_with_all = ["peak", "bandwidth", "dump_graph", "dump_wgsl"])]
+    #[arg(long, conflicts_with_all = ["peak", "bandwidth", "dump_graph", "dump_wgsl"])]
     card: Option<String>,
     /// The card's f32 TFLOPS.
     #[arg(long, value_name = "TFLOPS", requires = "bandwidth", value_parser = above_zero::<f64>)]
-    #[arg(allow_negative_numbers = true, group = "a_card", conflicts_with_all = ["dump_graph", "dump_wgsl"])]
+    #[arg(allow_negative_numbers = true, conflicts_with_all = ["dump_graph", "dump_wgsl"])]
     peak: Option<f64>,
     /// The card's memory bandwidth in GB/s.
     #[arg(long, value_name = "GBS", requires = "peak", value_parser = above_zero::<f64>, allow_negative_numbers = true)]
@@ -106,7 +106,11 @@ pub fn run(args: Args) -> Result<()> {
         return dump_wgsl(&settings, folder);
     }
     if args.predict {
-        let (name, roofline) = card.context("--predict needs a card")?;
+        let (name, roofline) = card.ok_or_else(|| {
+            Usage::error(
+                "--predict: name the card by --card NAME or its peaks by --peak TFLOPS --bandwidth GBS",
+            )
+        })?;
         let prediction = settings.predict(roofline)?;
         match args.json {
             true => writeln!(out, "{}", serde_json::to_string(&prediction)?)?,
