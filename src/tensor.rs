@@ -18,9 +18,10 @@ impl Shape {
         Shape([n, 1, 1, 1])
     }
 
-    /// Number of elements.
+    /// Number of elements; `usize::MAX` where there are more.
     pub fn len(self) -> usize {
-        self.0.iter().product()
+        let product = |product: usize, &side| product.saturating_mul(side);
+        self.0.iter().fold(1, product)
     }
 
     /// Whether there is no element at all.
@@ -38,9 +39,11 @@ impl Shape {
         self.0[3]
     }
 
-    /// Number of rows of `c` elements: `n·h·w`.
+    /// Number of rows of `c` elements: `n·h·w`; `usize::MAX` where there are more.
     pub fn rows(self) -> usize {
-        self.0[0] * self.0[1] * self.0[2]
+        self.0[0]
+            .saturating_mul(self.0[1])
+            .saturating_mul(self.0[2])
     }
 
     /// The same shape with another leading dimension.
@@ -134,9 +137,9 @@ impl TensorDesc {
         }
     }
 
-    /// Size in bytes.
+    /// Size in bytes; `usize::MAX` where there are more.
     pub fn bytes(self) -> usize {
-        self.shape.len() * self.dtype.size()
+        self.shape.len().saturating_mul(self.dtype.size())
     }
 
     /// A tensor of these elements with other dimensions.

@@ -37,6 +37,7 @@ mod recognised;
 mod resize;
 mod shaders;
 mod signals;
+mod sizes;
 mod small;
 mod start;
 mod streams;

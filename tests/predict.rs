@@ -106,8 +106,35 @@ fn predict_answers_for_files_and_for_test_images() {
     says("no.png", 1, &["no.png does not exist", "--test-image 0"]);
     says("src", 1, &["src is a folder", "src/*.png"]);
     for path in ["Cargo.toml", &file("cut.png")] {
-        says(path, 1, &[path, "not a PNG or JPEG", "--test-image 0"]);
+        says(path, 1, &[path, "not a PNG, JPEG", "--test-image 0"]);
     }
+    // What cannot be used does not keep the others from being answered.
+    image::GrayImage::new(40, 40)
+        .save(file("empty.png"))
+        .unwrap();
+    garment.save(file("garment.webp")).unwrap();
+    says(&file("empty.png"), 1, &["empty.png is empty"]);
+    let args = format!(
+        "{} {} {} {} --top 1",
+        file("cut.png"),
+        names[0],
+        file("empty.png"),
+        file("garment.webp")
+    );
+    says(
+        &args,
+        1,
+        &["cut.png is not", "empty.png is empty", "2 of 4"],
+    );
+    let text = String::from_utf8(predict(&args).output().unwrap().stdout).unwrap();
+    assert_eq!(text.lines().count(), 2, "{text}");
+    let output = predict(&format!("{args} --json")).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let report = json(&output.stdout);
+    let images = report["images"].as_array().unwrap();
+    let answered = images.iter().map(|i| i["error"].is_null());
+    assert_eq!(answered.collect::<Vec<_>>(), [false, true, false, true]);
+    assert_eq!(images[1]["classes"], images[3]["classes"]);
     says("--test-image 0 --top 0", 1, &["--top 0", "1 to 10"]);
     says("--test-image 0 --top 11", 1, &["--top 11", "1 to 10"]);
     says("--test-image 500", 1, &["--test-image 500", "0 to 499"]);

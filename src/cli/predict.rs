@@ -24,7 +24,7 @@ pub struct Args {
     checkpoint: PathBuf,
     #[command(flatten)]
     settings: Given<Settings>,
-    /// PNG or JPEG files of any size, one garment in each.
+    /// PNG, JPEG, WebP, BMP, GIF or TIFF files of any size, one garment in each.
     #[arg(value_name = "IMAGE", required_unless_present = "test_image")]
     images: Vec<PathBuf>,
     /// Takes images of the test set too, by their numbers from 0 on.
@@ -61,9 +61,10 @@ struct Settings {
 }
 
 #[derive(Serialize)]
-struct Report<'a> {
+struct Report {
     checkpoint: String,
-    device: &'a str,
+    /// Absent where no picture could be read.
+    device: Option<String>,
     images: Vec<Answer>,
 }
 
@@ -76,6 +77,9 @@ struct Answer {
     label: Option<String>,
     /// The most probable classes, best first.
     classes: Vec<Class>,
+    /// Why there are none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -87,7 +91,8 @@ struct Class {
 /// Predicts and prints.
 ///
 /// # Errors
-/// When the checkpoint, a picture or the data cannot be read, a flag is out of range, or the device fails.
+/// When the checkpoint or the data cannot be read, a flag is out of range, or the device fails; and in the end, when a
+/// picture could not be read.
 pub fn run(args: Args) -> Result<()> {
     let mut checkpoint = Checkpoint::read(&args.checkpoint, args.settings.layers())?;
     let classes = &checkpoint.info.classes;
@@ -100,32 +105,60 @@ pub fn run(args: Args) -> Result<()> {
     // A run on a few batches is no reason to look at a few pictures only.
     checkpoint.settings.config.limit.limit_batches = None;
     let (mut answers, data) = read(&args, &checkpoint)?;
+    let readable = answers.iter().filter(|answer| answer.error.is_none());
+    let unreadable = answers.len() - readable.count();
+    let device = match unreadable < answers.len() {
+        true => Some(predict(&checkpoint, data, &mut answers, args.top)?),
+        false => None,
+    };
+    let (all, mut out) = (answers.len(), process::output());
+    if args.json {
+        let report = Report {
+            checkpoint: args.checkpoint.display().to_string(),
+            device,
+            images: answers,
+        };
+        writeln!(out, "{}", serde_json::to_string(&report)?)?;
+    } else {
+        answers.retain(|answer| answer.error.is_none());
+        print(&mut out, &answers)?;
+    }
+    out.flush()?;
+    ensure!(
+        unreadable == 0,
+        "{unreadable} of {all} pictures could not be used"
+    );
+    Ok(())
+}
+
+/// Fills in the classes of what could be read, whose images are the test set. Returns the device.
+fn predict(
+    checkpoint: &Checkpoint,
+    data: Dataset,
+    answers: &mut [Answer],
+    top: usize,
+) -> Result<String> {
+    let classes = &checkpoint.info.classes;
     let mut session = checkpoint.open(Arc::new(data))?;
+    let mut readable: Vec<&mut Answer> = answers
+        .iter_mut()
+        .filter(|answer| answer.error.is_none())
+        .collect();
     evaluate_split(&mut session, Split::Test, |session, batch| {
         let logits = session.logits()?;
         for (logits, &i) in logits.chunks_exact(classes.len()).zip(batch) {
-            let answer = &mut answers[i as usize];
+            let answer = &mut readable[i as usize];
             ensure!(
                 logits.iter().all(|logit| logit.is_finite()),
                 "{}: the network of {} outputs NaN or infinity: its training diverged. Use another checkpoint",
                 answer.image,
                 checkpoint.weights.display()
             );
-            answer.classes = best(logits, classes, args.top);
+            answer.classes = best(logits, classes, top);
         }
         Ok(())
     })?;
-    let mut out = process::output();
-    if args.json {
-        let report = Report {
-            checkpoint: args.checkpoint.display().to_string(),
-            device: session.backend().device(),
-            images: answers,
-        };
-        writeln!(out, "{}", serde_json::to_string(&report)?)?;
-        return Ok(());
-    }
-    print(&mut out, &answers)
+    Ok(session.backend().device().to_string())
 }
 
 /// The images as a test set, files first, and an answer to be filled in for each.
@@ -133,14 +166,25 @@ fn read(args: &Args, checkpoint: &Checkpoint) -> Result<(Vec<Answer>, Dataset)> 
     let mut answers = Vec::new();
     let mut pixels = Vec::new();
     for path in &args.images {
-        let picture = Picture::read(path, args.background)?;
-        pixels.extend(picture.pixels);
-        answers.push(Answer {
+        let mut answer = Answer {
             image: path.display().to_string(),
-            inverted: picture.inverted,
+            inverted: false,
             label: None,
             classes: Vec::new(),
-        });
+            error: None,
+        };
+        match Picture::read(path, args.background) {
+            Ok(picture) => {
+                pixels.extend(picture.pixels);
+                answer.inverted = picture.inverted;
+            }
+            // The others are of use all the same.
+            Err(error) => {
+                process::say(format_args!("error: {error:#}"));
+                answer.error = Some(format!("{error:#}"));
+            }
+        }
+        answers.push(answer);
     }
     if !args.test_image.is_empty() {
         let data = data::load(&checkpoint.settings)?;
@@ -170,6 +214,7 @@ fn read(args: &Args, checkpoint: &Checkpoint) -> Result<(Vec<Answer>, Dataset)> 
                 inverted: false,
                 label: Some(data.info.classes[test.labels[i] as usize].clone()),
                 classes: Vec::new(),
+                error: None,
             });
         }
     }

@@ -2,6 +2,7 @@
 use super::hardware;
 use crate::config::{self, Layer, Resolved, Source};
 use crate::data::{self, ImageSource, Preprocess};
+use crate::model;
 use crate::process;
 use crate::train::{Session, SessionSpec, StepPlans, WeightsInfo, checkpoint, folder};
 use anyhow::{Result, ensure};
@@ -56,6 +57,9 @@ impl Checkpoint {
             settings: Resolved { config, .. },
         } = self;
         info.check_data(&weights.display().to_string(), data.info())?;
+        // Before anything is planned for a network that the file does not hold.
+        let (_, network) = model::describe(&info.arch, 1, info.preprocess.size)?;
+        checkpoint::check_weights(weights, &network.params)?;
         let backend = hardware::open(&config.hardware)?;
         let spec = SessionSpec::evaluating(config, info);
         let plans = StepPlans::fitting(spec, config.batch.micro_batch, &*data, backend.as_ref())?;

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use std::fs;
 use std::io::Read;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A mirror that serves the original files over HTTPS.
 pub const MIRROR: &str = "https://storage.googleapis.com/tensorflow/tf-keras-datasets/";
@@ -14,8 +14,25 @@ pub const MIRROR: &str = "https://storage.googleapis.com/tensorflow/tf-keras-dat
 /// No file of the data set comes near this many bytes.
 const TOO_LARGE: u64 = 64 << 20;
 
-/// Without a byte for this long, the connection counts as dead.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a server is waited for.
+#[derive(Clone, Copy)]
+struct Patience {
+    /// Without a byte for this long, the connection counts as dead.
+    idle: Duration,
+    /// After this long, it must have sent [`SLOWEST`] bytes a second on average.
+    start: Duration,
+    /// A file that takes longer is given up.
+    total: Duration,
+}
+
+const PATIENCE: Patience = Patience {
+    idle: Duration::from_secs(30),
+    start: Duration::from_secs(60),
+    total: Duration::from_secs(20 * 60),
+};
+
+/// Bytes a second of the slowest connection; the largest file takes two minutes at ten times as much for each MiB.
+const SLOWEST: f64 = 4096.0;
 
 /// Downloads what is missing or damaged in `folder` from `mirror`. `progress` sees the name of each file,
 /// the bytes that came so far, and the bytes to come where the server tells.
@@ -35,7 +52,8 @@ pub fn fetch(
             continue;
         }
         let url = format!("{}/{name}", mirror.trim_end_matches('/'));
-        let bytes = download(&url, |done, all| progress(&name, done, all)).with_context(|| {
+        let bytes = download(&url, PATIENCE, |done, all| progress(&name, done, all));
+        let bytes = bytes.with_context(|| {
             format!(
                 "downloading {url} failed (other ways: another mirror by --url, the Debian package \
                  dataset-fashion-mnist, or --data sample, which needs no files)"
@@ -57,14 +75,25 @@ fn check(known: &Known, gz: &[u8]) -> Result<()> {
     Ok(())
 }
 
-fn download(url: &str, mut progress: impl FnMut(u64, Option<u64>)) -> Result<Vec<u8>> {
+fn download(
+    url: &str,
+    patience: Patience,
+    mut progress: impl FnMut(u64, Option<u64>),
+) -> Result<Vec<u8>> {
     let config = ureq::Agent::config_builder()
-        .timeout_connect(Some(PATIENCE))
-        .timeout_recv_response(Some(PATIENCE))
-        .timeout_per_read(Some(PATIENCE))
+        .timeout_global(Some(patience.total))
+        .timeout_connect(Some(patience.idle))
+        .timeout_recv_response(Some(patience.idle))
+        .timeout_per_read(Some(patience.idle))
         .build();
+    let started = Instant::now();
     let mut response = ureq::Agent::new_with_config(config).get(url).call()?;
     let all = response.body().content_length();
+    ensure!(
+        all.is_none_or(|all| all <= TOO_LARGE),
+        "the server announces {} bytes, more than any file of the data set has",
+        all.unwrap_or(0)
+    );
     let mut reader = response.body_mut().as_reader().take(TOO_LARGE);
     let mut bytes = Vec::new();
     let mut chunk = vec![0; 64 << 10];
@@ -75,6 +104,18 @@ fn download(url: &str, mut progress: impl FnMut(u64, Option<u64>)) -> Result<Vec
         }
         bytes.extend_from_slice(&chunk[..count]);
         progress(bytes.len() as u64, all);
+        let seconds = started.elapsed();
+        ensure!(
+            seconds < patience.start || bytes.len() as f64 >= SLOWEST * seconds.as_secs_f64(),
+            "the server sent only {} bytes in {} seconds",
+            bytes.len(),
+            seconds.as_secs()
+        );
+        ensure!(
+            seconds < patience.total,
+            "one file takes more time than {} minutes",
+            patience.total.as_secs() / 60
+        );
     }
     if let Some(all) = all {
         ensure!(
@@ -163,6 +204,49 @@ mod tests {
                 .len(),
             10_000
         );
+    }
+
+    /// A server that answers the first request so, a byte every 20 milliseconds after its headers.
+    fn drip(headers: &'static str) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = format!("http://{}/file", listener.local_addr().unwrap());
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut stream = stream.unwrap();
+                let _ = stream.read(&mut [0; 2048]);
+                let _ = stream.write_all(headers.as_bytes());
+                while !headers.contains("Location") && stream.write_all(b"x").is_ok() {
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+            }
+        });
+        address
+    }
+
+    #[test]
+    fn a_server_that_is_slow_or_lies_is_given_up() {
+        let ms = Duration::from_millis;
+        let fails = |headers, patience, word: &str| {
+            let error = download(&drip(headers), patience, |_, _| ()).unwrap_err();
+            assert!(format!("{error:#}").contains(word), "{error:#}");
+        };
+        let slow = "HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n";
+        let patience = Patience {
+            start: ms(200),
+            ..PATIENCE
+        };
+        fails(slow, patience, "the server sent only");
+        let total = Patience {
+            total: ms(200),
+            ..PATIENCE
+        };
+        fails(slow, total, "time");
+        // The headers never end.
+        fails("HTTP/1.1 200 OK\r\nX: ", total, "time");
+        let huge = "HTTP/1.1 200 OK\r\nContent-Length: 1000000000000\r\n\r\n";
+        fails(huge, PATIENCE, "announces");
+        let circle = "HTTP/1.1 302 Found\r\nLocation: /file\r\nContent-Length: 0\r\n\r\n";
+        fails(circle, PATIENCE, "redirect");
     }
 
     #[test]

@@ -1,9 +1,11 @@
 //! Data sets: what one is, Fashion-MNIST and where it is looked for, the order of the examples, their augmentation,
 //! and pictures of other people's.
+mod advice;
 mod augment;
 pub mod fetch;
 mod held_out;
 mod idx;
+mod jpeg;
 mod picture;
 mod prefetch;
 mod preprocess;
@@ -175,11 +177,7 @@ fn load_folder(folder: &Path, genuine: bool) -> Result<Dataset> {
         "the data folder {shown} does not exist. {}",
         advice()
     );
-    ensure!(
-        folder.is_dir(),
-        "--data {shown} is not a folder. {}",
-        advice()
-    );
+    advice::check_folder(folder, &FILES.map(|known| known.name))?;
     let mut strangers = Vec::new();
     let mut files = Vec::new();
     for known in &FILES {

@@ -1,9 +1,22 @@
 //! A picture of any size and colour, made into an image as Fashion-MNIST has them: 28×28, grey, light on black.
 use super::idx::SIZE;
+use super::jpeg;
+use crate::files;
 use anyhow::{Context, Result, ensure};
 use image::imageops::{self, FilterType};
-use image::{DynamicImage, GrayImage, ImageDecoder, ImageReader, ImageResult, Limits, Luma, LumaA};
+use image::{DynamicImage, GrayImage, ImageDecoder, ImageFormat, ImageReader, Limits, Luma, LumaA};
+use std::io::Cursor;
 use std::path::Path;
+
+/// The formats that are read.
+pub const FORMATS: &str = "PNG, JPEG, WebP, BMP, GIF or TIFF";
+
+/// The most bytes of a file of a picture.
+const MOST_BYTES: u64 = 256 << 20;
+
+/// The most pixels of a picture and of its longer side: more than any camera has. A small file may claim to be huge.
+const MOST_PIXELS: u64 = 1 << 27;
+const MOST_SIDE: u32 = 65_535;
 
 /// How far a grey level may be from the background's and still be background: 5 % of all, as JPEG leaves it uneven.
 const CLOSE: u8 = 13;
@@ -36,35 +49,46 @@ impl Picture {
     /// Pixels.
     pub const LEN: usize = SIZE * SIZE;
 
-    /// Reads a PNG or JPEG file.
+    /// Reads a file of one of [`FORMATS`], of an animation its first picture.
     ///
     /// It is treated as Fashion-MNIST's originals were (Xiao, Rasul and Vollgraf 2017, section 2): a light background is
     /// inverted, edges of nothing but background are cut off, the longer side becomes 28 pixels, and the garment stands
     /// in the middle. What is transparent is white. A picture of 28×28 pixels is inverted at most.
     ///
     /// # Errors
-    /// When there is no such file or it is no picture.
+    /// When there is no such file, it is no picture, damaged or too large, or nothing is in the picture.
     pub fn read(path: &Path, background: Background) -> Result<Picture> {
         let shown = path.display();
         ensure!(
             path.exists(),
-            "{shown} does not exist: name PNG or JPEG files, or take an image of the test set by --test-image 0"
+            "{shown} does not exist: name {FORMATS} files, or take an image of the test set by --test-image 0"
         );
         ensure!(
             !path.is_dir(),
             "{shown} is a folder: name the pictures in it, as in {}",
             path.join("*.png").display()
         );
-        let picture = decode(path).with_context(|| {
+        let bytes = files::read(path, MOST_BYTES)?;
+        let picture = decode(bytes).with_context(|| {
             format!(
-                "{shown} is not a PNG or JPEG picture that can be read: save it as one of them, or take an image of \
-                 the test set by --test-image 0"
+                "{shown} is not a {FORMATS} picture that can be read: save it as one of them, or take an image of the \
+                 test set by --test-image 0"
             )
         })?;
-        Ok(Picture::new(on_white(&picture), background))
+        Picture::new(on_white(&picture), background).with_context(|| {
+            format!(
+                "{shown} is empty: all of it has one colour or is transparent. Name a picture with a garment in it"
+            )
+        })
     }
 
-    fn new(mut grey: GrayImage, background: Background) -> Picture {
+    /// `None` where nothing stands out from the background.
+    fn new(mut grey: GrayImage, background: Background) -> Option<Picture> {
+        let levels = || grey.pixels().map(|pixel| pixel[0]);
+        let (least, most) = (levels().min()?, levels().max()?);
+        if most - least <= CLOSE {
+            return None;
+        }
         let mut level = border_level(&grey);
         let inverted = match background {
             Background::Auto => level >= 128,
@@ -79,19 +103,31 @@ impl Picture {
         if grey.dimensions() != (size, size) {
             grey = fitted(&grey, level, size);
         }
-        Picture {
+        Some(Picture {
             pixels: grey.into_raw(),
             inverted,
-        }
+        })
     }
 }
 
-fn decode(path: &Path) -> ImageResult<DynamicImage> {
+fn decode(bytes: Vec<u8>) -> Result<DynamicImage> {
     // What the file is, its contents tell, not its name.
-    let reader = ImageReader::open(path)?.with_guessed_format()?;
+    let mut reader = ImageReader::new(Cursor::new(&bytes[..])).with_guessed_format()?;
+    ensure!(
+        reader.format() != Some(ImageFormat::Jpeg) || jpeg::is_whole(&bytes),
+        "the file is truncated: the end of the picture is missing"
+    );
+    let mut limits = Limits::default();
+    limits.max_image_width = Some(MOST_SIDE);
+    limits.max_image_height = Some(MOST_SIDE);
+    reader.limits(limits.clone());
     let mut decoder = reader.into_decoder()?;
-    // A small file may claim to be a huge picture.
-    Limits::default().reserve(decoder.total_bytes())?;
+    let (width, height) = decoder.dimensions();
+    ensure!(
+        width.max(height) <= MOST_SIDE && u64::from(width) * u64::from(height) <= MOST_PIXELS,
+        "it has {width}×{height} pixels, but at most {MOST_PIXELS} are taken, and {MOST_SIDE} a side"
+    );
+    limits.reserve(decoder.total_bytes())?;
     let orientation = decoder.orientation()?;
     let mut picture = DynamicImage::from_decoder(decoder)?;
     picture.apply_orientation(orientation);
@@ -168,7 +204,7 @@ mod tests {
     #[test]
     fn an_image_of_the_right_size_is_taken_as_it_is() {
         let image = boxed(SIDE, SIDE, [3, 5, 9, 4]);
-        let picture = Picture::new(image.clone(), Background::Auto);
+        let picture = Picture::new(image.clone(), Background::Auto).unwrap();
         assert_eq!((&picture.pixels, picture.inverted), (image.as_raw(), false));
     }
 
@@ -177,7 +213,7 @@ mod tests {
         let image = boxed(SIDE, SIDE, [3, 5, 9, 4]);
         let mut negative = image.clone();
         imageops::invert(&mut negative);
-        let seen = |background| Picture::new(negative.clone(), background);
+        let seen = |background| Picture::new(negative.clone(), background).unwrap();
         for background in [Background::Auto, Background::Light] {
             let picture = seen(background);
             assert_eq!((&picture.pixels, picture.inverted), (image.as_raw(), true));
@@ -188,16 +224,106 @@ mod tests {
     #[test]
     fn the_garment_fills_the_image_and_keeps_its_proportions() {
         // Somewhere in a larger picture, twice as high as wide.
-        let picture = Picture::new(boxed(300, 200, [200, 20, 56, 112]), Background::Auto);
+        let picture = Picture::new(boxed(300, 200, [200, 20, 56, 112]), Background::Auto).unwrap();
         let want = boxed(SIDE, SIDE, [7, 0, 14, 28]);
         assert_eq!(&picture.pixels, want.as_raw());
     }
 
     #[test]
     fn extreme_pictures_have_an_image_too() {
-        for (w, h) in [(1, 1), (1, 5000), (5000, 1), (28, 29)] {
-            let picture = Picture::new(boxed(w, h, [0, 0, 0, 0]), Background::Auto);
-            assert!(picture.pixels == [0; SIZE * SIZE], "{w}×{h}");
+        for (w, h) in [(1, 5000), (5000, 1), (28, 29)] {
+            let picture = Picture::new(boxed(w, h, [0, 0, 1, 1]), Background::Dark).unwrap();
+            assert!(picture.pixels.contains(&200), "{w}×{h}");
+        }
+    }
+
+    #[test]
+    fn a_picture_of_one_colour_is_empty() {
+        for (side, level) in [(1, 0), (28, 7), (300, 128), (28, 255)] {
+            // As uneven as JPEG leaves it.
+            let grey = GrayImage::from_fn(side, side, |x, y| {
+                Luma([u8::saturating_add(level, ((x * y) % 13) as u8)])
+            });
+            for background in [Background::Auto, Background::Dark, Background::Light] {
+                assert_eq!(Picture::new(grey.clone(), background), None);
+            }
+        }
+    }
+
+    /// The same garment in every format, and what is cut off is never taken for the whole.
+    #[test]
+    fn every_format_is_read_and_no_part_of_a_file() {
+        let picture = DynamicImage::from(boxed(90, 60, [20, 10, 30, 40])).to_rgb8();
+        let want = Picture::new(boxed(90, 60, [20, 10, 30, 40]), Background::Auto);
+        let want = want.unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        // The name tells nothing.
+        let path = folder.path().join("picture.txt");
+        for format in [
+            ImageFormat::Png,
+            ImageFormat::Jpeg,
+            ImageFormat::WebP,
+            ImageFormat::Bmp,
+            ImageFormat::Gif,
+            ImageFormat::Tiff,
+        ] {
+            let mut file = Cursor::new(Vec::new());
+            picture.write_to(&mut file, format).unwrap();
+            let file = file.into_inner();
+            std::fs::write(&path, &file).unwrap();
+            let got = Picture::read(&path, Background::Auto).unwrap();
+            // JPEG blurs the edges.
+            let far = got.pixels.iter().zip(&want.pixels);
+            let far: u32 = far.map(|(a, b)| u32::from(a.abs_diff(*b))).sum();
+            assert!(far / Picture::LEN as u32 <= 20, "{format:?}: {far}");
+            for cut in [1, 2, 3].map(|part| part * file.len() / 4) {
+                std::fs::write(&path, &file[..cut]).unwrap();
+                let error = Picture::read(&path, Background::Auto).unwrap_err();
+                assert!(
+                    error.to_string().contains("can be read"),
+                    "{format:?} {error}"
+                );
+            }
+        }
+    }
+
+    /// A few bytes that claim to be a picture of these sides: refused before anything of that size is allocated.
+    #[test]
+    fn a_picture_that_claims_to_be_huge_is_refused() {
+        let small = GrayImage::from_fn(3, 2, |x, _| Luma([(x * 100) as u8]));
+        let mut png = Cursor::new(Vec::new());
+        small.write_to(&mut png, ImageFormat::Png).unwrap();
+        let mut bmp = Cursor::new(Vec::new());
+        small.write_to(&mut bmp, ImageFormat::Bmp).unwrap();
+        let mut gif = Cursor::new(Vec::new());
+        let colours = DynamicImage::from(small).to_rgb8();
+        colours.write_to(&mut gif, ImageFormat::Gif).unwrap();
+        for (w, h) in [(536_870_000, 1), (1, 70_000), (60_000, 60_000)] {
+            let mut png = png.get_ref().clone();
+            png[16..20].copy_from_slice(&u32::to_be_bytes(w));
+            png[20..24].copy_from_slice(&u32::to_be_bytes(h));
+            let mut crc = flate2::Crc::new();
+            crc.update(&png[12..29]);
+            png[29..33].copy_from_slice(&crc.sum().to_be_bytes());
+            let mut bmp = bmp.get_ref().clone();
+            bmp[18..22].copy_from_slice(&u32::to_le_bytes(w));
+            bmp[22..26].copy_from_slice(&u32::to_le_bytes(h));
+            let mut all = vec![png, bmp];
+            if w.max(h) < 65_536 {
+                let mut gif = gif.get_ref().clone();
+                gif[6..8].copy_from_slice(&u16::to_le_bytes(w as u16));
+                gif[8..10].copy_from_slice(&u16::to_le_bytes(h as u16));
+                all.push(gif);
+            }
+            for file in all {
+                let error = format!("{:#}", decode(file).unwrap_err());
+                assert!(
+                    ["at most", "limit"]
+                        .iter()
+                        .any(|word| error.to_lowercase().contains(word)),
+                    "{w}×{h}: {error}"
+                );
+            }
         }
     }
 

@@ -172,3 +172,60 @@ fn a_missing_folder_offers_what_there_is() {
         assert!(error.contains(word), "{error}");
     }
 }
+
+#[test]
+fn what_is_decompressed_ends_where_the_header_says() {
+    let folder = folder(4, 2);
+    let labels = "t10k-labels-idx1-ubyte";
+    put(&folder, labels, 0x801, &[2], &vec![0; 200 << 20]);
+    let path = folder.path().join(format!("{labels}.gz"));
+    assert!(idx::read(&path).unwrap().len() <= 17);
+    assert!(error(&folder).contains("more bytes"), "{}", error(&folder));
+    // Nothing is a header.
+    put(&folder, labels, 0, &[0], &vec![0; 200 << 20]);
+    assert_eq!(idx::read(&path).unwrap().len(), 17);
+    for (magic, dims) in [
+        (0x801, &[u32::MAX][..]),
+        (0x803, &[u32::MAX, u32::MAX, u32::MAX]),
+        (0x803, &[1, 1 << 16, 1 << 16]),
+    ] {
+        put(&folder, labels, magic, dims, &[0; 4]);
+        let error = format!("{:#}", idx::read(&path).unwrap_err());
+        assert!(error.contains("at most"), "{error}");
+    }
+}
+
+#[test]
+fn what_is_no_data_set_is_told_what_is() {
+    let says = |make: &dyn Fn(&Path), word: &str| {
+        let folder = TempDir::new().unwrap();
+        make(folder.path());
+        let given = match folder.path().join("given") {
+            file if file.exists() => file,
+            _ => folder.path().to_path_buf(),
+        };
+        let error = format!("{:#}", load(given.to_str()).unwrap_err());
+        for word in [word, "train-images-idx3-ubyte", "--data sample"] {
+            assert!(error.contains(word), "should say {word:?}: {error}");
+        }
+    };
+    let file = |path: &Path| fs::write(path, b"").unwrap();
+    says(&|_| (), "is empty");
+    says(&|f| file(&f.join("boot.JPG")), "folder of pictures");
+    says(
+        &|f| {
+            fs::create_dir_all(f.join("train/boots")).unwrap();
+            file(&f.join("train/boots/1.png"));
+        },
+        "pictures by class",
+    );
+    says(&|f| file(&f.join("data_batch_1.bin")), "CIFAR");
+    says(&|f| file(&f.join("archive.zip")), "archives to be unpacked");
+    says(&|f| file(&f.join("notes.txt")), "none of the files");
+    says(&|f| file(&f.join("given")), "is a file, not a folder");
+    let folder = TempDir::new().unwrap();
+    let archive = folder.path().join("fashion.tar.gz");
+    file(&archive);
+    let error = load(archive.to_str()).unwrap_err().to_string();
+    assert!(error.contains("an archive to be unpacked"), "{error}");
+}

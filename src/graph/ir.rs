@@ -36,6 +36,22 @@ pub struct Tensor {
     pub part_of: Option<(TensorId, usize)>,
 }
 
+/// The most elements of a tensor, 1 TiB of f32: no device holds more, and no product of sizes wraps below.
+const MOST_ELEMENTS: usize = if usize::BITS < 64 { 1 << 29 } else { 1 << 38 };
+
+/// Refuses tensors of which nothing larger could be computed.
+fn check_sizes(op: &str, descs: &[TensorDesc]) -> Result<()> {
+    for desc in descs {
+        ensure!(
+            desc.shape.len() <= MOST_ELEMENTS,
+            "{op}: a tensor of {} has more than the {MOST_ELEMENTS} elements that any device could hold: take a \
+             smaller batch or smaller images",
+            desc.shape
+        );
+    }
+    Ok(())
+}
+
 /// Parts of a packed tensor begin at multiples of this many bytes, which every device can bind.
 const PACK_ALIGNMENT: usize = 1024;
 
@@ -281,9 +297,12 @@ impl Graph {
 
     fn infer(&self, op: &Op, inputs: &[TensorId]) -> Result<Vec<TensorDesc>> {
         let descs: Vec<TensorDesc> = inputs.iter().map(|&t| self.desc(t)).collect();
-        op.def()
-            .infer(&descs)
-            .with_context(|| format!("{}: the inputs do not fit", op.def().name()))
+        let name = op.def().name();
+        check_sizes(name, &descs)?;
+        let outputs = op.def().infer(&descs);
+        let outputs = outputs.with_context(|| format!("{name}: the inputs do not fit"))?;
+        check_sizes(name, &outputs)?;
+        Ok(outputs)
     }
 
     fn new_values(&mut self, op: &str, descs: Vec<TensorDesc>) -> Vec<TensorId> {

@@ -1,4 +1,5 @@
 //! The ResNet family as data: what distinguishes one network from another, and nothing executed.
+use anyhow::{Result, ensure};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -20,6 +21,73 @@ pub struct Arch {
     pub conv_bias: bool,
     /// Whether a projecting shortcut ends in a BatchNorm.
     pub shortcut_bn: bool,
+}
+
+/// The most channels, blocks of a network, stages and classes, and values of all weights. The largest networks that
+/// people publish have a quarter of them at most.
+const MOST_CHANNELS: usize = 1 << 14;
+const MOST_BLOCKS: usize = 1024;
+const MOST_STAGES: usize = 12;
+const MOST_CLASSES: usize = 1 << 16;
+const MOST_VALUES: u64 = 1 << 28;
+
+impl Arch {
+    /// Refuses a network of no or of too many channels, blocks, classes or weights, so that no product of its sizes
+    /// wraps and nothing is planned that no device holds.
+    ///
+    /// # Errors
+    /// Naming the number that is out of range.
+    pub fn check(&self) -> Result<()> {
+        let within = |what: &str, number: usize, most: usize| {
+            ensure!(
+                (1..=most).contains(&number),
+                "a network of {number} {what}: they must be from 1 to {most}"
+            );
+            Ok(())
+        };
+        within("input channels", self.in_channels, MOST_CHANNELS)?;
+        within("channels after the stem", self.stem, MOST_CHANNELS)?;
+        within("classes", self.classes, MOST_CLASSES)?;
+        within("stages", self.stages.len(), MOST_STAGES)?;
+        let mut blocks = 0;
+        for stage in &self.stages {
+            within("channels in a stage", stage.width, MOST_CHANNELS)?;
+            within("blocks in a stage", stage.blocks, MOST_BLOCKS)?;
+            blocks += stage.blocks;
+        }
+        within("blocks", blocks, MOST_BLOCKS)?;
+        let values = self.values();
+        ensure!(
+            values <= MOST_VALUES,
+            "a network of {values} weights: they must be at most {MOST_VALUES}"
+        );
+        Ok(())
+    }
+
+    /// The weights of its convolutions and its linear layer; every factor was checked.
+    fn values(&self) -> u64 {
+        let product = |taps: u64, from: usize, to: usize| taps * from as u64 * to as u64;
+        let mut values = product(49, self.in_channels, self.stem);
+        let mut channels = self.stem;
+        for &Stage { blocks, width } in &self.stages {
+            let out = width * self.block.expansion();
+            values += product(1, channels, out);
+            for _ in 0..blocks {
+                values += match self.block {
+                    Block::Basic | Block::PreActBasic => {
+                        product(9, channels, width) + product(9, width, width)
+                    }
+                    Block::Bottleneck => {
+                        product(1, channels, width)
+                            + product(9, width, width)
+                            + product(1, width, out)
+                    }
+                };
+                channels = out;
+            }
+        }
+        values + product(1, channels, self.classes)
+    }
 }
 
 /// Blocks of one width.

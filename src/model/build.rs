@@ -15,6 +15,7 @@ const MOMENTUM: f32 = 0.1;
 /// # Errors
 /// When the images are too small for the windows.
 pub fn build(g: &mut Graph, arch: &Arch, x: TensorId, mode: Mode) -> Result<Network> {
+    arch.check()?;
     let mut b = Builder::new(g, arch, mode);
     let logits = b.network(x)?;
     Ok(Network {
@@ -213,7 +214,7 @@ impl<'a> Builder<'a> {
             .g
             .conv2d(x, w, b, window)
             .with_context(|| name.to_string())?;
-        let macs = self.g.shape(y).rows() * shape.len();
+        let macs = self.g.shape(y).rows().saturating_mul(shape.len());
         let params = shape.len() + if b.is_some() { c_out } else { 0 };
         Ok(self.layer(name, LayerKind::Conv2d, Some(window), y, params, macs))
     }
@@ -229,7 +230,7 @@ impl<'a> Builder<'a> {
             Role::Bias { fan_in: c_in },
         );
         let y = self.g.linear(x, w, b).with_context(|| name.to_string())?;
-        let macs = self.g.shape(y).rows() * shape.len();
+        let macs = self.g.shape(y).rows().saturating_mul(shape.len());
         Ok(self.layer(
             name,
             LayerKind::Linear,

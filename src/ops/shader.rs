@@ -44,6 +44,12 @@ pub struct Launch {
     pub groups: [u32; 3],
 }
 
+/// A size as kernels take it. Devices bind less than 2³² bytes, to which plans for them are cut; only of a plan for the
+/// CPU there may be larger ones, which is told of and never launched.
+pub(super) fn word(size: usize) -> u32 {
+    u32::try_from(size).unwrap_or(u32::MAX)
+}
+
 impl Kernel {
     /// A name for people and files: the shader's, with the entry point.
     pub fn label(self) -> String {
@@ -63,7 +69,7 @@ impl Launch {
     /// A dispatch of `groups` workgroups along one axis, folded into two where there are more than
     /// 65,535: the kernel recovers its number as `wg.y * num_workgroups.x + wg.x` and guards.
     pub fn new(shader: Shader, entry: &'static str, params: Vec<u32>, groups: usize) -> Launch {
-        let groups = u32::try_from(groups).expect("fewer than 2^32 workgroups");
+        let groups = word(groups);
         let x = groups.clamp(1, MAX_GROUPS);
         let kernel = Kernel { shader, entry };
         Launch {
@@ -76,7 +82,7 @@ impl Launch {
     /// The dispatch of an element-wise kernel with 256 invocations per workgroup, one element each, or so many
     /// channels as [`Shader::lanes`] says. The first parameter is the number of elements or of such channels; `params` follow it.
     pub fn elements(shader: Shader, entry: &'static str, count: usize, params: &[u32]) -> Launch {
-        let mut all = vec![u32::try_from(count).expect("fewer than 2^32 elements")];
+        let mut all = vec![word(count)];
         all.extend_from_slice(params);
         Launch::new(shader, entry, all, count.div_ceil(256))
     }

@@ -3,7 +3,7 @@
 use super::conv2d::{WORKGROUPS, images_per_split};
 use super::{Op, Shader, Tile};
 use crate::tensor::TensorDesc;
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -133,8 +133,63 @@ impl Convolution {
 
 /// The tilings that were found for convolutions, by their keys; all others are cut by their shapes.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-#[serde(transparent)]
+#[serde(try_from = "BTreeMap<String, Tiling>")]
 pub struct TuningTable(pub BTreeMap<String, Tiling>);
+
+impl TryFrom<BTreeMap<String, Tiling>> for TuningTable {
+    type Error = anyhow::Error;
+
+    /// Refuses what no convolution can be cut by.
+    fn try_from(found: BTreeMap<String, Tiling>) -> Result<TuningTable> {
+        for (key, tiling) in &found {
+            check(key, *tiling).map_err(|why| anyhow!("`{}` {why}", key.escape_debug()))?;
+        }
+        Ok(TuningTable(found))
+    }
+}
+
+/// Refuses a key that [`Convolution::key`] makes for no convolution, and a tiling that does not fit it.
+fn check(key: &str, tiling: Tiling) -> Result<()> {
+    let words: Vec<&str> = key.split(' ').collect();
+    let (&[name, x, w, "stride", stride, "pad", pad], Some(pass)) =
+        (words.as_slice(), key.strip_prefix("conv2d."))
+    else {
+        bail!("is no convolution's: one is `conv2d.forward 32×7×7×64 3×3×64×64 stride 1 pad 1`");
+    };
+    let sizes = |text: &str| -> Option<[usize; 4]> {
+        let sizes: Vec<usize> = text
+            .split('×')
+            .map(|size| {
+                size.parse()
+                    .ok()
+                    .filter(|size| (1..=MOST_SIDE).contains(size))
+            })
+            .collect::<Option<_>>()?;
+        sizes.try_into().ok()
+    };
+    let number = |text: &str| text.parse::<usize>().ok().filter(|n| *n <= MOST_SIDE);
+    let (Some([images, ..]), Some(_), Some(1..), Some(_)) =
+        (sizes(x), sizes(w), number(stride), number(pad))
+    else {
+        bail!("has a size that is not from 1 to {MOST_SIDE}");
+    };
+    let splits = pass.starts_with("grad_weight");
+    ensure!(
+        splits == tiling.images_per_split.is_some(),
+        "is cut as `{tiling}`, but only the gradient of a weight, which {name} {}, is cut by images",
+        if splits { "is" } else { "is not" }
+    );
+    if let Some(split) = tiling.images_per_split {
+        ensure!(
+            split <= images,
+            "is cut as `{tiling}`, but there are only {images} images"
+        );
+    }
+    Ok(())
+}
+
+/// The most images, pixels of a side and channels of a convolution whose tiling is kept.
+const MOST_SIDE: usize = 1 << 24;
 
 impl TuningTable {
     /// Whether nothing was found.
@@ -324,6 +379,61 @@ mod tests {
         assert_eq!(found(&dw, "128x64 by 3").apply(&y), None);
         let own = y.tiling().unwrap().to_string();
         assert_eq!(found(&y, &own).apply(&y), None);
+    }
+
+    #[test]
+    fn tables_are_read_back_or_refused() {
+        let x = Shape([8, 24, 24, 64]);
+        let own = [forward(x, 64, true), grad_weight(x, 64)];
+        let own = own.map(|c| (c.key().unwrap(), c.tiling().unwrap()));
+        let table = TuningTable(own.into());
+        let read = |json: &str| serde_json::from_str::<TuningTable>(json);
+        let json = serde_json::to_string(&table).unwrap();
+        assert_eq!(read(&json).unwrap(), table);
+        let sizes = "8×24×24×64 3×3×64×64 stride 1 pad 1";
+        for (key, tiling, why) in [
+            (
+                format!("conv2d.grad_weight.vec4 {sizes}"),
+                "64x64 by 9",
+                "only 8 images",
+            ),
+            (
+                format!("conv2d.grad_weight.vec4 {sizes}"),
+                "64x64 by 4294967296",
+                "only 8 images",
+            ),
+            (
+                format!("conv2d.grad_weight.vec4 {sizes}"),
+                "64x64",
+                "is cut by images",
+            ),
+            (
+                format!("conv2d.forward.vec4 {sizes}"),
+                "64x64 by 4",
+                "is cut by images",
+            ),
+            (format!("linear {sizes}"), "64x64", "no convolution's"),
+            ("\u{1b}[31m".to_string(), "64x64", "no convolution's"),
+            (
+                "conv2d.forward 0×24×24×64 3×3×64×64 stride 1 pad 1".to_string(),
+                "64x64",
+                "a size",
+            ),
+            (
+                "conv2d.forward 8×24×24×64 3×3×64×64 stride 0 pad 1".to_string(),
+                "64x64",
+                "a size",
+            ),
+            (
+                "conv2d.forward 8×24×24 3×3×64×64 stride 1 pad 1".to_string(),
+                "64x64",
+                "a size",
+            ),
+        ] {
+            let json = serde_json::to_string(&BTreeMap::from([(key, tiling)])).unwrap();
+            let error = read(&json).unwrap_err().to_string();
+            assert!(error.contains(why) && !error.contains('\u{1b}'), "{error}");
+        }
     }
 
     #[test]

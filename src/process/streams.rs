@@ -1,4 +1,5 @@
 //! Standard error, where notes may be lost, and standard output, where nothing may be lost unnoticed.
+use std::borrow::Cow;
 use std::error::Error;
 use std::fmt::{self, Display};
 use std::io::{self, Write, stderr, stdout};
@@ -6,7 +7,36 @@ use std::io::{self, Write, stderr, stdout};
 /// Prints a line for people. A stderr that is closed or full is no reason to stop, so the line is then lost.
 pub fn say(line: impl Display) {
     // In one piece, since several threads or processes may write there.
-    let _ = stderr().write_all(format!("{line}\n").as_bytes());
+    let line = format!("{line}\n");
+    let _ = stderr().write_all(printable(line.as_bytes()).as_ref());
+}
+
+/// Text in which control characters other than tabs and ends of lines are written out as `\x1b`: names of files, classes
+/// and cases are others', and a terminal would obey what they hold.
+fn printable(text: &[u8]) -> Cow<'_, [u8]> {
+    // In UTF-8 the control characters above DEL are 0xc2 and one of these.
+    let above = |at: usize| text[at] == 0xc2 && matches!(text.get(at + 1), Some(0x80..=0x9f));
+    let control = |at: usize| {
+        let byte = text[at];
+        (byte.is_ascii_control() && !b"\n\t".contains(&byte)) || above(at)
+    };
+    if !(0..text.len()).any(control) {
+        return Cow::Borrowed(text);
+    }
+    let mut shown = Vec::new();
+    let mut at = 0;
+    while at < text.len() {
+        match (control(at), above(at)) {
+            (false, _) => shown.push(text[at]),
+            (true, false) => shown.extend(format!("\\x{:02x}", text[at]).bytes()),
+            (true, true) => {
+                at += 1;
+                shown.extend(format!("\\u{{{:x}}}", text[at]).bytes());
+            }
+        }
+        at += 1;
+    }
+    Cow::Owned(shown)
 }
 
 /// Standard output.
@@ -19,7 +49,11 @@ pub fn output() -> Output {
 
 impl Write for Output {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.write(bytes).map_err(Unwritable::of)
+        match printable(bytes) {
+            Cow::Borrowed(bytes) => self.0.write(bytes),
+            Cow::Owned(shown) => self.0.write_all(&shown).map(|()| bytes.len()),
+        }
+        .map_err(Unwritable::of)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -60,3 +94,18 @@ impl Display for Unwritable {
 }
 
 impl Error for Unwritable {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn control_characters_are_written_out() {
+        let shown = |text: &str| String::from_utf8(printable(text.as_bytes()).into()).unwrap();
+        assert_eq!(shown("a\tb\nä✓\u{a0}"), "a\tb\nä✓\u{a0}");
+        assert_eq!(
+            shown("\x1b]0;pwn\x07\r\x7f\u{9b}31m"),
+            r"\x1b]0;pwn\x07\x0d\x7f\u{9b}31m"
+        );
+    }
+}

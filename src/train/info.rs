@@ -1,12 +1,17 @@
 //! What a file of weights tells about itself, in every version that was ever written.
+use crate::config::range::IMAGE_SIZE;
 use crate::data::{Info, Preprocess};
 use crate::model::Arch;
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use std::collections::HashSet;
 
 /// The version that is written. Version 1 had no number, and `image_size` in the place of `preprocess`.
 const VERSION: u64 = 2;
+
+/// The longest name of a class, in bytes.
+const MOST_NAME: usize = 256;
 
 /// What an evaluation must know about a file of weights.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -47,7 +52,41 @@ impl WeightsInfo {
             fields.insert("preprocess".to_string(), json!({ "size": size }));
             fields.insert("version".to_string(), VERSION.into());
         }
-        Ok(serde_json::from_value(written)?)
+        let info: WeightsInfo = serde_json::from_value(written)?;
+        info.check()?;
+        Ok(info)
+    }
+
+    /// Refuses sizes that no network has, and names that do not fit it.
+    fn check(&self) -> Result<()> {
+        self.arch.check()?;
+        let size = self.preprocess.size;
+        if let Err(why) = IMAGE_SIZE.parse(&size.to_string()) {
+            bail!("its images have {size}×{size} pixels, but a side {why}");
+        }
+        let (names, classes) = (self.classes.len(), self.arch.classes);
+        ensure!(
+            names == classes,
+            "it has {names} names of classes, but its network tells {classes} apart"
+        );
+        let mut seen = HashSet::new();
+        for (i, name) in self.classes.iter().enumerate() {
+            let shown: String = name.chars().take(40).collect();
+            ensure!(
+                !name.trim().is_empty() && name.len() <= MOST_NAME,
+                "the name of class {i} has {} bytes, but must have from 1 to {MOST_NAME}",
+                name.len()
+            );
+            ensure!(
+                !name.contains(char::is_control),
+                "the name of class {i}, {shown:?}, has control characters"
+            );
+            ensure!(
+                seen.insert(name),
+                "two classes have the name {shown:?}, so that they cannot be told apart"
+            );
+        }
+        Ok(())
     }
 
     /// Refuses data that are not what the network takes or tells apart; `network` says which network it is.

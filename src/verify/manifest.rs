@@ -1,5 +1,5 @@
 //! `manifest.json` of a set of golden cases: what each case is and how near one must come.
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -133,7 +133,23 @@ impl Manifest {
             "format {} is not known; this program reads format {FORMAT}",
             manifest.format
         );
+        for entry in &manifest.ops {
+            let names = [&entry.file, &entry.op, &entry.case].into_iter();
+            check_names(names.chain(&entry.inputs).chain(entry.wants.keys()))?;
+        }
+        for entry in &manifest.networks {
+            check_names([&entry.file, &entry.block].into_iter())?;
+        }
+        check_names(manifest.resize.file.iter())?;
         Ok(manifest)
+    }
+}
+
+/// Refuses names that a terminal would obey.
+fn check_names<'a>(mut names: impl Iterator<Item = &'a String>) -> Result<()> {
+    match names.find(|name| name.contains(char::is_control)) {
+        Some(name) => bail!("the name {name:?} has control characters"),
+        None => Ok(()),
     }
 }
 

@@ -306,7 +306,8 @@ fn arch(entry: &NetworkEntry) -> Result<Arch> {
     ];
     for (name, sizes) in sizes {
         for size in sizes {
-            ensure!((1..=65_535).contains(size), "{name} {size} is not usable");
+            let most = if name == "size" { 4096 } else { 65_535 };
+            ensure!((1..=most).contains(size), "{name} {size} is not usable");
         }
     }
     let stages = entry.layers.iter().zip(&entry.widths);

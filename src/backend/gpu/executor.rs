@@ -43,7 +43,11 @@ impl Gpu {
         let offered = device.wgpu.limits().max_storage_buffer_binding_size;
         let offered = usize::try_from(offered).context("the binding limit")?;
         Ok(Gpu {
-            max_binding: options.max_binding.unwrap_or(offered).min(offered),
+            max_binding: options
+                .max_binding
+                .unwrap_or(offered)
+                .min(offered)
+                .min(u32::MAX as usize),
             cooperative: options.cooperative,
             fault: options.fault,
             tune: options.tune,

@@ -1,6 +1,7 @@
 //! The gradient of a convolution's bias: the sum of `dy` over all pixels, in two stages.
 use super::tile::WORKGROUPS;
 use crate::kernels::CpuContext;
+use crate::ops::shader::word;
 use crate::ops::wgsl::wgsl;
 use crate::ops::{Batched, Launch, OpDef, Shader, View, ViewMut, arity};
 use crate::tensor::{Shape, TensorDesc};
@@ -63,7 +64,7 @@ impl OpDef for Conv2dGradBias {
             c_out,
             self.images_per_split * h_out * w_out,
         ];
-        let params = params.map(|p| u32::try_from(p).expect("sizes below 2^32"));
+        let params = params.map(word);
         let groups = outputs[0].shape.n() * c_out.div_ceil(16);
         Launch::new(
             Shader::Stored(wgsl!("conv2d_bias"), inputs[0].dtype),

@@ -1,6 +1,7 @@
 //! What a convolution and its gradients share: the shape of the result, the cost, and the dispatch of a kernel.
 use super::ConvPass;
 use crate::kernels::Window;
+use crate::ops::shader::word;
 use crate::ops::{Launch, Shader};
 use crate::tensor::{DType, Shape, TensorDesc};
 use anyhow::{Result, ensure};
@@ -58,6 +59,6 @@ pub fn launch(
         window.pad,
         images,
     ];
-    let params = params.map(|p| u32::try_from(p).expect("sizes below 2^32"));
+    let params = params.map(word);
     Launch::new(shader, pass.entry(), params.to_vec(), groups)
 }
