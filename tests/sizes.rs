@@ -59,12 +59,12 @@ fn weights_that_lie_about_their_network_are_refused() {
         (size, json!(0), "at least 1"),
         (size, json!(4097), "at most 4096"),
         (size, huge.clone(), "at most 4096"),
-        ("/arch/stem", json!(65), "needs F32"),
+        ("/arch/stem", json!(65), "this network needs"),
         ("/arch/conv_bias", json!(false), "bias"),
         ("/arch/shortcut_bn", json!(true), "no tensor"),
-        ("/arch/block", json!("bottleneck"), "needs F32"),
+        ("/arch/block", json!("bottleneck"), "this network needs"),
         ("/arch/block", json!("pre_act_basic"), "bn1"),
-        ("/arch/stages/1/width", json!(127), "needs F32"),
+        ("/arch/stages/1/width", json!(127), "this network needs"),
         ("/arch/stages/3/blocks", json!(1000), "weights"),
         ("/arch/stages/0/blocks", json!(900), "no tensor"),
         ("/arch/stages", json!([]), "0 stages"),
@@ -110,7 +110,7 @@ fn weights_that_lie_about_their_network_are_refused() {
     let grey = image::GrayImage::from_fn(28, 28, |x, _| image::Luma([(9 * x) as u8]));
     grey.save(&image).unwrap();
     let text = refusal(&["predict", shown, image.to_str().unwrap(), "--device", "cpu"]);
-    assert!(text.contains("needs F32"), "{text}");
+    assert!(text.contains("this network needs"), "{text}");
 }
 
 #[test]

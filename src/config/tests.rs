@@ -23,7 +23,13 @@ fn flags(flags: &[&str]) -> Vec<Layer> {
 
 fn tilings() -> TuningTable {
     let tiling = "128x64 by 7".parse().unwrap();
-    TuningTable([("conv2d.forward 1×2×3×4".to_string(), tiling)].into())
+    TuningTable(
+        [(
+            "conv2d.grad_weight 32×2×3×4 3×3×4×8 stride 1 pad 1".to_string(),
+            tiling,
+        )]
+        .into(),
+    )
 }
 
 #[test]
@@ -67,7 +73,7 @@ fn the_file_of_an_older_run_is_read() {
     let old = "epochs = 2\nlr = 0.1\nbatch_size = 32\nmicro_batch = 16\nimage_size = 28\nseed = 3\ndevice = \"cpu\"\n\
                shuffle = false\nmomentum = 0.8999999761581421\nnesterov = true\nweight_decay = 0.0\nfuse = false\n\
                matmul_precision = \"high\"\nprecision = \"f16\"\ndeterministic = false\n\n[tilings]\n\
-               \"conv2d.forward 1×2×3×4\" = \"128x64 by 7\"\n";
+               \"conv2d.grad_weight 32×2×3×4 3×3×4×8 stride 1 pad 1\" = \"128x64 by 7\"\n";
     let config = written(old).unwrap();
     assert_eq!((config.run.epochs, config.run.seed), (2, 3));
     assert_eq!((config.rate.lr, config.optim.momentum), (0.1, 0.9));

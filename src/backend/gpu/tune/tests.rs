@@ -205,7 +205,8 @@ fn a_file_is_read_back_and_a_damaged_or_foreign_one_refused() {
     };
     let kept = TuningFile::within(&within, identity.clone());
     assert!(kept.read().unwrap().is_empty());
-    let tilings = TuningTable([("a key".to_string(), "64x64 by 3".parse().unwrap())].into());
+    let key = "conv2d.grad_weight 32×2×3×4 3×3×4×8 stride 1 pad 1";
+    let tilings = TuningTable([(key.to_string(), "64x64 by 3".parse().unwrap())].into());
     kept.write(&tilings).unwrap();
     assert_eq!(kept.read().unwrap(), tilings);
 
