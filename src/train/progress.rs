@@ -17,6 +17,10 @@ pub struct Progress {
     pub sums: Sums,
     /// Examples trained in the whole run.
     pub examples: u64,
+    /// Batches that BatchNorm has seen in the whole run: a step has as many as micro-batches. `None` in the states of
+    /// earlier programs.
+    #[serde(default)]
+    pub passes: Option<u64>,
     /// Seconds spent on training steps in the whole run.
     pub seconds: f64,
     /// The finished epochs.

@@ -3,6 +3,7 @@ use super::checkpoint;
 use super::evaluation::evaluate_split;
 use super::event::{Event, Observer, Unheard, tell};
 use super::info::WeightsInfo;
+use super::micro;
 use super::optim::Schedule;
 use super::progress::{Progress, Sums};
 use super::session::{READ_AFTER, Session};
@@ -231,6 +232,23 @@ impl Run<'_> {
         step_plans::steps(images, spec.batch_size, spec.limit_batches)
     }
 
+    /// Batches that BatchNorm has seen, as the progress says or, where an earlier program stored it, as follows from the
+    /// steps: those of an epoch have whole batches, but for the last.
+    fn passes(&self) -> u64 {
+        let Progress { epoch, batch, .. } = self.progress;
+        let (spec, images) = (self.session.spec(), self.session.len(Split::Train));
+        let of_steps = |steps: usize| -> u64 {
+            let examples = |step| {
+                spec.batch_size
+                    .min(images.saturating_sub(step * spec.batch_size))
+            };
+            let passes = |step| micro::sizes(examples(step), spec.micro_batch).len() as u64;
+            (0..steps).map(passes).sum()
+        };
+        let known = self.progress.passes;
+        known.unwrap_or_else(|| epoch as u64 * of_steps(self.steps()) + of_steps(batch))
+    }
+
     /// The learning rate of a step of the run, from 0.
     fn lr(&self, step: u64) -> f32 {
         let total = self.config.run.epochs as u64 * self.steps() as u64;
@@ -249,6 +267,8 @@ impl Run<'_> {
     fn read_results(&mut self, queued: &mut VecDeque<usize>, last_read: Instant) -> Result<()> {
         let results = self.session.results();
         let results = results.map_err(|error| self.stopped(error))?;
+        let micro_batch = self.session.spec().micro_batch;
+        let mut passes = self.passes();
         let progress = &mut self.progress;
         progress.seconds += last_read.elapsed().as_secs_f64();
         let mut told = Ok(());
@@ -256,6 +276,8 @@ impl Run<'_> {
             progress.step += 1;
             progress.batch += 1;
             progress.examples += examples as u64;
+            passes += micro::sizes(examples, micro_batch).len() as u64;
+            progress.passes = Some(passes);
             progress.sums.add(result, examples);
             if !result.loss.is_finite() {
                 return Err(self.diverged(&format!("the loss is {}", result.loss)));

@@ -33,7 +33,8 @@ pub fn save(
     let params = session.params().to_vec();
     let optimizer_state = session.optimizer_state().to_vec();
     ensure_room(session)?;
-    let weights = weights_file(session, &params, info, progress.step)?;
+    let passes = progress.passes.unwrap_or(progress.step);
+    let weights = weights_file(session, &params, info, passes)?;
     let state = state_file(session, &optimizer_state, progress)?;
     let saved = store::put(run, progress.step, &weights, &state)?;
     prune(run, progress)?;
@@ -271,7 +272,7 @@ fn weights_file(
     session: &mut Session,
     params: &[Param],
     info: &WeightsInfo,
-    step: u64,
+    passes: u64,
 ) -> Result<Vec<u8>> {
     let mut tensors: Vec<(String, Dtype, Vec<usize>, Vec<u8>)> = Vec::new();
     for p in params {
@@ -283,7 +284,7 @@ fn weights_file(
             bytemuck::cast_slice(&values).to_vec(),
         ));
         if let Some(layer) = p.name.strip_suffix(".running_var") {
-            let tracked = (step as i64).to_le_bytes().to_vec();
+            let tracked = (passes as i64).to_le_bytes().to_vec();
             tensors.push((
                 format!("{layer}.num_batches_tracked"),
                 Dtype::I64,
