@@ -20,6 +20,7 @@ struct Share {
     block: u32,
     lane: u32,     // its channel among the workgroup's 32
     ch: u32,
+    begin: u32,    // the block's first row
     first: u32,    // its first row; it takes every eighth from there
     end: u32,      // one past the block's last row
     count: f32,    // rows of the block
@@ -33,7 +34,7 @@ fn share_of(group: u32, local: u32) -> Share {
     let begin = min(block * block_params.rows_per_block, block_params.rows);
     let end = min(begin + block_params.rows_per_block, block_params.rows);
     let inside = ch < block_params.c && block < block_params.blocks;
-    return Share(block, lane, ch, begin + local / 32u, end, f32(end - begin), inside);
+    return Share(block, lane, ch, begin, begin + local / 32u, end, f32(end - begin), inside);
 }
 
 /// Sum of the 8 invocations of this one's channel, in order.
@@ -53,9 +54,10 @@ fn sum_b(lane: u32) -> f32 {
     return total;
 }
 
-// mean_b = Σ x / rows;  M2_b = Σ (x − mean_b)², over the rows of block b.
+// mean_b = pivot_b + Σ (x − pivot_b) / rows;  M2_b = Σ (x − mean_b)², over the rows of block b, of which pivot_b is
+// the first. The mean is stored as its distance from the pivot, so that a large one costs no digits.
 @group(0) @binding(1) var<storage, read> x: array<Stored>;             // [N, H, W, C]
-@group(0) @binding(2) var<storage, read_write> partials: array<f32>;   // [blocks, 3, C]
+@group(0) @binding(2) var<storage, read_write> partials: array<f32>;   // [blocks, 4, C]
 
 @compute @workgroup_size(256)
 fn moments_partials(
@@ -66,10 +68,12 @@ fn moments_partials(
     let c = block_params.c;
     let own = share_of(flat_group(group, groups), local);
 
+    var pivot = 0.0;
     var sum = 0.0;
     if (own.inside) {
+        pivot = f32(x[own.begin * c + own.ch]);
         for (var row = own.first; row < own.end; row += 8u) {
-            sum += f32(x[row * c + own.ch]);
+            sum += f32(x[row * c + own.ch]) - pivot;
         }
     }
     lane_a[local] = sum;
@@ -82,7 +86,7 @@ fn moments_partials(
     var squares = 0.0;
     if (own.inside) {
         for (var row = own.first; row < own.end; row += 8u) {
-            let d = f32(x[row * c + own.ch]) - mean;
+            let d = (f32(x[row * c + own.ch]) - pivot) - mean;
             rest += d;
             squares += d * d;
         }
@@ -92,10 +96,11 @@ fn moments_partials(
     workgroupBarrier();
     if (local < 32u && own.inside) {
         let total = sum_a(own.lane);
-        let first = 3u * own.block * c + own.ch;
+        let first = 4u * own.block * c + own.ch;
         partials[first] = own.count;
-        partials[first + c] = mean + total / own.count;
-        partials[first + 2u * c] = sum_b(own.lane) - total * total / own.count;
+        partials[first + c] = pivot;
+        partials[first + 2u * c] = mean + total / own.count;
+        partials[first + 3u * c] = sum_b(own.lane) - total * total / own.count;
     }
 }
 

@@ -2,7 +2,8 @@
 //   s_c = logits_c - max;  target_c = (1 - a) * [c == label] + a / C
 //   loss = log(sum_c exp(s_c)) - sum_c target_c * s_c;  correct = [first largest == label]
 //   dlogits_c = (exp(s_c) / sum exp(s) - target_c) * dloss
-// One invocation per example: classes are few.
+// One invocation per example: classes are few. A class of weight 0 adds nothing to the loss, and a logit of -inf
+// nothing to the sum of exponentials.
 
 struct Params {
     examples: u32,
@@ -29,6 +30,19 @@ fn first_largest(row: u32) -> u32 {
     return largest;
 }
 
+/// From the bits, since compilers may assume that no float is infinite.
+fn is_minus_infinity(value: f32) -> bool {
+    return bitcast<u32>(value) == 0xff800000u;
+}
+
+/// exp(logit - max). Where all logits are -inf, it is NaN as their difference is.
+fn exp_of(logit: f32, max: f32) -> f32 {
+    if (is_minus_infinity(logit) && !is_minus_infinity(max)) {
+        return 0.0;
+    }
+    return exp(logit - max);
+}
+
 struct Loss {
     loss: f32,
     correct: u32,
@@ -43,15 +57,16 @@ fn loss_of(n: u32) -> Loss {
     var sum = 0.0;
     var shifted = 0.0;
     for (var c = 0u; c < params.classes; c++) {
-        let s = logits[row + c] - max;
-        sum += exp(s);
-        shifted += s;
+        sum += exp_of(logits[row + c], max);
+        shifted += logits[row + c] - max;
     }
     let a = params.label_smoothing;
-    return Loss(
-        log(sum) - (1.0 - a) * (logits[row + label] - max) - a / f32(params.classes) * shifted,
-        select(0u, 1u, largest == label),
-    );
+    var loss = log(sum) - (1.0 - a) * (logits[row + label] - max);
+    // Not by a product with zero: it is NaN where a logit is infinite.
+    if (a > 0.0) {
+        loss -= a / f32(params.classes) * shifted;
+    }
+    return Loss(loss, select(0u, 1u, largest == label));
 }
 
 @compute @workgroup_size(256)
@@ -74,7 +89,7 @@ fn softmax(n: u32) -> vec2<f32> {
     let max = logits[row + first_largest(row)];
     var sum = 0.0;
     for (var c = 0u; c < params.classes; c++) {
-        sum += exp(logits[row + c] - max);
+        sum += exp_of(logits[row + c], max);
     }
     return vec2<f32>(max, sum);
 }
@@ -83,7 +98,7 @@ fn softmax(n: u32) -> vec2<f32> {
 fn gradient(n: u32, c: u32, softmax: vec2<f32>) -> f32 {
     let a = params.label_smoothing;
     let target_c = select(0.0, 1.0 - a, c == labels[n]) + a / f32(params.classes);
-    return exp(logits[n * params.classes + c] - softmax.x) / softmax.y - target_c;
+    return exp_of(logits[n * params.classes + c], softmax.x) / softmax.y - target_c;
 }
 
 @group(0) @binding(5) var<storage, read_write> dlogits_too: array<f32>;  // [N, 1, 1, C]

@@ -20,10 +20,11 @@ fn rows(mean: f32, variance: f32, gamma: f32, beta: f32) -> vec4<f32> {
     return vec4<f32>(scale, beta - mean * scale, mean, rstd);
 }
 
-// The blocks of a batch merged, relative to the mean m_0 of the first that has rows:
-//   mean = m_0 + Σ_b (m_b − m_0)·rows_b / count;  M2 = Σ_b (M2_b + rows_b·(m_b − mean)²)
+// The blocks of a batch merged, relative to the pivot p_0 of the first that has rows, where d_b is the distance
+// of block b's mean from its pivot p_b:
+//   mean = p_0 + Σ_b ((p_b − p_0) + d_b)·rows_b / count;  M2 = Σ_b (M2_b + rows_b·(p_b + d_b − mean)²)
 // A workgroup merges 8 channels; of the 32 invocations of a channel each takes every 32nd block.
-@group(0) @binding(1) var<storage, read> partials: array<f32>;   // [blocks, 3, C]: count, mean, M2
+@group(0) @binding(1) var<storage, read> partials: array<f32>;   // [blocks, 4, C]: count, pivot, mean − pivot, M2
 @group(0) @binding(2) var<storage, read> gamma: array<f32>;      // [C]
 @group(0) @binding(3) var<storage, read> beta: array<f32>;       // [C]
 
@@ -36,27 +37,33 @@ fn sums(lane: u32) -> vec2<f32> {
     return total;
 }
 
+/// How far the mean of block b is from the pivot of the first.
+fn distance_of(b: u32, ch: u32, first: f32) -> f32 {
+    let at = 4u * b * params.c + ch;
+    return (partials[at + params.c] - first) + partials[at + 2u * params.c];
+}
+
 /// Mean, M2 and count of the batch; the same in all invocations of a channel.
 fn merge(ch: u32, local: u32) -> vec3<f32> {
     let c = params.c;
     let lane = local % 8u;
     let begin = select(params.blocks, local / 8u, ch < c);
     var origin = 0u;
-    while (origin + 1u < params.blocks && ch < c && partials[3u * origin * c + ch] == 0.0) {
+    while (origin + 1u < params.blocks && ch < c && partials[4u * origin * c + ch] == 0.0) {
         origin++;
     }
     var first = 0.0;
     if (ch < c) {
-        first = partials[(3u * origin + 1u) * c + ch];
+        first = partials[(4u * origin + 1u) * c + ch];
     }
 
     var count = 0.0;
     var shift = 0.0;
     for (var b = begin; b < params.blocks; b += 32u) {
-        let rows = partials[3u * b * c + ch];
+        let rows = partials[4u * b * c + ch];
         if (rows > 0.0) {
             count += rows;
-            shift += (partials[(3u * b + 1u) * c + ch] - first) * rows;
+            shift += distance_of(b, ch, first) * rows;
         }
     }
     lane_a[local] = count;
@@ -68,10 +75,10 @@ fn merge(ch: u32, local: u32) -> vec3<f32> {
     let distance = total.y / total.x;
     var m2 = 0.0;
     for (var b = begin; b < params.blocks; b += 32u) {
-        let rows = partials[3u * b * c + ch];
+        let rows = partials[4u * b * c + ch];
         if (rows > 0.0) {
-            let d = (partials[(3u * b + 1u) * c + ch] - first) - distance;
-            m2 += partials[(3u * b + 2u) * c + ch] + d * d * rows;
+            let d = distance_of(b, ch, first) - distance;
+            m2 += partials[(4u * b + 3u) * c + ch] + d * d * rows;
         }
     }
     lane_a[local] = m2;

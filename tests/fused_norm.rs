@@ -1,7 +1,7 @@
 //! Cases of the fused ops around BatchNorm and of the loss with its gradient.
 use crate::case::{Case, plain};
 use resnet::graph::TensorId;
-use resnet::kernels::Window;
+use resnet::kernels::{MOMENTS, Window};
 use resnet::ops::{
     Activate, BatchNormFinish, BatchNormFold, BatchNormGradInput, BatchNormMaxPool,
     BatchNormMaxPoolGrad, CrossEntropy, GlobalAvgPoolGrad, Mask, SCALING, Skip,
@@ -27,10 +27,10 @@ fn channels(c: &mut Case, name: &str, count: usize) -> TensorId {
 
 /// Blocks of moments, of which the third and, if there is one, the first have no rows.
 fn partials(c: &mut Case, blocks: usize, count: usize) -> TensorId {
-    let t = c.uniform("partials", [blocks, 1, 3, count], 1.0, 3.0);
+    let t = c.uniform("partials", [blocks, 1, MOMENTS, count], 1.0, 3.0);
     let bytes = &mut c.data.last_mut().expect("just made").1;
     let mut values: Vec<f32> = bytemuck::pod_collect_to_vec(bytes);
-    for (b, block) in values.chunks_exact_mut(3 * count).enumerate() {
+    for (b, block) in values.chunks_exact_mut(MOMENTS * count).enumerate() {
         let rows = if b == 2 || (b == 0 && blocks > 1) {
             0.0
         } else {

@@ -265,17 +265,17 @@ fn a_step_costs_what_it_should() {
     };
     assert_eq!(
         totals(true, Precision::F32),
-        "130 dispatches, 486897774632 FLOP, 5292832380 B moved; \
+        "130 dispatches, 486900428840 FLOP, 5299910268 B moved; \
          51 pool buffers of 909962240 B, inputs and states 44976176 B"
     );
     assert_eq!(
         totals(false, Precision::F32),
-        "288 dispatches, 488343485106 FLOP, 10451991244 B moved; \
+        "288 dispatches, 488563538610 FLOP, 10459986636 B moved; \
          59 pool buffers of 1332991016 B, inputs and states 44976176 B"
     );
     assert_eq!(
         totals(true, Precision::F16),
-        "135 dispatches, 486920772654 FLOP, 2947759400 B moved; \
+        "135 dispatches, 486923426862 FLOP, 2954837288 B moved; \
          51 pool buffers of 506522624 B, inputs and states 44976184 B"
     );
 }

@@ -1,4 +1,5 @@
 //! Partial results are compared through what they are merged to: backends may cut their blocks differently.
+use resnet::kernels::MOMENTS;
 use resnet::ops::Op;
 
 /// What output `i` of a convolution, of `c` channels, is merged to: rows of `c` numbers. `None` for
@@ -22,17 +23,18 @@ pub fn sums(partials: &[f32], len: usize) -> Vec<f64> {
     total
 }
 
-/// Merges blocks `[count, mean, M2]` of `c` channels by Chan, Golub and LeVeque's rule.
+/// Merges blocks `[count, pivot, mean − pivot, M2]` of `c` channels by Chan, Golub and LeVeque's rule into rows of
+/// count, mean and M2.
 fn moments(partials: &[f32], c: usize) -> Vec<f64> {
     let mut merged = vec![0.0; 3 * c];
-    for block in partials.chunks_exact(3 * c) {
+    for block in partials.chunks_exact(MOMENTS * c) {
         for ch in 0..c {
-            let [count, mean, m2] = [0, 1, 2].map(|row| f64::from(block[row * c + ch]));
+            let [count, pivot, mean, m2] = [0, 1, 2, 3].map(|row| f64::from(block[row * c + ch]));
             if count == 0.0 {
                 continue;
             }
             let all = merged[ch] + count;
-            let distance = mean - merged[c + ch];
+            let distance = pivot + mean - merged[c + ch];
             merged[2 * c + ch] += m2 + distance * distance * merged[ch] * count / all;
             merged[c + ch] += distance * count / all;
             merged[ch] = all;

@@ -4,7 +4,8 @@
 // For x stands max(x·scale + shift, 0), zero outside the image.
 {%- endif %}
 {%- if at.partials %}
-// partials: the count of a tile's rows, and of their y the mean and the sum of squared distances from it.
+// partials: the count of a tile's rows, and of their y a pivot, the distance of the mean from it, and the sum of squared
+// distances from the mean.
 {%- endif %}
 
 @group(0) @binding({{ at.x }}) var<storage, read> x: array<Stored>;  // [N, H, W, C_in]
@@ -17,7 +18,7 @@
 {%- endif %}
 @group(0) @binding({{ at.y }}) var<storage, read_write> y: array<Stored>;  // [N, H_out, W_out, C_out]
 {%- if at.partials %}
-@group(0) @binding({{ at.partials }}) var<storage, read_write> partials: array<Element>;  // [blocks, 3, C_out]
+@group(0) @binding({{ at.partials }}) var<storage, read_write> partials: array<Element>;  // [blocks, 4, C_out]
 {%- endif %}
 
 @compute @workgroup_size({{ tile.invocations }})
@@ -134,10 +135,11 @@ fn forward(
 
     let count = f32(min(row_end - row0, {{ tile.rows }}u));
     {%- call(j) moments("row_", " < row_end") %}
-            let first = 3u * block * params.c_out;
+            let first = 4u * block * params.c_out;
             {{- store("n", "partials", "first", "params.c_out", j) }}
-            {{- store("m", "partials", "first + params.c_out", "params.c_out", j) }}
-            {{- store("m2", "partials", "first + 2u * params.c_out", "params.c_out", j) }}
+            {{- store("p", "partials", "first + params.c_out", "params.c_out", j) }}
+            {{- store("m", "partials", "first + 2u * params.c_out", "params.c_out", j) }}
+            {{- store("m2", "partials", "first + 3u * params.c_out", "params.c_out", j) }}
     {%- endcall %}
     {%- endif %}
 }

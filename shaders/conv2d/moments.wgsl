@@ -37,7 +37,8 @@ fn sum_b(col: u32) -> vec4<f32> {
 
 {#- The moments of the columns of C over those of its `count` rows that are there, which `before` + number of
     the invocation's value + `after` tells. The body of the call stores them for columns j: `n`, their count,
-    `m`, the mean, and `m2`, the sum of squared distances from it. #}
+    `p`, a pivot near the mean, `m`, the mean's distance from it, and `m2`, the sum of squared distances from the
+    mean. #}
 {% macro moments(before, after) %}
     {%- for j in [0, 1] %}
     var sum_{{ j }} = vec4<f32>();
@@ -51,7 +52,7 @@ fn sum_b(col: u32) -> vec4<f32> {
     let mean_{{ j }} = {{ sum("b", j) }} / count;
     {%- endfor %}
     workgroupBarrier();
-    // The distances sum to what rounding left in the mean: it is taken out of both results.
+    // The distances sum to what rounding left in the mean: it is kept beside it, and taken out of the squares.
     {%- for j in [0, 1] %}
     {
         var rest = vec4<f32>();
@@ -73,7 +74,8 @@ fn sum_b(col: u32) -> vec4<f32> {
         {
             let total = {{ sum("a", j) }};
             let n = vec4<f32>(count);
-            let m = mean_{{ j }} + total / count;
+            let p = mean_{{ j }};
+            let m = total / count;
             let m2 = {{ sum("b", j) }} - total * total / count;
             {{- caller(j) }}
         }

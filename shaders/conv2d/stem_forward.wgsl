@@ -3,7 +3,8 @@
 // For x stands max(x·scale + shift, 0), zero outside the image.
 {%- endif %}
 {%- if at.partials %}
-// partials: the count of a tile's pixels, and of their y the mean and the sum of squared distances from it.
+// partials: the count of a tile's pixels, and of their y a pivot, the distance of the mean from it, and the sum of
+// squared distances from the mean.
 {%- endif %}
 
 @group(0) @binding({{ at.x }}) var<storage, read> x: array<Element>;  // [N, H, W, C_in]
@@ -16,7 +17,7 @@
 {%- endif %}
 @group(0) @binding({{ at.y }}) var<storage, read_write> y: array<Stored>;  // [N, H_out, W_out, C_out / 4]
 {%- if at.partials %}
-@group(0) @binding({{ at.partials }}) var<storage, read_write> partials: array<vec4<f32>>;  // [blocks, 3, C_out / 4]
+@group(0) @binding({{ at.partials }}) var<storage, read_write> partials: array<vec4<f32>>;  // [blocks, 4, C_out / 4]
 {%- endif %}
 
 @compute @workgroup_size({{ invocations }})
@@ -99,11 +100,12 @@ fn forward(
 
     let count = f32(min(params.h_out - oy0, {{ tile_h }}u) * min(params.w_out - ox0, 16u));
     {%- call(j) moments("", "u < pixels") %}
-            let into = 3u * block * width + first + col;
+            let into = 4u * block * width + first + col;
             if (first + col + {{ 8 * j }}u < width) {
                 partials[into + {{ 8 * j }}u] = n;
-                partials[into + width + {{ 8 * j }}u] = m;
-                partials[into + 2u * width + {{ 8 * j }}u] = m2;
+                partials[into + width + {{ 8 * j }}u] = p;
+                partials[into + 2u * width + {{ 8 * j }}u] = m;
+                partials[into + 3u * width + {{ 8 * j }}u] = m2;
             }
     {%- endcall %}
     {%- endif %}

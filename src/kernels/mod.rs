@@ -11,6 +11,6 @@ pub mod precision;
 pub mod simd;
 mod window;
 
-pub use norm::Norm;
+pub use norm::{MOMENTS, Norm};
 pub use precision::CpuContext;
 pub use window::Window;

@@ -1,6 +1,11 @@
-//! What BatchNorm comes to for each channel, as the kernels read it.
+//! What BatchNorm comes to for each channel, as the kernels read it, and the moments it is made from.
 use crate::tensor::{Shape, TensorDesc};
 use anyhow::{Result, ensure};
+
+/// Rows of the moments of a block of pixels, one number per channel each: the count of pixels, a pivot, the distance
+/// of the mean from it, and the sum of squared distances from the mean (M2). A value near the mean is the pivot. Its
+/// distance to another block's is exact or nearly so, while means rounded to f32 would lose what small spreads need.
+pub const MOMENTS: usize = 4;
 
 /// The rows of a `norm`, one number per channel each.
 #[derive(Clone, Copy)]

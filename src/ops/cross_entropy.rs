@@ -15,7 +15,8 @@ const BLOCK: usize = 256;
 
 /// `[logits: N×1×1×C, labels: N×1×1×1, (scaling)] → [losses: N×1×1×1, correct: N×1×1×1, (dlogits)]`.
 ///
-/// `loss = −Σ_c target_c · log softmax(logits)_c` with `target = (1 − a)·onehot(label) + a/C`, and
+/// `loss = −Σ_c target_c · log softmax(logits)_c` with `target = (1 − a)·onehot(label) + a/C`; a class of no
+/// weight adds nothing, even where its logit is −∞. And
 /// `correct` is 1 where the first of the largest logits is the label's, else 0. Labels are less
 /// than C. See <https://docs.pytorch.org/docs/stable/generated/torch.nn.CrossEntropyLoss.html>.
 #[derive(Clone, PartialEq, Debug)]
@@ -109,10 +110,11 @@ impl OpDef for CrossEntropy {
                 let max = x[largest];
                 let sum: f32 = x.iter().map(|x| (x - max).exp()).sum();
                 // The shifted logits keep their digits where the loss is small and the logits large.
-                let shifted: f32 = x.iter().map(|x| x - max).sum();
-                let spread = self.label_smoothing / classes as f32;
-                *loss =
-                    sum.ln() - (1.0 - self.label_smoothing) * (x[label] - max) - spread * shifted;
+                *loss = sum.ln() - (1.0 - self.label_smoothing) * (x[label] - max);
+                if self.label_smoothing > 0.0 {
+                    let shifted: f32 = x.iter().map(|x| x - max).sum();
+                    *loss -= self.label_smoothing / classes as f32 * shifted;
+                }
                 *correct = u32::from(largest == label);
             });
         if let (Some(weight), [dlogits]) = (self.grad, dlogits) {

@@ -7,7 +7,7 @@ use safetensors::{Dtype, SafeTensors};
 use std::{collections::HashMap, path::Path};
 
 /// The files of the built-in set: every op, the resize and the smallest network.
-const BUILT_IN: [(&str, &[u8]); 6] = [
+const BUILT_IN: [(&str, &[u8]); 7] = [
     (
         "net_resnet18_tv.safetensors",
         include_bytes!("../../tests/golden/net_resnet18_tv.safetensors"),
@@ -19,6 +19,10 @@ const BUILT_IN: [(&str, &[u8]); 6] = [
     (
         "ops_conv2d.safetensors",
         include_bytes!("../../tests/golden/ops_conv2d.safetensors"),
+    ),
+    (
+        "ops_extremes.safetensors",
+        include_bytes!("../../tests/golden/ops_extremes.safetensors"),
     ),
     (
         "ops_misc.safetensors",

@@ -1,7 +1,7 @@
 //! What happens to a finished row of targets while it is in the cache.
 use super::block::BLOCK;
-use crate::kernels::Norm;
 use crate::kernels::floats::Floats;
+use crate::kernels::{MOMENTS, Norm};
 
 /// What is done to the targets, in this order.
 #[derive(Clone, Copy, Default)]
@@ -25,7 +25,7 @@ pub struct MaskInputs<'a> {
     pub out: Option<Floats<'a>>,
 }
 
-/// Sums over the targets of some images, without a mask their count, mean and M2, `[blocks, 3, c]`; with one `Σ v` and
+/// Sums over the targets of some images, without a mask their [`MOMENTS`], `[blocks, 4, c]`; with one `Σ v` and
 /// `Σ v·x̂`, `[blocks, 2, c]`.
 pub struct Partials<'a> {
     /// The blocks.
@@ -39,7 +39,7 @@ pub struct Partials<'a> {
 impl Partials<'_> {
     /// Elements of a unit.
     pub fn unit_len(&self, masked: bool, c: usize) -> usize {
-        self.blocks_per_unit * if masked { 2 } else { 3 } * c
+        self.blocks_per_unit * if masked { 2 } else { MOMENTS } * c
     }
 
     /// The sums of the unit of image `n`, at zero when `first` says that this is the unit's first row.
@@ -101,7 +101,7 @@ impl Epilogue<'_> {
         });
         let Some(MaskInputs { pre, norm, out }) = self.mask else {
             if let Some(unit) = unit {
-                merge_moments(row, &mut unit[..3 * c]);
+                merge_moments(row, &mut unit[..MOMENTS * c]);
             }
             return;
         };
@@ -150,13 +150,18 @@ fn add_products(row: &[f32], pre: &[f32], norm: &Norm, sums: &mut [f32]) {
     }
 }
 
-/// Merges a row's pixels into count, mean and M2 by the rule of Chan, Golub and LeVeque (1979).
+/// Merges a row's pixels into the [`MOMENTS`] before by the rule of Chan, Golub and LeVeque (1979).
 ///
-/// Within the row, distances are from its first pixel: they are of the size of the spread, whatever the mean.
+/// Within the row, distances are from its first pixel, and the mean's is from the first pixel of the first row: they are
+/// of the size of the spread, whatever the mean.
 #[inline(always)]
 fn merge_moments(row: &[f32], sums: &mut [f32]) {
-    let c = sums.len() / 3;
+    let c = sums.len() / MOMENTS;
     let (count, moments) = sums.split_at_mut(c);
+    let (first, moments) = moments.split_at_mut(c);
+    if count[0] == 0.0 {
+        first.copy_from_slice(&row[..c]);
+    }
     let (mean, m2) = moments.split_at_mut(c);
     let pixels = (row.len() / c) as f32;
     let total = count[0] + pixels;
@@ -176,7 +181,7 @@ fn merge_moments(row: &[f32], sums: &mut [f32]) {
         }
         for i in start..end {
             let (sum, square) = (sum[i - start], square[i - start]);
-            let d = row[i] + sum / pixels - mean[i];
+            let d = (row[i] - first[i]) + sum / pixels - mean[i];
             mean[i] += d * share;
             let within = square - sum * (sum / pixels);
             // Rounding may leave a constant row a negative sum of squares.

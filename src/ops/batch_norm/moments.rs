@@ -1,14 +1,14 @@
-//! The moments of each channel in blocks: every block's own mean and sum of squares about it. Nothing
-//! is ever squared before a mean is taken off, so a large mean costs no digits.
+//! The moments of each channel in blocks: every block's own mean and sum of squares about it. All sums are of
+//! distances from a value of the block, and its mean is stored as a distance, so a large mean costs no digits.
 use super::reduction::{SHADER, blocks, reduction};
-use crate::kernels::CpuContext;
+use crate::kernels::{CpuContext, MOMENTS};
 use crate::ops::{Batched, Launch, OpDef, Shader, View, ViewMut, arity};
 use crate::tensor::{Shape, TensorDesc};
 use anyhow::Result;
 use rayon::prelude::*;
 
-/// `[x] → [partials: blocks × 1 × 3 × c]`: each block's count of rows (`n·h·w`), its mean, and its sum
-/// of squared distances from the mean (M2).
+/// `[x] → [partials: blocks × 1 × 4 × c]`: the [`MOMENTS`] of each block's rows (`n·h·w`). The pivot is the first of
+/// them.
 #[derive(Clone, PartialEq, Debug)]
 pub struct BatchNormPartials {
     /// Whole images per block, so that a dispatch cut along N makes the same blocks.
@@ -23,7 +23,12 @@ impl OpDef for BatchNormPartials {
     fn infer(&self, inputs: &[TensorDesc]) -> Result<Vec<TensorDesc>> {
         let [x] = arity(inputs)?;
         let blocks = blocks(x.shape, self.images_per_block);
-        Ok(vec![TensorDesc::f32(Shape([blocks, 1, 3, x.shape.c()]))])
+        Ok(vec![TensorDesc::f32(Shape([
+            blocks,
+            1,
+            MOMENTS,
+            x.shape.c(),
+        ]))])
     }
 
     fn run_cpu(&self, _: CpuContext, inputs: &[View], outputs: &mut [ViewMut]) {
@@ -31,17 +36,19 @@ impl OpDef for BatchNormPartials {
         let block = self.images_per_block * inputs[0].shape().with_n(1).len();
         outputs[0]
             .f32()
-            .par_chunks_mut(3 * c)
+            .par_chunks_mut(MOMENTS * c)
             .zip(x.par_chunks(block))
             .for_each(|(out, x)| {
                 let (count, moments) = out.split_at_mut(c);
+                let (pivot, moments) = moments.split_at_mut(c);
                 let (mean, m2) = moments.split_at_mut(c);
                 let rows = (x.len() / c) as f32;
                 count.fill(rows);
+                pivot.copy_from_slice(&x[..c]);
                 mean.fill(0.0);
                 for row in x.chunks_exact(c) {
-                    for (sum, x) in mean.iter_mut().zip(row) {
-                        *sum += x;
+                    for ((sum, pivot), x) in mean.iter_mut().zip(&*pivot).zip(row) {
+                        *sum += x - pivot;
                     }
                 }
                 mean.iter_mut().for_each(|sum| *sum /= rows);
@@ -49,10 +56,10 @@ impl OpDef for BatchNormPartials {
                 let mut rest = vec![0.0; c];
                 m2.fill(0.0);
                 for row in x.chunks_exact(c) {
-                    for (((rest, m2), mean), x) in
-                        rest.iter_mut().zip(&mut *m2).zip(&*mean).zip(row)
-                    {
-                        let d = x - mean;
+                    let of = rest.iter_mut().zip(&mut *m2);
+                    let at = pivot.iter().zip(&*mean).zip(row);
+                    for ((rest, m2), ((pivot, mean), x)) in of.zip(at) {
+                        let d = (x - pivot) - mean;
                         *rest += d;
                         *m2 += d * d;
                     }
@@ -76,6 +83,6 @@ impl OpDef for BatchNormPartials {
     }
 
     fn flops(&self, inputs: &[TensorDesc], _: &[TensorDesc]) -> u64 {
-        5 * inputs[0].shape.len() as u64
+        7 * inputs[0].shape.len() as u64
     }
 }

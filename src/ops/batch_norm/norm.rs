@@ -2,8 +2,7 @@
 //! rstd = 1/√(var + eps), with scale = gamma·rstd and shift = beta − mean·scale: from the moments of a
 //! batch, which also move the running statistics, or from the running statistics.
 use super::reduction::{FINISH_CHANNELS, per_channel};
-use crate::kernels::CpuContext;
-use crate::kernels::Norm;
+use crate::kernels::{CpuContext, MOMENTS, Norm};
 use crate::ops::wgsl::wgsl;
 use crate::ops::{Launch, OpDef, Shader, View, ViewMut};
 use crate::tensor::{Shape, TensorDesc};
@@ -11,10 +10,10 @@ use anyhow::{Result, bail, ensure};
 
 const SHADER: Shader = Shader::Plain(wgsl!("norm"));
 
-/// `[partials: blocks × 1 × 3 × c, gamma, beta, (b)] → [norm]`, updates `[running_mean, running_var]`.
+/// `[partials: blocks × 1 × 4 × c, gamma, beta, (b)] → [norm]`, updates `[running_mean, running_var]`.
 ///
-/// The blocks' counts, means and M2 are merged by the rule of Chan, Golub and LeVeque (1979), relative
-/// to the first block's mean; blocks of no rows are passed over. The variance that normalises is the
+/// The blocks' [`MOMENTS`] are merged by the rule of Chan, Golub and LeVeque (1979), relative to the first
+/// block's pivot; blocks of no rows are passed over. The variance that normalises is the
 /// biased one; `r ← (1 − momentum)·r + momentum·s` takes the mean and the unbiased one.
 #[derive(Clone, PartialEq, Debug)]
 pub struct BatchNormFinish {
@@ -66,8 +65,8 @@ impl OpDef for BatchNormFinish {
         let gamma = check_channels(channels, 2, self.bias)?;
         let c = gamma.shape.c();
         ensure!(
-            *partials == TensorDesc::f32(Shape([partials.shape.n(), 1, 3, c])),
-            "{partials} is not count, mean and M2 per block of {c} channels"
+            *partials == TensorDesc::f32(Shape([partials.shape.n(), 1, MOMENTS, c])),
+            "{partials} is not count, pivot, mean and M2 per block of {c} channels"
         );
         Ok(vec![Norm::desc(c), gamma, gamma])
     }
@@ -81,20 +80,20 @@ impl OpDef for BatchNormFinish {
         let (norm, running_mean, running_var) = (norm.f32(), running_mean.f32(), running_var.f32());
         for ch in 0..c {
             let blocks = || {
-                let blocks = partials[ch..].chunks(3 * c);
-                let blocks = blocks.map(|b| (b[0], b[c], b[2 * c]));
-                blocks.filter(|(rows, ..)| *rows > 0.0)
+                let blocks = partials[ch..].chunks(MOMENTS * c);
+                let blocks = blocks.map(|b| [0, 1, 2, 3].map(|row| b[row * c]));
+                blocks.filter(|[rows, ..]| *rows > 0.0)
             };
-            let first = blocks().next().map_or(f32::NAN, |(_, mean, _)| mean);
+            let first = blocks().next().map_or(f32::NAN, |[_, pivot, ..]| pivot);
             let (mut count, mut shift) = (0.0, 0.0);
-            for (rows, mean, _) in blocks() {
+            for [rows, pivot, mean, _] in blocks() {
                 count += rows;
-                shift += (mean - first) * rows;
+                shift += ((pivot - first) + mean) * rows;
             }
             shift /= count;
             let mut squares = 0.0;
-            for (rows, mean, m2) in blocks() {
-                let d = (mean - first) - shift;
+            for [rows, pivot, mean, m2] in blocks() {
+                let d = ((pivot - first) + mean) - shift;
                 squares += m2 + d * d * rows;
             }
             let mean = first + shift;

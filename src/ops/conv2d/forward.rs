@@ -8,7 +8,7 @@ use super::{
 use crate::graph::{Graph, Node, TensorId};
 use crate::kernels::CpuContext;
 use crate::kernels::conv::{self, Epilogue, Geometry, Partials};
-use crate::kernels::{Norm, Window};
+use crate::kernels::{MOMENTS, Norm, Window};
 use crate::ops::{Batched, Launch, OpDef, Shader, SumPartials, View, ViewMut};
 use crate::tensor::{Shape, TensorDesc};
 use anyhow::{Result, bail, ensure};
@@ -23,8 +23,8 @@ pub struct Conv2d {
     /// Whether `max(x·scale + shift, 0)` stands for x, with BatchNorm's `norm` `[1, 1, 4, c_in]` of
     /// rows scale, shift, mean, rstd. The padding stays zero.
     pub activate: bool,
-    /// Whether partials `[blocks, 1, 3, c_out]` are left of blocks of y's pixels: their count, mean
-    /// and M2, the sum of squared distances from the mean. Blocks may count 0 pixels.
+    /// Whether partials `[blocks, 1, 4, c_out]` are left of blocks of y's pixels: their [`MOMENTS`]. Blocks may count 0
+    /// pixels.
     pub moments: bool,
     /// What a workgroup of a GPU computes of y's pixels × channels. A block has its rows. Images of few
     /// channels have tiles of their own.
@@ -108,7 +108,7 @@ impl OpDef for Conv2d {
         let mut outputs = vec![y];
         if self.moments {
             let blocks = self.blocks(w.shape, y.shape).count(y.shape.n());
-            let partials = Shape([blocks, 1, 3, y.shape.c()]);
+            let partials = Shape([blocks, 1, MOMENTS, y.shape.c()]);
             outputs.push(TensorDesc::f32(partials));
         }
         Ok(outputs)

@@ -7,7 +7,7 @@ use crate::kernels::conv::run;
 use crate::kernels::conv::{Epilogue, Geometry, MaskInputs, Partials};
 use crate::kernels::floats::{Floats, FloatsMut};
 use crate::kernels::precision::Matmul;
-use crate::kernels::{Norm, Window};
+use crate::kernels::{MOMENTS, Norm, Window};
 use crate::tensor::Shape;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -251,7 +251,10 @@ fn images_of_bf16_give_what_their_f32_gives() {
                 run::run(&forward, x, Some(norm), &w, &plain, Some(by_image(sums)), y);
             };
             let (mut y, mut y16) = (vec![0.0; g.y.len()], vec![0; g.y.len()]);
-            let mut sums = [vec![0.0; n * 3 * c_out], vec![1.0; n * 3 * c_out]];
+            let mut sums = [
+                vec![0.0; n * MOMENTS * c_out],
+                vec![1.0; n * MOMENTS * c_out],
+            ];
             run(Floats::F32(&x), FloatsMut::F32(&mut y), &mut sums[0]);
             run(Floats::Bf16(&x16), FloatsMut::Bf16(&mut y16), &mut sums[1]);
             assert!(y.into_iter().map(round).eq(y16), "{}", what("y"));
