@@ -98,19 +98,10 @@ pub struct NetworkWant {
     pub eval_logits_after20_max_abs: Option<f64>,
     /// Of the gradients, the worst relative L2 error.
     pub grad_worst_rel_l2: f64,
-    /// Of the parameters' update, the relative L2 error.
-    pub update_rel_l2: UpdateWant,
-}
-
-/// Relative L2 errors of PyTorch's own update of all parameters.
-#[derive(Deserialize)]
-pub struct UpdateWant {
-    /// Of the first step.
+    /// Of every result the relative L2 error, that of an update relative to it; of the gradients and updates that are
+    /// zero but for rounding the largest one.
     #[serde(default)]
-    pub step1: f64,
-    /// Of the step that starts at the checkpoint after four.
-    #[serde(default)]
-    pub step5_from_ckpt4: f64,
+    pub noise: BTreeMap<String, f64>,
 }
 
 /// The file with images before and after the resize, if there is one.

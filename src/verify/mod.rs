@@ -65,7 +65,7 @@ pub fn run(
     for (number, entry) in set.manifest.networks.iter().enumerate() {
         let scope = format!("{number}.{}/", entry.name());
         ready.push(
-            match NetworkCase::build(&mut g, set, entry, &scope, stored) {
+            match NetworkCase::build(&mut g, set, entry, &scope, stored, backend.factor_error()) {
                 Ok(case) => Ready::Network(case),
                 Err(why) => Ready::Refused(Case::refused(entry.name(), "network", &why)),
             },

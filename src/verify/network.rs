@@ -1,12 +1,16 @@
 //! Cases of whole networks: the training and evaluation steps that `resnet train` runs, on given weights.
+mod noise;
+mod shake;
+#[cfg(test)]
+mod tests;
 mod verdict;
 
 use super::{
     golden::{Set, Tensors},
-    judge::{Case, Check},
+    judge::{Case, Check, roundoff},
     layout::Layout,
     manifest::NetworkEntry,
-    replay::{self, PlanRun, Read, Write, bytes},
+    replay::{self, Outputs, PlanRun, Read, Write, bytes},
 };
 use crate::backend::Backend;
 use crate::graph::{Graph, TensorId};
@@ -15,6 +19,8 @@ use crate::ops::{first_scale, resize_taps};
 use crate::tensor::DType;
 use crate::train::{DataTensors, Optimizer, StepGraph, evaluate, learning_rate, train};
 use anyhow::{Result, bail, ensure};
+use shake::Shake;
+use std::collections::BTreeMap;
 use verdict::{Judge, LOSSES};
 
 /// A case of a network, ready to run.
@@ -25,12 +31,15 @@ pub struct NetworkCase<'a> {
     /// What the gradients are multiplied by.
     scale: f32,
     stages: Vec<replay::Stage>,
+    /// The unit roundoff of what is coarser than f32 in it; 0 for nothing.
+    coarse: f64,
     /// The same with images stored as f16 or bfloat16.
     half: Option<(DType, Box<NetworkCase<'a>>)>,
 }
 
 impl<'a> NetworkCase<'a> {
-    /// Appends the case to the graph, under names that begin with `scope`.
+    /// Appends the case to the graph, under names that begin with `scope`. The device rounds factors of products by a
+    /// relative `factors`.
     ///
     /// # Errors
     /// When the network is not known here, or a tensor is missing or does not fit.
@@ -40,12 +49,19 @@ impl<'a> NetworkCase<'a> {
         entry: &'a NetworkEntry,
         scope: &str,
         stored: DType,
+        factors: f64,
     ) -> Result<NetworkCase<'a>> {
         g.set_scope(scope);
         let mut case = NetworkCase::steps(g, set, entry, DType::F32)?;
+        // Both factors of a product are rounded, where a change is of the weights alone.
+        let products = 2.0 * factors;
+        case.coarse = products;
+        case.shake(products)?;
         if stored != DType::F32 {
             g.set_scope(format!("{scope}stored/"));
-            let half = NetworkCase::steps(g, set, entry, stored)?;
+            let mut half = NetworkCase::steps(g, set, entry, stored)?;
+            half.coarse = roundoff(stored) + products;
+            case.shake(half.coarse)?;
             case.half = Some((stored, Box::new(half)));
         }
         Ok(case)
@@ -91,6 +107,7 @@ impl<'a> NetworkCase<'a> {
             params,
             scale,
             stages: Vec::new(),
+            coarse: 0.0,
             half: None,
         };
 
@@ -127,29 +144,78 @@ impl<'a> NetworkCase<'a> {
     /// Runs and judges the case.
     pub fn run(&self, g: &mut Graph, backend: &mut dyn Backend, fuse: bool) -> Case {
         let name = self.entry.name();
-        let play = |case: &Self| {
-            let outputs = replay::play(g, backend, &case.stages, fuse)?;
-            let judge = Judge {
-                entry: case.entry,
-                tensors: &case.tensors,
-                params: &case.params,
-                scale: case.scale,
-            };
-            judge.judge(&outputs)
-        };
+        let play = |case: &Self| replay::play(g, backend, &case.stages, fuse);
         match self.checks(play) {
             Ok(checks) => Case::judged(name, "network", checks),
             Err(why) => Case::refused(name, "network", &why),
         }
     }
 
-    fn checks(&self, mut play: impl FnMut(&Self) -> Result<Vec<Check>>) -> Result<Vec<Check>> {
-        let mut checks = play(self)?;
+    fn checks(&self, mut play: impl FnMut(&Self) -> Result<Outputs>) -> Result<Vec<Check>> {
+        let single = play(self)?;
+        let mut checks = self.judge(self, &single)?.judge(&single)?;
         if let Some((dtype, half)) = &self.half {
-            let half = play(half)?;
-            checks.extend(verdict::in_half(*dtype, &checks, half)?);
+            let outputs = play(half)?;
+            let half = half.judge(self, &single)?.judge(&outputs)?;
+            checks.extend(half.into_iter().map(|check| Check {
+                tensor: format!("{} in {dtype}", check.tensor),
+                ..check
+            }));
         }
         Ok(checks)
+    }
+
+    /// What judges this case. What the case in f32 gave tells how far coarser arithmetic may move its results.
+    fn judge(&self, in_f32: &NetworkCase, single: &Outputs) -> Result<Judge<'_>> {
+        let mut judge = self.judge_exactly();
+        judge.coarse = noise::noise(&in_f32.judge_exactly(), single, self.coarse)?;
+        Ok(judge)
+    }
+
+    fn judge_exactly(&self) -> Judge<'_> {
+        Judge {
+            entry: self.entry,
+            tensors: &self.tensors,
+            params: &self.params,
+            scale: self.scale,
+            roundoff: self.coarse,
+            coarse: BTreeMap::new(),
+        }
+    }
+
+    /// Appends to every stage its runs with changed weights.
+    fn shake(&mut self, by: f64) -> Result<()> {
+        let mut stages = std::mem::take(&mut self.stages);
+        for (s, stage) in stages.iter_mut().enumerate() {
+            let groups: &[&str] = if s == 0 {
+                &["init", "ckpt4"]
+            } else {
+                &["after20"]
+            };
+            // Without the runs of other changes.
+            let shaken = |run: &&PlanRun| run.reads.iter().any(|r| shake::is_shaken(&r.name));
+            let runs: Vec<PlanRun> = stage
+                .runs
+                .iter()
+                .filter(|run| !shaken(run))
+                .cloned()
+                .collect();
+            for shake in Shake::all(by) {
+                for (run, group) in runs.iter().zip(groups) {
+                    let mut run = run.clone();
+                    let weights = self.weights(group, Some(shake))?;
+                    run.writes
+                        .retain(|(t, _)| weights.iter().all(|(w, _)| w != t));
+                    run.writes.extend(weights);
+                    for read in &mut run.reads {
+                        read.name = shake.name(&read.name);
+                    }
+                    stage.runs.push(run);
+                }
+            }
+        }
+        self.stages = stages;
+        Ok(())
     }
 
     /// Step `step` from the weights called `from`, read as `to` once it is done.
@@ -158,7 +224,7 @@ impl<'a> NetworkCase<'a> {
         let first = step % batches * batch;
         let indices: Vec<u32> = (first..first + batch).map(|i| i as u32).collect();
         let mut run = PlanRun {
-            writes: self.weights(from)?,
+            writes: self.weights(from, None)?,
             reads: Vec::new(),
         };
         run.writes.push((pass.indices, bytes(&indices)));
@@ -183,7 +249,7 @@ impl<'a> NetworkCase<'a> {
         let pass = evaluate(g, arch, &data.source, data.count)?;
         let indices: Vec<u32> = (0..data.count as u32).collect();
         let mut run = PlanRun {
-            writes: self.weights("after20")?,
+            writes: self.weights("after20", None)?,
             reads: Vec::new(),
         };
         run.writes.extend(data.writes);
@@ -196,8 +262,8 @@ impl<'a> NetworkCase<'a> {
         })
     }
 
-    /// Every parameter and running statistic of the group called `from`.
-    fn weights(&self, from: &str) -> Result<Vec<Write>> {
+    /// Every parameter and running statistic of the group called `from`, the parameters changed if `shake` says so.
+    fn weights(&self, from: &str, shake: Option<Shake>) -> Result<Vec<Write>> {
         let file = &self.entry.file;
         for name in self.tensors.names() {
             if let Some(name) = name.strip_prefix(&format!("{from}/")) {
@@ -207,18 +273,21 @@ impl<'a> NetworkCase<'a> {
                 );
             }
         }
-        let value = |p: &Param| {
+        let value = |(number, p): (usize, &Param)| {
             let name = format!("{from}/{}", p.name);
-            let torch = self.tensors.f32(&name)?;
+            let mut torch = self.tensors.f32(&name)?;
             ensure!(
                 torch.shape == p.torch_shape(),
                 "{name} in {file} is {:?}, but the network has {:?}",
                 torch.shape,
                 p.torch_shape()
             );
+            if let (Some(shake), true) = (shake, p.trainable()) {
+                shake.apply(number, &mut torch.data);
+            }
             Ok((p.tensor, bytes(&layout(p).to_ours(&torch)?)))
         };
-        self.params.iter().map(value).collect()
+        self.params.iter().enumerate().map(value).collect()
     }
 
     /// Whether the file has any tensor of a group.

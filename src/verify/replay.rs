@@ -20,7 +20,7 @@ pub struct Stage {
 pub type Write = (TensorId, Vec<u8>);
 
 /// One run of a plan.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct PlanRun {
     /// Inputs and states to overwrite before.
     pub writes: Vec<Write>,
@@ -40,6 +40,7 @@ pub struct Read {
 }
 
 /// A result as a backend gave it.
+#[derive(Clone)]
 pub struct Output {
     /// Our dimensions.
     pub shape: Shape,
@@ -98,6 +99,17 @@ impl Output {
             DType::U8 => widen::<u8>(&self.bytes),
         };
         self.layout.to_torch(&ours, self.shape)
+    }
+
+    /// Adds `by` times an array in PyTorch's order to an f32 result.
+    #[cfg(test)]
+    pub fn plant(&mut self, direction: &Array<f64>, by: f64) {
+        let mut values: Vec<f32> = bytemuck::pod_collect_to_vec(&self.bytes);
+        let direction = self.layout.to_ours(direction).unwrap();
+        for (v, direction) in values.iter_mut().zip(direction) {
+            *v = (f64::from(*v) + by * direction) as f32;
+        }
+        self.bytes = bytes(&values);
     }
 
     /// The elements of 16 bits.

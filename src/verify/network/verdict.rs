@@ -1,19 +1,31 @@
 //! The pass rules of whole networks.
+use super::shake::{Shake, is_shaken};
 use crate::model::Param;
-use crate::tensor::DType;
 use crate::verify::{
     golden::Tensors,
-    judge::{Check, Rule, roundoff, widen},
+    judge::{Check, Rule, widen},
     manifest::NetworkEntry,
     replay::{Output, Outputs},
 };
 use anyhow::{Context, Result, ensure};
+use std::collections::BTreeMap;
 
-/// Relative error that losses, running statistics and, at least, gradients and updates may have.
-const RELATIVE: f64 = 1e-4;
+/// How many times PyTorch's own error is granted: devices sum in other orders, contract products and sums, and have
+/// functions of their own.
+const FACTOR: f64 = 8.0;
 
-/// A bound that is no nearer than this part of the wanted tensor's length says nothing.
-const VAGUE: f64 = 0.5;
+/// The relative error that any result may have.
+const LEAST: f64 = 1e-4;
+
+/// The most that is granted where the manifest has one figure for all gradients: it is that of the worst, and an error
+/// of 1e-3 is to be noticed in each.
+const MOST: f64 = 5e-4;
+
+/// The same for gradients that are zero but for rounding, as parts of the weight's.
+const MOST_OF_ZERO: f64 = 1e-3;
+
+/// How many times the change is granted that [`Shake`] measures. It is the largest of a few, by chance.
+const COARSE_FACTOR: f64 = 3.0;
 
 /// The losses of a run, of which element `s` is that of step `s`.
 pub const LOSSES: &str = "losses.want";
@@ -25,6 +37,10 @@ pub struct Judge<'a> {
     pub params: &'a [Param],
     /// What the gradients were multiplied by.
     pub scale: f32,
+    /// The unit roundoff of what is coarser than f32; 0 for nothing.
+    pub roundoff: f64,
+    /// How far coarser arithmetic may move each result; see [`super::noise::noise`].
+    pub coarse: BTreeMap<String, f64>,
 }
 
 impl Judge<'_> {
@@ -33,118 +49,202 @@ impl Judge<'_> {
     /// # Errors
     /// When a wanted tensor is missing or has other dimensions.
     pub fn judge(&self, outputs: &Outputs) -> Result<Vec<Check>> {
-        let torch = &self.entry.torch;
-        let gradient = Rule::RelL2((8.0 * torch.grad_worst_rel_l2).max(RELATIVE));
-        let eval = torch.eval_logits_after20_max_abs;
         let mut checks = Vec::new();
-        for (name, output) in outputs {
-            let (group, param) = name.split_once('/').unwrap_or((name, ""));
-            let rule = match group {
-                "logits" => Rule::MaxAbs(8.0 * torch.logits_max_abs),
-                "eval_logits_after20" => Rule::MaxAbs(8.0 * eval.unwrap_or(torch.logits_max_abs)),
-                "act" => gradient,
-                "grad" if self.entry.zero_gradient_names.iter().any(|n| n == param) => {
-                    Rule::MaxAbs(self.zero_gradient(param)?)
-                }
-                "grad" => gradient,
-                _ if self.is_statistic(param) => Rule::RelL2(RELATIVE),
-                // Losses and the parameters of a step are judged below.
-                _ => continue,
-            };
-            let (mut got, want) = (output.to_torch(), self.want(name, output)?);
-            if group == "grad" {
-                got.iter_mut().for_each(|v| *v /= f64::from(self.scale));
+        for (name, output) in outputs.iter().filter(|(name, _)| !is_shaken(name)) {
+            let got = self.since_start(name, output, None)?;
+            let want = self.want(name, output)?;
+            let rule = self.rule(name, &want)?;
+            if let Some(bound) = self.largest_logit_error(name, &want.values) {
+                checks.push(Check::new(name, &got, &want.values, Rule::MaxAbs(bound)));
             }
-            checks.push(Check::new(name, &got, &want, rule));
-        }
-        let update = &torch.update_rel_l2;
-        checks.extend(self.update("init", "after1", update.step1, outputs)?);
-        checks.extend(self.update("ckpt4", "after5", update.step5_from_ckpt4, outputs)?);
-        for step in [0, 4] {
-            if let Some(loss) = outputs.get(&format!("losses[{step}]")) {
-                let want = self.tensors.f64(LOSSES)?.data;
-                let want = want.get(step);
-                let want = want.with_context(|| format!("{LOSSES} has no element {step}"))?;
-                let (name, rule) = (format!("losses[{step}]"), Rule::RelL2(RELATIVE));
-                checks.push(Check::new(name, &loss.to_torch(), &[*want], rule));
-            }
+            checks.push(Check::new(name, &got, &want.values, rule));
         }
         Ok(checks)
     }
 
-    /// The change of all parameters together, from the group `from` to the group `to`.
-    fn update(&self, from: &str, to: &str, torch: f64, outputs: &Outputs) -> Result<Option<Check>> {
-        let (mut got, mut want) = (Vec::new(), Vec::new());
-        for p in self.params.iter().filter(|p| p.trainable()) {
-            let name = format!("{to}/{}", p.name);
-            let Some(output) = outputs.get(&name) else {
-                continue;
-            };
-            let start = widen(&self.tensors.f32(&format!("{from}/{}", p.name))?.data);
-            let since = |(end, start): (f64, &f64)| end - start;
-            got.extend(output.to_torch().into_iter().zip(&start).map(since));
-            want.extend(self.want(&name, output)?.into_iter().zip(&start).map(since));
+    /// What decides whether a result passes.
+    fn rule(&self, name: &str, want: &Wanted) -> Result<Rule> {
+        let length = want.values.iter().map(|v| v * v).sum::<f64>().sqrt();
+        if self.is_zero(name) {
+            let allowed = self.zero_gradient(name)?;
+            let (group, _) = group_and_param(name);
+            return Ok(Rule::MaxAbs(match group {
+                "grad" => allowed,
+                _ => f64::from(self.entry.lr) * allowed + want.largest_spacing,
+            }));
         }
-        let rule = Rule::RelL2((8.0 * torch).max(RELATIVE));
-        let name = format!("update from {from}");
-        Ok((!got.is_empty()).then(|| Check::new(name, &got, &want, rule)))
+        if length == 0.0 {
+            return Ok(Rule::MaxAbs(want.largest_spacing));
+        }
+        let torch = &self.entry.torch;
+        let granted = match torch.noise.get(name) {
+            Some(noise) => (FACTOR * noise).max(LEAST),
+            None if name.starts_with("losses") => LEAST,
+            None => (FACTOR * torch.grad_worst_rel_l2).clamp(LEAST, MOST),
+        };
+        Ok(Rule::RelL2(
+            granted + self.coarse(name) + want.spacing / length,
+        ))
     }
 
-    fn want(&self, name: &str, output: &Output) -> Result<Vec<f64>> {
-        let name = format!("{name}.want");
-        let want = self.tensors.f32(&name)?;
+    /// The largest error that logits may have, where the manifest knows PyTorch's.
+    fn largest_logit_error(&self, name: &str, want: &[f64]) -> Option<f64> {
+        let torch = &self.entry.torch;
+        let largest = match name {
+            "logits" => torch.logits_max_abs,
+            "eval_logits_after20" => torch
+                .eval_logits_after20_max_abs
+                .unwrap_or(torch.logits_max_abs),
+            _ => return None,
+        };
+        // What moves all logits by a part of their length may move a single one by several times as much.
+        let length = want.iter().map(|v| v * v).sum::<f64>().sqrt();
+        Some(FACTOR * largest + self.coarse(name) * length)
+    }
+
+    /// What is granted to coarser arithmetic.
+    fn coarse(&self, name: &str) -> f64 {
+        COARSE_FACTOR * self.coarse.get(name).copied().unwrap_or(0.0)
+    }
+
+    /// A result: of what a step changes its change, of gradients without their scale. `shake` is how the weights that
+    /// the step began with were changed.
+    ///
+    /// # Errors
+    /// When the file does not have those weights.
+    pub fn since_start(
+        &self,
+        name: &str,
+        output: &Output,
+        shake: Option<Shake>,
+    ) -> Result<Vec<f64>> {
+        let (group, param) = group_and_param(name);
+        let scale = if group == "grad" { self.scale } else { 1.0 };
+        let mut values = output.to_torch();
+        values.iter_mut().for_each(|v| *v /= f64::from(scale));
+        if let Some(start) = start(group) {
+            let mut start = self.tensors.f32(&format!("{start}/{param}"))?.data;
+            let number = self.params.iter().position(|p| p.name == param);
+            if let (Some(shake), Some(number)) = (shake, number)
+                && self.params[number].trainable()
+            {
+                shake.apply(number, &mut start);
+            }
+            ensure!(start.len() == values.len(), "{name} has another size");
+            for (value, start) in values.iter_mut().zip(start) {
+                *value -= f64::from(start);
+            }
+        }
+        Ok(values)
+    }
+
+    fn want(&self, name: &str, output: &Output) -> Result<Wanted> {
+        if let Some(step) = name.strip_prefix("losses[") {
+            let losses = self.tensors.f64(LOSSES)?.data;
+            let step = step.trim_end_matches(']').parse::<usize>()?;
+            let loss = losses.get(step);
+            let loss = *loss.with_context(|| format!("{LOSSES} has no element {step}"))?;
+            return Ok(Wanted::exact(vec![loss]));
+        }
+        let full = format!("{name}.want");
+        let want = self.tensors.f32(&full)?;
         ensure!(
             output.fits(&want),
-            "{name} in {} is {:?}, which is not {} in NHWC",
+            "{full} in {} is {:?}, which is not {} in NHWC",
             self.entry.file,
             want.shape,
             output.shape
         );
-        Ok(widen(&want.data))
+        let (group, param) = group_and_param(name);
+        let Some(start) = start(group) else {
+            return Ok(Wanted::exact(widen(&want.data)));
+        };
+        let start = self.tensors.f32(&format!("{start}/{param}"))?;
+        Ok(Wanted::change(&start.data, &want.data))
     }
 
-    fn is_statistic(&self, name: &str) -> bool {
-        let statistic = |p: &Param| p.name == name && !p.trainable();
-        self.params.iter().any(statistic)
+    /// The wanted result as the device gives it: of what a step changes its change, of gradients their scaled ones.
+    #[cfg(test)]
+    pub fn direction(&self, name: &str, output: &Output) -> crate::verify::golden::Array<f64> {
+        let (group, _) = group_and_param(name);
+        let scale = if group == "grad" { self.scale } else { 1.0 };
+        let mut data = self.want(name, output).unwrap().values;
+        data.iter_mut().for_each(|v| *v *= f64::from(scale));
+        let in_file = self.tensors.f32(&format!("{name}.want"));
+        let shape = in_file.map_or(vec![1], |array| array.shape);
+        crate::verify::golden::Array { shape, data }
+    }
+
+    /// Whether a result is a gradient or an update that only rounding keeps from zero.
+    pub fn is_zero(&self, name: &str) -> bool {
+        let (group, param) = group_and_param(name);
+        let of_param = group == "grad" || start(group).is_some();
+        of_param && self.entry.zero_gradient_names.iter().any(|n| n == param)
     }
 
     /// What the gradient of a bias may be that only rounding keeps from zero: it is a sum over as
     /// many terms as that of its layer's weight, and that is what it is measured by.
-    fn zero_gradient(&self, bias: &str) -> Result<f64> {
+    fn zero_gradient(&self, name: &str) -> Result<f64> {
+        let (_, bias) = group_and_param(name);
+        let name = format!("grad/{bias}");
         let layer = bias.rsplit_once('.').map_or(bias, |(layer, _)| layer);
         let weight = self.tensors.f32(&format!("grad/{layer}.weight.want"))?;
         let largest = weight.data.iter().fold(0.0_f32, |a, b| a.max(b.abs()));
-        Ok(RELATIVE * f64::from(largest))
+        let largest = f64::from(largest);
+        let granted = match self.entry.torch.noise.get(&name) {
+            Some(noise) => (FACTOR * noise).max(LEAST * largest),
+            None => MOST_OF_ZERO * largest,
+        };
+        // Changed weights leave such a sum at zero, but its rounded terms do not: 0.9 roundoffs were measured at most.
+        Ok(granted + self.coarse(&name) + FACTOR * self.roundoff * largest)
     }
 }
 
-/// Those of the results with images of f16 or bfloat16 that can be judged, beside the same results in f32.
-///
-/// All that is rounded so is rounded in f32 too, so its error is f32's times the ratio of their unit roundoffs at most,
-/// and 8 times that is granted, as to f32 beside PyTorch. It does not hold for gradients: where a ReLU sees another
-/// sign, which happens to 2⁻¹⁰ of its values in f16 and to 2⁻⁷ in bfloat16, a whole gradient comes or goes, and in a
-/// network of few channels that is much of it. Theirs must be finite, and the cases of the ops judge how they are
-/// computed.
-///
-/// # Errors
-/// When a result is not finite.
-pub fn in_half(dtype: DType, single: &[Check], half: Vec<Check>) -> Result<Vec<Check>> {
-    let [of_f32, of_half] = [DType::F32, dtype].map(roundoff);
-    let mut checks = Vec::new();
-    for (single, half) in single.iter().zip(half) {
-        let Check { tensor, .. } = &half;
-        ensure!(half.rel_l2.is_finite(), "{tensor} in {dtype} is not finite");
-        let bound = 8.0 * single.rel_l2.max(of_f32) * of_half / of_f32;
-        let of_gradients = ["grad/", "update "]
-            .iter()
-            .any(|word| tensor.starts_with(word));
-        if !of_gradients && bound < VAGUE {
-            checks.push(Check {
-                tensor: format!("{tensor} in {dtype}"),
-                rule: Rule::RelL2(bound),
-                ..half
-            });
+/// A wanted result.
+struct Wanted {
+    /// The result, or its change.
+    values: Vec<f64>,
+    /// The distance to the next number in f32, of the numbers that a change is between, as a length: a change is no more
+    /// exact than that.
+    spacing: f64,
+    /// The largest of these distances.
+    largest_spacing: f64,
+}
+
+impl Wanted {
+    fn exact(values: Vec<f64>) -> Wanted {
+        Wanted {
+            values,
+            spacing: 0.0,
+            largest_spacing: 0.0,
         }
     }
-    Ok(checks)
+
+    fn change(start: &[f32], end: &[f32]) -> Wanted {
+        let pairs = || start.iter().zip(end);
+        let spacings = || {
+            let larger = pairs().map(|(start, end)| start.abs().max(end.abs()));
+            larger.map(|v| f64::from(v.next_up()) - f64::from(v))
+        };
+        Wanted {
+            values: pairs()
+                .map(|(start, end)| f64::from(*end) - f64::from(*start))
+                .collect(),
+            spacing: spacings().map(|s| s * s).sum::<f64>().sqrt(),
+            largest_spacing: spacings().fold(0.0, f64::max),
+        }
+    }
+}
+
+fn group_and_param(name: &str) -> (&str, &str) {
+    name.split_once('/').unwrap_or((name, ""))
+}
+
+/// The group of the weights that a step begins with whose end is called `group`.
+fn start(group: &str) -> Option<&'static str> {
+    match group {
+        "after1" => Some("init"),
+        "after5" => Some("ckpt4"),
+        _ => None,
+    }
 }
