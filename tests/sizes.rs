@@ -207,9 +207,15 @@ fn fifos_are_not_read_and_not_replaced() {
     rustix::fs::mknodat(rustix::fs::CWD, &path, fifo, mode, 0).unwrap();
     let run = folder.path().join("run");
     train(&run, &[]).assert().success();
+    // The fifo of a second name: that of a run's lock.
+    let locked = folder.path().join("locked");
+    fs::create_dir(&locked).unwrap();
+    fs::hard_link(&path, locked.join(".lock")).unwrap();
+    let locked = locked.to_str().unwrap();
     let (fifo, run) = (path.to_str().unwrap(), run.to_str().unwrap());
     for args in [
-        &["config", "--config", fifo][..],
+        &["train", "--data", "sample", "--device", "cpu", "--out", locked][..],
+        &["config", "--config", fifo],
         &[
             "train", "--data", "sample", "--device", "cpu", "--init", fifo,
         ],

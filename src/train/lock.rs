@@ -1,5 +1,6 @@
 //! One process per run: a lock of the operating system on a file in the run's folder. It ends with its process, however
 //! that ends.
+use crate::files;
 use anyhow::{Context, Result, bail};
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::Write;
@@ -19,10 +20,12 @@ impl Lock {
     /// Takes the run in a folder; `None` if another process has it.
     ///
     /// # Errors
-    /// When the folder cannot be written.
+    /// When the folder cannot be written, or the lock's name belongs to something that is not a regular file.
     pub fn try_take(run: &Path) -> Result<Option<Lock>> {
         let path = run.join(NAME);
         let shown = path.display();
+        // Opening a FIFO of this name would wait for a reader.
+        files::check_replaceable(&path)?;
         let opened = OpenOptions::new()
             .create(true)
             .write(true)
