@@ -76,6 +76,7 @@ fn options(unit: Cooperative) -> Options {
 }
 
 #[test]
+#[ignore = "minutes on a software adapter: scripts/test.sh --all"]
 fn emulated_products_equal_the_cpu() {
     let Some(_) = adapter() else { return };
     let cases = cases();
@@ -86,6 +87,7 @@ fn emulated_products_equal_the_cpu() {
 
 /// The first unit is the one of the test above.
 #[test]
+#[ignore = "minutes on a software adapter: scripts/test.sh --all"]
 fn other_emulated_units_pass_the_test_of_units() {
     let Some(adapter) = adapter() else { return };
     for unit in emulated().skip(1) {

@@ -45,6 +45,7 @@ fn newest(folder: &Path) -> Vec<Vec<u8>> {
 }
 
 #[test]
+#[ignore = "minutes on a software adapter: scripts/test.sh --all"]
 fn a_resumed_run_of_micro_batches_has_the_bits_of_an_unbroken_one() {
     for stored in [DType::F32, DType::F16] {
         for (name, open) in devices(stored) {
@@ -102,6 +103,7 @@ fn a_lost_device_leaves_a_checkpoint_that_goes_on_with_the_same_bits() {
 }
 
 #[test]
+#[ignore = "minutes on a software adapter: scripts/test.sh --all"]
 fn a_device_lost_before_the_first_checkpoint_says_so() {
     let Some(adapter) = device::adapter() else {
         return;

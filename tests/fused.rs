@@ -189,6 +189,7 @@ fn values_are_those_of_plain_sums_on_the_cpu() {
 }
 
 #[test]
+#[ignore = "minutes on a software adapter: scripts/test.sh --all"]
 fn values_are_those_of_plain_sums_on_the_gpu() {
     if let Some(adapter) = device::adapter() {
         agree_with_f64(&mut || Box::new(device::open(adapter, Options::default())));

@@ -169,6 +169,7 @@ fn shared_slots_change_nothing_on_the_cpu() {
 }
 
 #[test]
+#[ignore = "minutes on a software adapter: scripts/test.sh --all"]
 fn shared_slots_change_nothing_on_the_gpu() {
     let Some(adapter) = device::adapter() else {
         return;

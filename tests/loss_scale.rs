@@ -160,6 +160,7 @@ pub fn distance(got: &[f32], want: &[f32]) -> f64 {
 }
 
 #[test]
+#[ignore = "minutes on a software adapter: scripts/test.sh --all"]
 fn an_overflow_leaves_the_update_out_and_halves_the_scale() {
     let adamw = Optimizer {
         rule: ADAMW.into(),
@@ -227,6 +228,7 @@ fn the_first_steps_are_not_wasted() {
 }
 
 #[test]
+#[ignore = "minutes on a software adapter: scripts/test.sh --all"]
 fn a_resumed_run_in_f16_has_the_bits_of_an_unbroken_one() {
     for (name, open) in devices(DType::F16) {
         let (unbroken, broken) = (TempDir::new().unwrap(), TempDir::new().unwrap());

@@ -17,6 +17,7 @@ fn unchecked_kernels_equal_the_cpu() {
 }
 
 #[test]
+#[ignore = "minutes on a software adapter: scripts/test.sh --all"]
 fn checked_kernels_equal_the_cpu() {
     let checked = true;
     let options = Options {
@@ -28,6 +29,7 @@ fn checked_kernels_equal_the_cpu() {
 
 /// Without the checks only: they are about indices, which an element's type does not change.
 #[test]
+#[ignore = "minutes on a software adapter: scripts/test.sh --all"]
 fn kernels_on_f16_equal_the_cpu() {
     let options = Options::default();
     let stores_f16 = |adapter| device::open(adapter, options).stores_f16();
@@ -39,6 +41,7 @@ fn kernels_on_f16_equal_the_cpu() {
 }
 
 #[test]
+#[ignore = "minutes on a software adapter: scripts/test.sh --all"]
 fn kernels_equal_the_cpu_within_the_limits_that_webgpu_guarantees() {
     let portable = true;
     let options = Options {
