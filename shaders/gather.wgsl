@@ -2,6 +2,7 @@
 // filter in 22-bit fixed point, rounded to a grey level after each axis, and is scaled to 0..1:
 //   wide[h, o] = (sum over k of image[h, first(o) + k] * tap(o, k) + 2^21) >> 22
 //   x[p, o]    = ((sum over k of wide[first(p) + k, o] * tap(p, k) + 2^21) >> 22) / 255
+// and then perhaps normalised by the mean and the deviation of its channel, (x - mean) / deviation.
 // An index beyond the data set takes its last entry, so that nothing is read out of bounds. Where the images are
 // only some of the data set, a shard, the examples whose index is not among them are left to other dispatches.
 
@@ -16,6 +17,8 @@ struct ImageParams {
     size: u32,  // height and width of the result
     c: u32,     // channels
     t: u32,     // words per row of taps
+    mean: vec4<f32>,      // of each channel
+    deviation: vec4<f32>, // of each channel; zeros where nothing is normalised
 }
 
 @group(0) @binding(0) var<uniform> params: ImageParams;
@@ -74,7 +77,11 @@ fn pixel(image: u32, at: Place) -> f32 {
     for (var k = 0u; k < taps[base + 1u]; k++) {
         sum += wide(first + k * pitch, at.w) * taps[base + 2u + k];
     }
-    return f32(sum >> 22u) / 255.0;
+    let value = f32(sum >> 22u) / 255.0;
+    if (params.deviation.x > 0.0) {
+        return (value - params.mean[at.channel]) / params.deviation[at.channel];
+    }
+    return value;
 }
 
 @compute @workgroup_size(256)

@@ -44,7 +44,7 @@ fn every_version_is_loaded_as_it_was_saved() {
         let classes = sample().info.classes;
         assert_eq!(
             info,
-            WeightsInfo::new(arch(), Preprocess { size: SIZE }, classes)
+            WeightsInfo::new(arch(), Preprocess::of_size(SIZE), classes)
         );
 
         let spec = SessionSpec {

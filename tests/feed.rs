@@ -107,9 +107,7 @@ fn a_flip_is_the_same_as_training_on_mirrored_images() {
     };
     // At the images' own size, so that nothing is rounded.
     let of = |augmentation, feed, micro| SessionSpec {
-        preprocess: Preprocess {
-            size: data.info.size,
-        },
+        preprocess: Preprocess::of_size(data.info.size),
         augmentation,
         feed,
         ..spec(micro, true)

@@ -5,6 +5,7 @@ use crate::training::resnet18;
 use resnet::backend::{Backend, cpu::Cpu, gpu::Options};
 use resnet::bench::Settings;
 use resnet::config::{Precision, TrainConfig};
+use resnet::data::Preprocess;
 use resnet::graph::{Graph, TensorId, fuse};
 use resnet::model::{Arch, Block, Param, Role, Stage, initialise};
 use resnet::ops::resize_taps;
@@ -71,7 +72,9 @@ struct Network {
 
 fn network(arch: &Arch, optimizer: Option<Optimizer>) -> Network {
     let mut g = Graph::default();
-    let source = DataTensors::resident(&mut g, "train", BATCH, SIZE, arch.in_channels, SIZE);
+    let preprocess = Preprocess::of_size(SIZE);
+    let channels = arch.in_channels;
+    let source = DataTensors::resident(&mut g, "train", BATCH, SIZE, channels, &preprocess);
     let pass = match optimizer {
         Some(optimizer) => train(&mut g, arch, &source, BATCH, optimizer).unwrap(),
         None => evaluate(&mut g, arch, &source, BATCH).unwrap(),

@@ -25,7 +25,7 @@ fn spec(arch: Arch, batch_size: usize, optimizer: Option<Optimizer>) -> SessionS
         arch,
         batch_size,
         micro_batch: None,
-        preprocess: Preprocess { size: 32 },
+        preprocess: Preprocess::of_size(32),
         feed: Feed::Resident,
         augmentation: None,
         limit_batches: Some(1),
@@ -130,7 +130,7 @@ fn what_is_kept_is_in_the_estimate_and_only_where_it_pays() {
     let (cpu, data) = (Cpu::new().unwrap(), sample());
     let kept = |batch, optimizer| {
         let spec = SessionSpec {
-            preprocess: Preprocess { size: 96 },
+            preprocess: Preprocess::of_size(96),
             ..spec(resnet18(1), batch, optimizer)
         };
         let prepared = StepPlans::new(&spec, &data, Limits::NONE).unwrap();

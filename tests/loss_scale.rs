@@ -201,7 +201,7 @@ fn the_first_steps_are_not_wasted() {
         arch: resnet18(1),
         batch_size: 4,
         micro_batch: None,
-        preprocess: Preprocess { size: 28 },
+        preprocess: Preprocess::of_size(28),
         feed: Feed::Resident,
         augmentation: None,
         limit_batches: Some(1),

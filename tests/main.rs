@@ -32,6 +32,7 @@ mod micro_memory;
 mod moments;
 mod parity;
 mod partials;
+mod pictures;
 mod precision;
 mod predict;
 mod recognised;

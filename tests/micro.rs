@@ -4,6 +4,7 @@ use crate::small::{BATCH, LR, MOMENTUM, OPTIMIZER, SIZE, arch, few, session, spe
 use crate::training::devices;
 use resnet::backend::Backend;
 use resnet::backend::cpu::Cpu;
+use resnet::data::Preprocess;
 use resnet::graph::{Graph, TensorId};
 use resnet::model::initialise;
 use resnet::ops::resize_taps;
@@ -91,7 +92,7 @@ pub fn sums_by_hand(
             images.labels.len(),
             data.info.size,
             1,
-            SIZE,
+            &Preprocess::of_size(SIZE),
         )
     };
     let still = Optimizer::sgd(0.0, false, 0.0);

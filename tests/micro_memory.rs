@@ -71,7 +71,7 @@ fn auto_takes_the_largest_part_that_fits() {
     let data = sample();
     let spec = SessionSpec {
         batch_size: 64,
-        preprocess: Preprocess { size: 64 },
+        preprocess: Preprocess::of_size(64),
         limit_batches: Some(2),
         ..spec(None, true)
     };

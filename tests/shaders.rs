@@ -377,7 +377,7 @@ fn steps() -> Vec<Plan> {
             arch: resnet18(1),
             batch_size,
             micro_batch,
-            preprocess: Preprocess { size: image_size },
+            preprocess: Preprocess::of_size(image_size),
             feed: Feed::Resident,
             augmentation: None,
             limit_batches: Some(1),

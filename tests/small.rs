@@ -39,7 +39,7 @@ pub fn spec(micro_batch: Option<usize>, fuse: bool) -> SessionSpec {
         arch: arch(),
         batch_size: BATCH,
         micro_batch,
-        preprocess: Preprocess { size: SIZE },
+        preprocess: Preprocess::of_size(SIZE),
         feed: Feed::Resident,
         augmentation: None,
         limit_batches: None,

@@ -68,7 +68,7 @@ fn spec(momentum: f32) -> SessionSpec {
         arch: narrow(),
         batch_size: BATCH,
         micro_batch: None,
-        preprocess: Preprocess { size: 32 },
+        preprocess: Preprocess::of_size(32),
         feed: Feed::Resident,
         augmentation: None,
         limit_batches: Some(3),
@@ -244,7 +244,7 @@ fn tiny() -> (SessionSpec, Dataset) {
     let stages = [8, 8].map(|width| Stage { blocks: 1, width }).to_vec();
     let spec = SessionSpec {
         arch: Arch { stages, ..narrow() },
-        preprocess: Preprocess { size: 64 },
+        preprocess: Preprocess::of_size(64),
         ..spec(0.0)
     };
     (spec, data)

@@ -158,7 +158,7 @@ fn the_chapters_step_has_few_convolutions_to_time() {
         arch: resnet18(1),
         batch_size: 256,
         micro_batch: None,
-        preprocess: Preprocess { size: 96 },
+        preprocess: Preprocess::of_size(96),
         feed: Feed::Resident,
         augmentation: None,
         limit_batches: Some(1),
@@ -201,7 +201,7 @@ fn the_program_records_tilings_and_takes_those_of_a_file() {
     let spec = SessionSpec {
         arch: resnet18(1),
         batch_size: 16,
-        preprocess: Preprocess { size: 28 },
+        preprocess: Preprocess::of_size(28),
         ..spec(None, true)
     };
     let from = TrainConfig {

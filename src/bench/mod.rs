@@ -156,9 +156,7 @@ impl Settings {
             arch: zoo::arch(Name::default(), Variant::default(), 1, CLASSES),
             batch_size: self.config.batch.batch_size,
             micro_batch: self.config.batch.micro_batch.and_then(MicroBatch::examples),
-            preprocess: Preprocess {
-                size: self.config.model.image_size,
-            },
+            preprocess: Preprocess::of_size(self.config.model.image_size),
             limit_batches: None,
             feed: Feed::Resident,
             augmentation: None,

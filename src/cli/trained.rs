@@ -95,5 +95,5 @@ fn recognised(weights: &Path, settings: &Resolved) -> Result<WeightsInfo> {
     let classes = data::load(settings.config.data.data.as_deref())?
         .info
         .classes;
-    Ok(WeightsInfo::new(arch, Preprocess { size }, classes))
+    Ok(WeightsInfo::new(arch, Preprocess::of_size(size), classes))
 }

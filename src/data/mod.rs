@@ -2,6 +2,8 @@
 //! and pictures of other people's.
 mod advice;
 mod augment;
+mod colour;
+mod decode;
 pub mod fetch;
 mod held_out;
 mod idx;
@@ -15,10 +17,11 @@ mod source;
 mod tests;
 
 pub use augment::Augmentation;
+pub use colour::{fit, read_colour};
 pub use held_out::HeldOut;
 pub use picture::{Background, Picture};
 pub use prefetch::Prefetch;
-pub use preprocess::Preprocess;
+pub use preprocess::{MEANS, Preprocess, STDS};
 pub use sampler::Sampler;
 pub use source::{Dataset, Examples, ImageSource, Info, Split};
 

@@ -1,11 +1,134 @@
 //! How an image becomes the input of a network. A checkpoint says it, so that training, evaluation and prediction
 //! treat images alike.
+use crate::ops::{NORMALISED_CHANNELS, Normalise, cropped_taps};
+use anyhow::{Result, bail, ensure};
 use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::ops::RangeInclusive;
 
-/// Images are resized to a square as PIL's bilinear filter does, and their grey levels divided by 255.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+/// Means that levels from 0 to 1 may have.
+pub const MEANS: RangeInclusive<f32> = 0.0..=1.0;
+
+/// Standard deviations that they may have. Less is that of no images.
+pub const STDS: RangeInclusive<f32> = 0.001..=1.0;
+
+/// Images are resized as PIL's bilinear filter does, so that their shorter side has `resize` pixels; the square of `size`
+/// pixels in the middle is kept, its levels are divided by 255, and each channel is normalised by its mean and its
+/// standard deviation. What is left out of a file is not done; files of earlier versions have `size` alone.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Preprocess {
     /// Side of the square in pixels.
     pub size: usize,
+    /// The shorter side in pixels before the square is cut out, where it is longer than that of the square.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resize: Option<usize>,
+    /// What is subtracted from each channel's values from 0 to 1.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mean: Vec<f32>,
+    /// What each channel is divided by then.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub std: Vec<f32>,
+}
+
+impl Preprocess {
+    /// Images are resized to a square of this side, and nothing else.
+    pub fn of_size(size: usize) -> Preprocess {
+        Preprocess {
+            size,
+            resize: None,
+            mean: Vec::new(),
+            std: Vec::new(),
+        }
+    }
+
+    /// What torchvision and timm do with an image for their ResNets that were trained on ImageNet.
+    pub fn imagenet() -> Preprocess {
+        Preprocess {
+            size: 224,
+            resize: Some(256),
+            mean: vec![0.485, 0.456, 0.406],
+            std: vec![0.229, 0.224, 0.225],
+        }
+    }
+
+    /// The shorter side in pixels before the square is cut out.
+    pub fn resized(&self) -> usize {
+        self.resize.unwrap_or(self.size)
+    }
+
+    /// The filter from an axis of `from` pixels that becomes one of `to` to the square's: see [`cropped_taps`].
+    pub fn taps(&self, from: usize, to: usize) -> (Vec<u32>, usize) {
+        cropped_taps(from, to, self.size)
+    }
+
+    /// What the values from 0 to 1 are normalised by, if they are.
+    pub fn normalise(&self) -> Option<Normalise> {
+        let of_channels = |values: &[f32]| {
+            let mut all = [1.0; NORMALISED_CHANNELS];
+            all.iter_mut().zip(values).for_each(|(all, of)| *all = *of);
+            all
+        };
+        (!self.std.is_empty()).then(|| Normalise {
+            mean: of_channels(&self.mean),
+            std: of_channels(&self.std),
+        })
+    }
+
+    /// Refuses what is no preprocessing of images of so many channels.
+    ///
+    /// # Errors
+    /// Naming the number that is out of its range.
+    pub fn check(&self, channels: usize) -> Result<()> {
+        let (size, resized) = (self.size, self.resized());
+        ensure!(
+            resized >= size,
+            "the shorter side of an image becomes {resized} pixels, of which no {size} can be cut out"
+        );
+        let (means, stds) = (self.mean.len(), self.std.len());
+        if (means, stds) == (0, 0) {
+            return Ok(());
+        }
+        ensure!(
+            channels <= NORMALISED_CHANNELS,
+            "images of {channels} channels are not normalised, but those of {NORMALISED_CHANNELS} at most"
+        );
+        ensure!(
+            (means, stds) == (channels, channels),
+            "{means} mean(s) and {stds} standard deviation(s) for images of {channels} channel(s): there must be one of \
+             each for every channel"
+        );
+        for (what, values, range) in [
+            ("mean", &self.mean, MEANS),
+            ("standard deviation", &self.std, STDS),
+        ] {
+            if let Some(value) = values.iter().find(|value| !range.contains(value)) {
+                bail!(
+                    "the {what} {value} of levels that were divided by 255: it must be from {} to {}",
+                    range.start(),
+                    range.end()
+                );
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Preprocess {
+    /// In a few words, such as `images of 224×224 from the middle of 256, mean 0.5, standard deviation 0.25`.
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "images of {size}×{size}", size = self.size)?;
+        if let Some(resize) = self.resize {
+            write!(f, " from the middle of {resize}")?;
+        }
+        let list = |values: &[f32]| {
+            let texts: Vec<String> = values.iter().map(f32::to_string).collect();
+            texts.join(",")
+        };
+        if !self.std.is_empty() {
+            let (mean, std) = (list(&self.mean), list(&self.std));
+            write!(f, ", mean {mean}, standard deviation {std}")?;
+        }
+        Ok(())
+    }
 }

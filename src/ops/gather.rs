@@ -1,5 +1,6 @@
 //! The batch, made on the device: images and labels gathered by index from the data set that stays
-//! there, images resized as PIL's bilinear filter does and scaled to 0..1.
+//! there, images resized as PIL's bilinear filter does, scaled to 0..1 and normalised.
+use super::resize::{Taps, resize};
 use super::wgsl::{Wgsl, wgsl};
 use super::{Batched, Launch, OpDef, Shader, View, ViewMut, arity};
 use crate::graph::{Graph, Node, TensorId};
@@ -10,14 +11,11 @@ use rayon::prelude::*;
 
 const SHADER: Wgsl = wgsl!("gather");
 
-/// Fraction bits of the filter's coefficients, as in Pillow's `Resample.c` for 8-bit channels.
-const FRACTION_BITS: u32 = 22;
-
-/// `[images: u8 m×s×s×c, indices: u32 n×1×1×1, taps: u32 size×1×1×t] → [x: n×size×size×c]`, 0..1.
+/// `[images: u8 m×s×s×c, indices: u32 n×1×1×1, taps: u32 size×1×1×t] → [x: n×size×size×c]`, 0..1 or normalised.
 ///
 /// Bit for bit what `PIL.Image.resize((size, size), BILINEAR)` gives, divided by 255. `taps` is
-/// the table of [`resize_taps`] from `s` to `size`. Indices are expected below `m`; a larger one
-/// takes the last image.
+/// the table of [`super::resize_taps`] from `s` to `size`, or the rows of a larger table that a crop leaves. Indices are
+/// expected below `m`; a larger one takes the last image.
 ///
 /// With `augmented` a fourth input follows, `u32 n×1×1×1`: the resized image is mirrored left to right
 /// where it is not 0.
@@ -27,10 +25,24 @@ pub struct GatherImages {
     pub size: usize,
     /// What the result is stored as, f32, f16 or bfloat16; the network's activations follow it.
     pub stored: DType,
+    /// What the values from 0 to 1 are normalised by, if they are.
+    pub normalise: Option<Normalise>,
     /// Whether there is the input of augmentations.
     pub augmented: bool,
     /// Which images the first input holds, where it is not all of them.
     pub shard: Option<Shard>,
+}
+
+/// The most channels of images that are normalised.
+pub const NORMALISED_CHANNELS: usize = 4;
+
+/// Makes `(x − mean) / std` of each channel's values from 0 to 1; channels that there are not have any numbers.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Normalise {
+    /// What is subtracted first.
+    pub mean: [f32; NORMALISED_CHANNELS],
+    /// What is divided by then, above zero.
+    pub std: [f32; NORMALISED_CHANNELS],
 }
 
 /// Some neighbouring images of a data set. A gather from them writes only the examples whose index is theirs.
@@ -45,44 +57,6 @@ pub struct Shard {
 /// `[labels: u32 m×1×1×1, indices: u32 n×1×1×1] → [u32 n×1×1×1]`, with [`GatherImages`]' indices.
 #[derive(Clone, PartialEq, Debug)]
 pub struct GatherLabels;
-
-/// The filter that resizes an axis of `from` pixels to `to`, as words for a tensor
-/// `u32 [to, 1, 1, t]`, and `t`.
-///
-/// Each output pixel has a row: its first input pixel, its number of taps, and the taps'
-/// coefficients in 22-bit fixed point, filled up with zeros. The filter is the triangle of PIL's
-/// `BILINEAR` (`Resample.c`, `precompute_coeffs`), widened when it shrinks the image.
-pub fn resize_taps(from: usize, to: usize) -> (Vec<u32>, usize) {
-    assert!(from > 0 && to > 0, "an axis has pixels");
-    let scale = from as f64 / to as f64;
-    let radius = scale.max(1.0);
-    let rows: Vec<(u32, Vec<u32>)> = (0..to)
-        .map(|o| {
-            let center = (o as f64 + 0.5) * scale;
-            let first = (center - radius + 0.5).max(0.0) as usize;
-            let end = ((center + radius + 0.5) as usize).min(from);
-            let weight = |i| (1.0 - ((i as f64 - center + 0.5) / radius).abs()).max(0.0);
-            let total: f64 = (first..end).map(weight).sum();
-            let one = f64::from(1u32 << FRACTION_BITS);
-            let mut taps: Vec<u32> = (first..end)
-                .map(|i| (0.5 + weight(i) / total * one) as u32)
-                .collect();
-            // A tap of zero changes nothing; without it, keeping the size is one tap per pixel.
-            while taps.last() == Some(&0) {
-                taps.pop();
-            }
-            (first as u32, taps)
-        })
-        .collect();
-    let t = 2 + rows.iter().map(|(_, taps)| taps.len()).max().unwrap_or(0);
-    let mut table = Vec::with_capacity(to * t);
-    for (first, taps) in &rows {
-        table.extend([*first, taps.len() as u32]);
-        table.extend(taps);
-        table.resize(table.len() + t - 2 - taps.len(), 0);
-    }
-    (table, t)
-}
 
 impl Graph {
     /// Gathers the images of a batch, resized to `size`, scaled to 0..1, and stored as one of the floats, perhaps
@@ -102,6 +76,7 @@ impl Graph {
         let gather = GatherImages {
             size,
             stored,
+            normalise: None,
             augmented: augmentation.is_some(),
             shard: None,
         };
@@ -134,6 +109,10 @@ impl OpDef for GatherImages {
             images.dtype == DType::U8 && m > 0 && h > 0 && h == w,
             "images are square and u8, not {images}"
         );
+        ensure!(
+            self.normalise.is_none() || c <= NORMALISED_CHANNELS,
+            "images of {c} channels are not normalised, but those of {NORMALISED_CHANNELS} at most"
+        );
         ensure_examples("indices", indices)?;
         ensure!(
             augmentation.is_none_or(|augmentation| augmentation == indices),
@@ -164,10 +143,7 @@ impl OpDef for GatherImages {
     fn run_cpu(&self, _: CpuContext, inputs: &[View], outputs: &mut [ViewMut]) {
         let Shape([m, s, _, c]) = inputs[0].shape();
         let (images, indices) = (inputs[0].bytes, inputs[1].u32());
-        let taps = Taps {
-            table: inputs[2].u32(),
-            t: inputs[2].shape().c(),
-        };
+        let taps = Taps::new(inputs[2].u32(), inputs[2].shape().c());
         let augmentation = inputs.get(3).map(View::u32);
         let Shard { first, of } = self.shard_of(m);
         outputs[0]
@@ -181,7 +157,9 @@ impl OpDef for GatherImages {
                     return;
                 };
                 let image = &images[index * s * s * c..][..s * s * c];
-                resize(image, s, c, taps, x, self.size);
+                resize(image, [s, s, c], [taps, taps], |i, level| {
+                    x[i] = self.value(level, i % c);
+                });
                 if augmentation.is_some_and(|words| words[n] != 0) {
                     mirror(x, self.size, c);
                 }
@@ -192,7 +170,13 @@ impl OpDef for GatherImages {
         let Shape([m, s, _, c]) = inputs[0].shape;
         let t = inputs[2].shape.c();
         let Shard { first, of } = self.shard_of(m);
-        let params = [m, first, of, s, self.size, c, t].map(|p| p as u32);
+        let mut params = [m, first, of, s, self.size, c, t]
+            .map(|p| p as u32)
+            .to_vec();
+        // A deviation of zero stands for no normalisation.
+        let none = [0.0; NORMALISED_CHANNELS];
+        let (mean, std) = self.normalise.map_or((none, none), |n| (n.mean, n.std));
+        params.extend(mean.iter().chain(&std).map(|value| value.to_bits()));
         let TensorDesc { shape, dtype } = outputs[0];
         let entry = match self.augmented {
             true => "forward_augmented",
@@ -216,6 +200,15 @@ impl OpDef for GatherImages {
 }
 
 impl GatherImages {
+    /// What the network is given for a level of this channel.
+    fn value(&self, level: u8, channel: usize) -> f32 {
+        let value = f32::from(level) / 255.0;
+        match self.normalise {
+            Some(Normalise { mean, std }) => (value - mean[channel]) / std[channel],
+            None => value,
+        }
+    }
+
     /// The gather from some images of the data set.
     pub fn from_shard(&self, shard: Shard) -> GatherImages {
         GatherImages {
@@ -289,41 +282,6 @@ fn ensure_examples(what: &str, desc: TensorDesc) -> Result<()> {
         "{what} are one u32 per example, not {desc}"
     );
     Ok(())
-}
-
-/// The table of [`resize_taps`].
-#[derive(Clone, Copy)]
-struct Taps<'a> {
-    table: &'a [u32],
-    t: usize,
-}
-
-impl Taps<'_> {
-    /// Output pixel `o` of an axis whose input pixels `pixel` tells, rounded to a grey level.
-    /// The coefficients are not negative and sum to one, so there is nothing to clip.
-    fn apply(self, o: usize, pixel: impl Fn(usize) -> u8) -> u8 {
-        let row = &self.table[o * self.t..][..self.t];
-        let (first, taps) = (row[0] as usize, &row[2..][..row[1] as usize]);
-        let sum: u32 = taps
-            .iter()
-            .enumerate()
-            .map(|(k, &tap)| u32::from(pixel(first + k)) * tap)
-            .sum();
-        ((sum + (1 << (FRACTION_BITS - 1))) >> FRACTION_BITS) as u8
-    }
-}
-
-/// One image `[s, s, c]` to `[size, size, c]` in 0..1: rows first, rounded to u8, then columns.
-fn resize(image: &[u8], s: usize, c: usize, taps: Taps, x: &mut [f32], size: usize) {
-    let mut wide = vec![0; s * size * c]; // [s, size, c]
-    for (i, wide) in wide.iter_mut().enumerate() {
-        let (h, w, channel) = (i / (size * c), i / c % size, i % c);
-        *wide = taps.apply(w, |w| image[(h * s + w) * c + channel]);
-    }
-    for (i, x) in x.iter_mut().enumerate() {
-        let (h, rest) = (i / (size * c), i % (size * c));
-        *x = f32::from(taps.apply(h, |h| wide[h * size * c + rest])) / 255.0;
-    }
 }
 
 /// Mirrors an image `[size, size, c]` left to right.

@@ -1,8 +1,8 @@
 //! How the examples of a step get to the device: by index out of the data set that stays there, or sent before it.
 use crate::backend::Backend;
-use crate::data::{ImageSource, Split};
+use crate::data::{ImageSource, Preprocess, Split};
 use crate::graph::{Graph, TensorId};
-use crate::ops::resize_taps;
+use crate::ops::Normalise;
 use crate::tensor::{DType, Shape, TensorDesc};
 use anyhow::Result;
 
@@ -38,17 +38,19 @@ impl Feed {
     }
 }
 
-/// Images and labels in the graph. A step takes some of them by index, resizes the images and scales them to 0..1.
+/// Images and labels in the graph. A step takes some of them by index and prepares the images for the network.
 #[derive(Clone, Copy, Debug)]
 pub struct DataTensors {
     /// u8 `[count, from, from, channels]`.
     pub images: TensorId,
     /// u32 `[count, 1, 1, 1]`.
     pub labels: TensorId,
-    /// u32, the table of [`resize_taps`].
+    /// u32, the table of [`Preprocess::taps`].
     pub taps: TensorId,
-    /// Side of the images after resizing.
+    /// Side of the images as the network gets them.
     pub size: usize,
+    /// What they are normalised by, if they are.
+    pub normalise: Option<Normalise>,
     /// What activations and their gradients are stored as, f32, f16 or bfloat16.
     pub stored: DType,
     /// Whether training steps augment the images.
@@ -64,15 +66,16 @@ impl DataTensors {
         count: usize,
         from: usize,
         channels: usize,
-        size: usize,
+        preprocess: &Preprocess,
     ) -> DataTensors {
         let images = TensorDesc::u8(Shape([count, from, from, channels]));
         let labels = TensorDesc::u32(Shape::examples(count));
         DataTensors {
             images: g.state(&format!("data.{name}.images"), images),
             labels: g.state(&format!("data.{name}.labels"), labels),
-            taps: taps(g, from, size),
-            size,
+            taps: taps(g, from, preprocess),
+            size: preprocess.size,
+            normalise: preprocess.normalise(),
             stored: DType::F32,
             augmented: false,
         }
@@ -84,23 +87,25 @@ impl DataTensors {
         batch: usize,
         from: usize,
         channels: usize,
-        size: usize,
+        preprocess: &Preprocess,
     ) -> DataTensors {
         let images = TensorDesc::u8(Shape([batch, from, from, channels]));
         let labels = TensorDesc::u32(Shape::examples(batch));
         DataTensors {
             images: g.input(&format!("staged.images.{batch}"), images),
             labels: g.input(&format!("staged.labels.{batch}"), labels),
-            taps: taps(g, from, size),
-            size,
+            taps: taps(g, from, preprocess),
+            size: preprocess.size,
+            normalise: preprocess.normalise(),
             stored: DType::F32,
             augmented: false,
         }
     }
 }
 
-fn taps(g: &mut Graph, from: usize, size: usize) -> TensorId {
-    let (_, width) = resize_taps(from, size);
+fn taps(g: &mut Graph, from: usize, preprocess: &Preprocess) -> TensorId {
+    let (size, resized) = (preprocess.size, preprocess.resized());
+    let (_, width) = preprocess.taps(from, resized);
     let taps = TensorDesc::u32(Shape([size, 1, 1, width]));
     g.state(&format!("data.taps.{from}.{size}"), taps)
 }

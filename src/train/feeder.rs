@@ -4,7 +4,6 @@ use super::step_graph::StepGraph;
 use super::step_plans::SessionSpec;
 use crate::backend::Backend;
 use crate::data::{Augmentation, ImageSource, Prefetch, Split};
-use crate::ops::resize_taps;
 use anyhow::Result;
 use std::sync::Arc;
 
@@ -30,7 +29,8 @@ impl Feeder {
         backend: &mut dyn Backend,
     ) -> Result<Feeder> {
         for (split, tensors) in data {
-            let (taps, _) = resize_taps(source.info().size, tensors.size);
+            let preprocess = &spec.preprocess;
+            let (taps, _) = preprocess.taps(source.info().size, preprocess.resized());
             backend.write(tensors.taps, bytemuck::cast_slice(&taps))?;
             if spec.feed == Feed::Resident {
                 let labels = source.labels(*split);

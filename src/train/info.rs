@@ -64,6 +64,11 @@ impl WeightsInfo {
         if let Err(why) = IMAGE_SIZE.parse(&size.to_string()) {
             bail!("its images have {size}×{size} pixels, but a side {why}");
         }
+        let resized = self.preprocess.resized();
+        if let Err(why) = IMAGE_SIZE.parse(&resized.to_string()) {
+            bail!("its images are resized to {resized} pixels, but a side {why}");
+        }
+        self.preprocess.check(self.arch.in_channels)?;
         let (names, classes) = (self.classes.len(), self.arch.classes);
         ensure!(
             names == classes,

@@ -4,7 +4,7 @@ use super::feed::DataTensors;
 use super::optim::{self, Controls, Optimizer, OptimizerState};
 use crate::graph::{Gradients, Graph, TensorId, backward};
 use crate::model::{Arch, Mode, Network, Param, build};
-use crate::ops::{Fill, LossLogStates, SCALING};
+use crate::ops::{Fill, GatherImages, LossLogStates, SCALING};
 use crate::tensor::{DType, Shape, TensorDesc};
 use anyhow::Result;
 use std::ops::Range;
@@ -177,10 +177,19 @@ fn forward(
         labels,
         taps,
         size,
+        normalise,
         stored,
         ..
     } = *data;
-    let x = g.gather_images(images, indices, taps, augmentation, size, stored)?;
+    let gather = GatherImages {
+        size,
+        stored,
+        normalise,
+        augmented: augmentation.is_some(),
+        shard: None,
+    };
+    let taken = [images, indices, taps].into_iter().chain(augmentation);
+    let x = g.push1(gather, &taken.collect::<Vec<_>>())?;
     let labels = g.gather_labels(labels, indices)?;
     let network = build(g, arch, x, mode)?;
     let [losses, correct] = g.cross_entropy(network.logits, labels, 0.0)?;

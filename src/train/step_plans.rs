@@ -132,13 +132,15 @@ impl StepPlans {
         let (from, channels) = (source.info().size, source.info().channels);
         for split in spec.splits(source) {
             let optimizer = optimizer.filter(|_| split == Split::Train);
-            let (name, count, size) = (split.name(), source.len(split), preprocess.size);
+            let (name, count) = (split.name(), source.len(split));
             let data = |g: &mut Graph, batch| DataTensors {
                 stored: *stored,
                 augmented: augmentation.is_some(),
                 ..match feed {
-                    Feed::Resident => DataTensors::resident(g, name, count, from, channels, size),
-                    Feed::Streamed => DataTensors::staged(g, batch, from, channels, size),
+                    Feed::Resident => {
+                        DataTensors::resident(g, name, count, from, channels, preprocess)
+                    }
+                    Feed::Streamed => DataTensors::staged(g, batch, from, channels, preprocess),
                 }
             };
             let mut done = BTreeSet::new();

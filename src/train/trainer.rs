@@ -64,9 +64,7 @@ impl Trainer {
             Some(count) => Arc::new(HeldOut::new(data, count, config.run.seed)?),
             None => data,
         };
-        let preprocess = Preprocess {
-            size: config.model.image_size,
-        };
+        let preprocess = Preprocess::of_size(config.model.image_size);
         let info = WeightsInfo::new(arch, preprocess, data.info().classes.clone());
         info.check_data("the network", data.info())?;
         let params = params(&info)?;

@@ -13,6 +13,7 @@ use super::{
     replay::{self, Outputs, PlanRun, Read, Write, bytes},
 };
 use crate::backend::Backend;
+use crate::data::Preprocess;
 use crate::graph::{Graph, TensorId};
 use crate::model::{Arch, Block, Param, Role, Stage};
 use crate::ops::{first_scale, resize_taps};
@@ -335,7 +336,14 @@ impl CaseImages {
         );
         let source = DataTensors {
             stored,
-            ..DataTensors::resident(g, name, count, size, in_channels, size)
+            ..DataTensors::resident(
+                g,
+                name,
+                count,
+                size,
+                in_channels,
+                &Preprocess::of_size(size),
+            )
         };
         let (taps, _) = resize_taps(size, size);
         let images = Layout::Activation.to_ours(&images)?;

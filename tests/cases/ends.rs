@@ -1,6 +1,6 @@
 //! Cases of both ends of a training step: batches out of a data set, and losses.
 use crate::case::{Case, differentiable, plain};
-use resnet::ops::resize_taps;
+use resnet::ops::{GatherImages, Normalise, resize_taps};
 use resnet::tensor::{DType, Shape, TensorDesc};
 
 /// A batch of `n` out of `images: [m, s, s, c]`, resized to `size`, with its labels. Its indices may
@@ -22,7 +22,34 @@ pub fn gathers() -> Vec<Case> {
             Ok(())
         })
     };
+    let normalised = |name, channels: usize, mirrored: bool| {
+        plain(name, move |c| {
+            let indices = c.below("indices", [4, 1, 1, 1], DType::U32, 4);
+            let (table, t) = resize_taps(7, 10);
+            let images = c.below("images", [3, 7, 7, channels], DType::U8, 256);
+            let taps = c.g.input("taps", TensorDesc::u32(Shape([10, 1, 1, t])));
+            c.data.push((taps, bytemuck::cast_slice(&table).to_vec()));
+            let mut inputs = vec![images, indices, taps];
+            if mirrored {
+                inputs.push(c.below("mirrored", [4, 1, 1, 1], DType::U32, 2));
+            }
+            let gather = GatherImages {
+                size: 10,
+                stored: DType::F32,
+                normalise: Some(Normalise {
+                    mean: [0.485, 0.456, 0.406, 0.125],
+                    std: [0.229, 0.224, 0.225, 0.75],
+                }),
+                augmented: mirrored,
+                shard: None,
+            };
+            c.g.push1(gather, &inputs)?;
+            Ok(())
+        })
+    };
     vec![
+        normalised("gather, one channel, normalised", 1, false),
+        normalised("gather, four channels, normalised, mirrored", 4, true),
         gather("gather, enlarged", [5, 7, 7, 1], 3, 17, false),
         gather("gather, as it is", [4, 28, 28, 1], 2, 28, false),
         gather(

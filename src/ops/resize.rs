@@ -1,0 +1,132 @@
+//! PIL's bilinear filter for images of 8-bit channels: its coefficients, and its use on the CPU. A crop computes only
+//! what it keeps.
+use std::ops::Range;
+
+/// Fraction bits of the filter's coefficients, as in Pillow's `Resample.c` for 8-bit channels.
+const FRACTION_BITS: u32 = 22;
+
+/// The filter that resizes an axis of `from` pixels to `to`, as words for a tensor
+/// `u32 [to, 1, 1, t]`, and `t`.
+///
+/// Each output pixel has a row: its first input pixel, its number of taps, and the taps'
+/// coefficients in 22-bit fixed point, filled up with zeros. The filter is the triangle of PIL's
+/// `BILINEAR` (`Resample.c`, `precompute_coeffs`), widened when it shrinks the image.
+pub fn resize_taps(from: usize, to: usize) -> (Vec<u32>, usize) {
+    taps_of(from, to, 0..to)
+}
+
+/// The rows of [`resize_taps`] from `from` to `to` pixels that a crop to the `keep` pixels in the middle leaves.
+///
+/// An odd margin is halved as torchvision's `CenterCrop` does: Python rounds a half to the even number.
+pub fn cropped_taps(from: usize, to: usize, keep: usize) -> (Vec<u32>, usize) {
+    assert!(keep <= to, "a crop keeps a part");
+    let margin = to - keep;
+    let first = match margin % 4 {
+        3 => margin / 2 + 1,
+        _ => margin / 2,
+    };
+    taps_of(from, to, first..first + keep)
+}
+
+fn taps_of(from: usize, to: usize, kept: Range<usize>) -> (Vec<u32>, usize) {
+    assert!(from > 0 && to > 0, "an axis has pixels");
+    let scale = from as f64 / to as f64;
+    let radius = scale.max(1.0);
+    let rows: Vec<(u32, Vec<u32>)> = kept
+        .map(|o| {
+            let center = (o as f64 + 0.5) * scale;
+            let first = (center - radius + 0.5).max(0.0) as usize;
+            let end = ((center + radius + 0.5) as usize).min(from);
+            let weight = |i| (1.0 - ((i as f64 - center + 0.5) / radius).abs()).max(0.0);
+            let total: f64 = (first..end).map(weight).sum();
+            let one = f64::from(1u32 << FRACTION_BITS);
+            let mut taps: Vec<u32> = (first..end)
+                .map(|i| (0.5 + weight(i) / total * one) as u32)
+                .collect();
+            // A tap of zero changes nothing; without it, keeping the size is one tap per pixel.
+            while taps.last() == Some(&0) {
+                taps.pop();
+            }
+            (first as u32, taps)
+        })
+        .collect();
+    let t = 2 + rows.iter().map(|(_, taps)| taps.len()).max().unwrap_or(0);
+    let mut table = Vec::with_capacity(rows.len() * t);
+    for (first, taps) in &rows {
+        table.extend([*first, taps.len() as u32]);
+        table.extend(taps);
+        table.resize(table.len() + t - 2 - taps.len(), 0);
+    }
+    (table, t)
+}
+
+/// A table of [`resize_taps`] or [`cropped_taps`].
+#[derive(Clone, Copy)]
+pub struct Taps<'a> {
+    table: &'a [u32],
+    t: usize,
+}
+
+impl<'a> Taps<'a> {
+    /// The table in these words, `t` for each output pixel.
+    pub fn new(table: &'a [u32], t: usize) -> Taps<'a> {
+        Taps { table, t }
+    }
+
+    /// Output pixels.
+    fn len(self) -> usize {
+        self.table.len() / self.t
+    }
+
+    /// The first input pixel of output pixel `o`, and the coefficients from there on.
+    fn row(self, o: usize) -> (usize, &'a [u32]) {
+        let row = &self.table[o * self.t..][..self.t];
+        (row[0] as usize, &row[2..][..row[1] as usize])
+    }
+
+    /// The input pixels that are read.
+    fn reach(self) -> Range<usize> {
+        let end = |o| {
+            let (first, taps) = self.row(o);
+            first + taps.len()
+        };
+        let all = 0..self.len();
+        let first = all.clone().map(|o| self.row(o).0).min().unwrap_or(0);
+        first..all.map(end).max().unwrap_or(first)
+    }
+
+    /// Output pixel `o` of an axis whose input pixels `pixel` tells, rounded to a grey level.
+    /// The coefficients are not negative and sum to one, so there is nothing to clip.
+    fn apply(self, o: usize, pixel: impl Fn(usize) -> u8) -> u8 {
+        let (first, taps) = self.row(o);
+        let sum: u32 = taps
+            .iter()
+            .enumerate()
+            .map(|(k, &tap)| u32::from(pixel(first + k)) * tap)
+            .sum();
+        ((sum + (1 << (FRACTION_BITS - 1))) >> FRACTION_BITS) as u8
+    }
+}
+
+/// Resizes an image of levels `[h, w, c]` by the filters of its rows and of its columns, `[vertical, horizontal]`: along
+/// rows first, rounded to u8, then along columns. `put` is told each element of the result and its level, in order.
+pub fn resize(
+    image: &[u8],
+    [_, w, c]: [usize; 3],
+    [vertical, horizontal]: [Taps; 2],
+    mut put: impl FnMut(usize, u8),
+) {
+    let (rows, width) = (vertical.reach(), horizontal.len());
+    let mut wide = vec![0; rows.len() * width * c]; // [rows, width, c]
+    for (i, wide) in wide.iter_mut().enumerate() {
+        let (h, o, channel) = (rows.start + i / (width * c), i / c % width, i % c);
+        *wide = horizontal.apply(o, |x| image[(h * w + x) * c + channel]);
+    }
+    for i in 0..vertical.len() * width * c {
+        let (o, rest) = (i / (width * c), i % (width * c));
+        put(
+            i,
+            vertical.apply(o, |h| wide[(h - rows.start) * width * c + rest]),
+        );
+    }
+}
