@@ -30,7 +30,7 @@ RESNET18 = {
 }
 
 # Output channels per unit of width.
-EXPANSION = {"basic": 1, "bottleneck": 4, "pre_act_basic": 1}
+EXPANSION = {"basic": 1, "bottleneck": 4, "pre_act_basic": 1, "pre_act_bottleneck": 4}
 
 
 class Block(nn.Module):
@@ -102,7 +102,31 @@ class PreActBasic(Block):
         return self.conv2(self.relu(self.bn2(self.conv1(a)))) + shortcut
 
 
-BLOCKS = {"basic": Basic, "bottleneck": Bottleneck, "pre_act_basic": PreActBasic}
+class PreActBottleneck(Block):
+    """The same before each convolution of a bottleneck."""
+
+    def __init__(self, arch, c_in, width, stride):
+        super().__init__(arch, c_in, 4 * width, stride)
+        self.bn1 = nn.BatchNorm2d(c_in)
+        self.conv1 = self.conv(c_in, width, 1)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.conv2 = self.conv(width, width, 3, stride)
+        self.bn3 = nn.BatchNorm2d(width)
+        self.conv3 = self.conv(width, 4 * width, 1)
+
+    def forward(self, x):
+        a = self.relu(self.bn1(x))
+        shortcut = x if self.downsample is None else self.downsample(a)
+        y = self.conv2(self.relu(self.bn2(self.conv1(a))))
+        return self.conv3(self.relu(self.bn3(y))) + shortcut
+
+
+BLOCKS = {
+    "basic": Basic,
+    "bottleneck": Bottleneck,
+    "pre_act_basic": PreActBasic,
+    "pre_act_bottleneck": PreActBottleneck,
+}
 
 
 class ResNet(nn.Module):
@@ -113,11 +137,14 @@ class ResNet(nn.Module):
         self.arch, self.size = arch, size
         self.classes = classes or [str(i) for i in range(arch["classes"])]
         kind, channels = arch["block"], arch["stem"]
-        self.conv1 = nn.Conv2d(arch["in_channels"], channels, 7, 2, 3, bias=arch["conv_bias"])
-        if kind != "pre_act_basic":
+        self.pre_activated = kind.startswith("pre_act")
+        cifar = arch.get("stem_kind") == "cifar"  # 3×3 without a pool, for small images
+        kernel, stride = (3, 1) if cifar else (7, 2)
+        self.conv1 = nn.Conv2d(arch["in_channels"], channels, kernel, stride, kernel // 2, bias=arch["conv_bias"])
+        if not self.pre_activated:
             self.bn1 = nn.BatchNorm2d(channels)
         self.relu = nn.ReLU()
-        self.maxpool = nn.MaxPool2d(3, 2, 1)
+        self.maxpool = nn.Identity() if cifar else nn.MaxPool2d(3, 2, 1)
         self.stages = []  # their names
         for s, stage in enumerate(arch["stages"]):
             blocks = []
@@ -127,20 +154,19 @@ class ResNet(nn.Module):
                 channels = stage["width"] * EXPANSION[kind]
             self.stages.append(f"layer{s + 1}")
             self.add_module(self.stages[-1], nn.Sequential(*blocks))
-        if kind == "pre_act_basic":
+        if self.pre_activated:
             self.bn_last = nn.BatchNorm2d(channels)
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.fc = nn.Linear(channels, arch["classes"])
 
     def forward(self, x):
-        pre_activated = self.arch["block"] == "pre_act_basic"
         x = self.conv1(x)
-        if not pre_activated:
+        if not self.pre_activated:
             x = self.relu(self.bn1(x))
         x = self.maxpool(x)
         for stage in self.stages:
             x = self.get_submodule(stage)(x)
-        if pre_activated:
+        if self.pre_activated:
             x = self.relu(self.bn_last(x))
         return self.fc(self.avgpool(x).flatten(1))
 

@@ -7,7 +7,7 @@ use resnet::bench::Settings;
 use resnet::config::{Precision, TrainConfig};
 use resnet::data::Preprocess;
 use resnet::graph::{Graph, TensorId, fuse};
-use resnet::model::{Arch, Block, Param, Role, Stage, initialise};
+use resnet::model::{Arch, Block, Param, Role, Stage, Stem, initialise};
 use resnet::ops::resize_taps;
 use resnet::ops::tuning::TuningTable;
 use resnet::plan::plan;
@@ -53,6 +53,22 @@ fn archs() -> Vec<(&'static str, Arch)> {
             Arch {
                 block: Block::PreActBasic,
                 ..d2l(&[2, 2], &[8, 12])
+            },
+        ),
+        (
+            "pre-activation bottleneck",
+            Arch {
+                block: Block::PreActBottleneck,
+                ..d2l(&[1, 1], &[4, 8])
+            },
+        ),
+        (
+            "3×3 stem",
+            Arch {
+                stem_kind: Stem::Cifar,
+                conv_bias: false,
+                shortcut_bn: true,
+                ..d2l(&[1, 1, 1], &[4, 8, 8])
             },
         ),
     ]
@@ -258,11 +274,7 @@ fn a_step_costs_what_it_should() {
     let totals = |fuse, precision| {
         let mut config = TrainConfig::default();
         (config.hardware.fuse, config.hardware.precision) = (fuse, precision);
-        let settings = Settings {
-            config,
-            steps: 1,
-            inference: false,
-        };
+        let settings = Settings::new(config, 1, false).unwrap();
         let dump = settings.dump(&Cpu::new().unwrap()).unwrap();
         dump.lines().last().unwrap().to_string()
     };

@@ -14,6 +14,7 @@ mod cooperative;
 mod device;
 mod executor;
 mod failure;
+mod family;
 mod feed;
 mod fused;
 mod fused_norm;

@@ -75,8 +75,12 @@ fn what_can_be_known_is_refused_before_a_device_is_opened() {
     let weights = weights.to_str().unwrap();
     says(
         &out,
-        &["--init", weights],
-        &["conv1.weight", weights, "this network needs"],
+        &["--init", weights, "--arch", "resnet34"],
+        &[
+            "--arch asks for resnet34",
+            weights,
+            "basic blocks 1,1 of width 8,12",
+        ],
     );
     says(
         &out,

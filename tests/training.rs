@@ -8,7 +8,7 @@ use resnet::config::{OptimizerName, Precision, ScheduleName, TrainConfig};
 use resnet::data::{self, Dataset, Preprocess};
 use resnet::graph::Graph;
 use resnet::kernels::precision::Matmul;
-use resnet::model::zoo::{self, Name, Variant};
+use resnet::model::zoo::Choice;
 use resnet::model::{self, Arch, Mode, Stage, initialise};
 use resnet::ops::tuning::TuningTable;
 use resnet::plan::Limits;
@@ -49,7 +49,7 @@ pub fn devices(stored: DType) -> Vec<(&'static str, Open)> {
 
 /// The chapter's network, for ten classes.
 pub fn resnet18(in_channels: usize) -> Arch {
-    zoo::arch(Name::Resnet18, Variant::D2l, in_channels, 10)
+    Choice::default().arch(in_channels, 10).unwrap()
 }
 
 pub fn narrow() -> Arch {

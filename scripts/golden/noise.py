@@ -1,7 +1,7 @@
 """Measures how far PyTorch's own float32 is from its float64 in every tensor of the golden networks, over variants
 that a right implementation may choose between, and writes it to manifest.json as `torch.noise`.
 
-    python scripts/golden/noise.py [tests/golden]        # needs torch, numpy and safetensors
+    python scripts/golden/noise.py [tests/golden [FILE…]]        # needs torch, numpy and safetensors; only these files
 
 Each variant runs in a process of its own: some of PyTorch's kernels crash on narrow networks, and are left out.
 """
@@ -82,23 +82,30 @@ class Net:
             y = F.relu(self.bn(n + ".bn2", self.conv(n + ".conv2", y, s, 1)))
             y = self.bn(n + ".bn3", self.conv(n + ".conv3", y, 1, 0))
             return F.relu(y + self.shortcut(n, x, 4 * c, s))
+        out = 4 * c if kind == "PreActBottleneck" else c
         a = F.relu(self.bn(n + ".bn1", x))
-        projects = s != 1 or x.shape[1] != c
-        shortcut = self.shortcut(n, a if projects else x, c, s)
+        projects = s != 1 or x.shape[1] != out
+        shortcut = self.shortcut(n, a if projects else x, out, s)
+        if kind == "PreActBottleneck":
+            y = F.relu(self.bn(n + ".bn2", self.conv(n + ".conv1", a, 1, 0)))
+            y = F.relu(self.bn(n + ".bn3", self.conv(n + ".conv2", y, s, 1)))
+            return self.conv(n + ".conv3", y, 1, 0) + shortcut
         y = F.relu(self.bn(n + ".bn2", self.conv(n + ".conv1", a, s, 1)))
         return self.conv(n + ".conv2", y, 1, 1) + shortcut
 
     def run(self, x):
-        y = self.conv("conv1", x, 2, 3)
+        cifar = self.e.get("stem_kind") == "cifar"
+        y = self.conv("conv1", x, 1, 1) if cifar else self.conv("conv1", x, 2, 3)
         out = {"act/conv1": y}
-        if self.e["block"] != "PreActBasic":
+        if not self.e["block"].startswith("PreAct"):
             y = F.relu(self.bn("bn1", y))
-        y = F.max_pool2d(y, 3, 2, 1)
+        if not cifar:
+            y = F.max_pool2d(y, 3, 2, 1)
         for i, (blocks, c) in enumerate(zip(self.e["layers"], self.e["widths"])):
             for j in range(blocks):
                 y = self.block(f"layer{i + 1}.{j}", y, c, 2 if i and not j else 1)
             out[f"act/layer{i + 1}"] = y
-        if self.e["block"] == "PreActBasic":
+        if self.e["block"].startswith("PreAct"):
             y = F.relu(self.bn("bn_last", y))
         y = F.linear(y.mean((2, 3)), self.p["fc.weight"], self.p["fc.bias"])
         return y, out | {"logits": y}
@@ -160,11 +167,13 @@ def main():
     folder = Path(sys.argv[1] if len(sys.argv) > 1 else "tests/golden")
     path = folder / "manifest.json"
     manifest = json.loads(path.read_text())
-    if len(sys.argv) > 2:
+    if len(sys.argv) > 2 and sys.argv[2].isdigit():
         entry = manifest["networks"][int(sys.argv[2])]
         print(json.dumps(errors(entry, load_file(folder / entry["file"]), json.loads(sys.argv[3]))), flush=True)
         return
     for number, entry in enumerate(manifest["networks"]):
+        if len(sys.argv) > 2 and entry["file"] not in sys.argv[2:]:
+            continue
         noise, ran = {}, 0
         for variant in VARIANTS:
             command = [sys.executable, __file__, str(folder), str(number), json.dumps(variant)]

@@ -6,8 +6,7 @@ pub mod profile;
 use crate::backend::Backend;
 use crate::config::{MicroBatch, TrainConfig};
 use crate::data::{Dataset, Examples, ImageSource, Info, Picture, Preprocess, Split};
-use crate::model::initialise;
-use crate::model::zoo::{self, Name, Variant};
+use crate::model::{Arch, initialise, zoo};
 use crate::ops::Shader;
 use crate::ops::tuning::TuningTable;
 use crate::plan::{Dispatch, Limits, Plan, Roofline};
@@ -22,14 +21,17 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// The classes of the synthetic images.
+/// The classes of the synthetic images, and their channels.
 const CLASSES: usize = 10;
+const CHANNELS: usize = 1;
 
 /// What to measure.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// Device, batch, network and optimiser.
     pub config: TrainConfig,
+    /// The network that the settings choose for the synthetic images.
+    pub arch: Arch,
     /// Measured steps.
     pub steps: usize,
     /// Whether there is no training, only evaluation steps as `resnet predict` has them.
@@ -39,6 +41,8 @@ pub struct Settings {
 /// What was measured.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
+    /// The network, in a line.
+    pub network: String,
     /// The device's name.
     pub device: String,
     /// Seconds from the start of the command to the end of the first step.
@@ -94,6 +98,21 @@ pub struct Totals {
 }
 
 impl Settings {
+    /// What is to be measured.
+    ///
+    /// # Errors
+    /// When the images are too small for the network.
+    pub fn new(config: TrainConfig, steps: usize, inference: bool) -> Result<Settings> {
+        let arch = config.network.choice().arch(CHANNELS, CLASSES)?;
+        arch.check_image(config.model.image_size)?;
+        Ok(Settings {
+            config,
+            arch,
+            steps,
+            inference,
+        })
+    }
+
     /// The plan of the measured step on this device as text, of a step of several passes each different one.
     ///
     /// # Errors
@@ -153,7 +172,7 @@ impl Settings {
 
     fn spec(&self) -> SessionSpec {
         SessionSpec {
-            arch: zoo::arch(Name::default(), Variant::default(), 1, CLASSES),
+            arch: self.arch.clone(),
             batch_size: self.config.batch.batch_size,
             micro_batch: self.config.batch.micro_batch.and_then(MicroBatch::examples),
             preprocess: Preprocess::of_size(self.config.model.image_size),
@@ -191,7 +210,7 @@ impl Settings {
             info: Info {
                 name: "synthetic".to_string(),
                 size: Picture::SIZE,
-                channels: 1,
+                channels: CHANNELS,
                 classes: (0..CLASSES).map(|class| class.to_string()).collect(),
                 notes: Vec::new(),
             },
@@ -260,6 +279,7 @@ pub fn measure(
     let trace = seconds.map(|seconds| profile::trace(&kernels, session.graph(), &seconds));
     let device = session.backend().device().to_string();
     Ok(Report {
+        network: zoo::title(&settings.arch),
         device,
         first_step_seconds,
         train,

@@ -4,7 +4,7 @@ use super::hardware::{self, check_shaders};
 use crate::bench::profile::Row;
 use crate::bench::{self, Report, cards, measure};
 use crate::config::range::{TIMED_STEPS, above_zero};
-use crate::config::{self, Batch, Given, Hardware, Model, Optim, TrainConfig, Usage};
+use crate::config::{self, Batch, Given, Hardware, Model, Network, Optim, TrainConfig, Usage};
 use crate::files;
 use crate::plan::{Roofline, mib};
 use crate::process;
@@ -17,6 +17,7 @@ use std::time::Instant;
 const EXAMPLES: &str = "Examples:
   resnet bench                             the default device at 96×96, batch 256
   resnet bench --device cpu --image-size 28
+  resnet bench --arch resnet50 --batch-size 32   another network
   resnet bench --inference --batch-size 1  how long one image takes, as in `resnet predict`
   resnet bench --profile --card \"RX 7900 XTX\"   every kernel, compared with the card's peaks
   resnet bench --trace step.json           the same for ui.perfetto.dev
@@ -81,6 +82,8 @@ struct Settings {
     hardware: Hardware,
     #[command(flatten)]
     batch: Batch,
+    #[command(flatten)]
+    network: Network,
     #[command(flatten)]
     model: Model,
     #[command(flatten)]
@@ -155,11 +158,7 @@ fn settings(args: &Args, config: TrainConfig) -> Result<bench::Settings> {
             .check_training()
             .map_err(|e| Usage::error(format!("{e}{alone}")))?;
     }
-    Ok(bench::Settings {
-        config,
-        steps: args.steps,
-        inference: args.inference,
-    })
+    bench::Settings::new(config, args.steps, args.inference).map_err(Usage::error)
 }
 
 /// The card that the flags name, if they name one.
@@ -192,6 +191,7 @@ fn dump_wgsl(settings: &bench::Settings, folder: &Path) -> Result<()> {
 }
 
 fn print(out: &mut impl Write, report: &Report, steps: usize) -> Result<()> {
+    writeln!(out, "network    {}", report.network)?;
     writeln!(out, "device     {}", report.device)?;
     for line in report.tuning.iter().flat_map(|note| note.lines()) {
         writeln!(out, "tuning     {line}")?;

@@ -6,6 +6,7 @@ mod devices;
 mod eval;
 mod fetch;
 mod hardware;
+mod network;
 mod predict;
 mod shapes;
 mod signals;
@@ -33,7 +34,7 @@ pub struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Trains a ResNet-18 on Fashion-MNIST.
+    /// Trains a ResNet on Fashion-MNIST.
     Train(Box<train::Args>),
     /// Evaluates a run or a file of weights on the test images.
     Eval(eval::Args),

@@ -1,6 +1,7 @@
 //! `resnet shapes`: output sizes as the chapter prints them, or the whole table.
-use crate::config::{self, Given, Resolved};
-use crate::model::zoo::{self, Name, Variant};
+use crate::config::range::COUNT;
+use crate::config::{self, Given, Resolved, Usage};
+use crate::model::zoo::title;
 use crate::model::{self, Order, Row};
 use crate::plan::mib;
 use crate::process;
@@ -11,7 +12,8 @@ use std::io::Write;
 const EXAMPLES: &str = "Examples:
   resnet shapes                      the chapter's lines, at 224×224
   resnet shapes --image-size 96      at the size that `train` uses
-  resnet shapes --table              every layer with parameters and multiply-adds";
+  resnet shapes --table              every layer with parameters and multiply-adds
+  resnet shapes --arch resnet50 --channels 3 --classes 1000   another network, as published";
 
 /// Side of the images whose shapes the chapter prints.
 const CHAPTERS_SIZE: &str = "224";
@@ -21,7 +23,15 @@ const CHAPTERS_SIZE: &str = "224";
 #[command(before_help = EXAMPLES, mut_arg("image_size", |size| size.default_value(CHAPTERS_SIZE)))]
 pub struct Args {
     #[command(flatten)]
-    settings: Given<config::Model>,
+    settings: Given<Settings>,
+    /// Channels of the images.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = COUNT.parser::<usize>())]
+    #[arg(allow_negative_numbers = true)]
+    channels: usize,
+    /// Classes that are told apart.
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = COUNT.parser::<usize>())]
+    #[arg(allow_negative_numbers = true)]
+    classes: usize,
     /// Order of the dimensions.
     #[arg(long, value_enum, default_value_t = Order::Nchw)]
     layout: Order,
@@ -33,9 +43,22 @@ pub struct Args {
     json: bool,
 }
 
+/// What may be set.
+#[derive(clap::Args)]
+struct Settings {
+    #[command(flatten)]
+    network: config::Network,
+    #[command(flatten)]
+    model: config::Model,
+}
+
 #[derive(Serialize)]
 struct Report {
+    /// The network, in a line.
+    network: String,
     layers: Vec<Row>,
+    parameters: usize,
+    /// The same, under its older name.
     params: usize,
     macs: usize,
     activation_bytes: usize,
@@ -48,6 +71,8 @@ struct Report {
 pub fn run(args: Args) -> Result<()> {
     let Args {
         settings,
+        channels,
+        classes,
         layout,
         table,
         json,
@@ -57,12 +82,11 @@ pub fn run(args: Args) -> Result<()> {
         true => config.model.image_size,
         false => CHAPTERS_SIZE.parse()?,
     };
-    let rows = model::table(
-        &zoo::arch(Name::default(), Variant::default(), 1, 10),
-        1,
-        image_size,
-        layout,
-    )?;
+    let arch = config.network.choice().arch(channels, classes);
+    let arch = arch.map_err(Usage::error)?;
+    arch.check_image(image_size).map_err(Usage::error)?;
+    let network = title(&arch);
+    let rows = model::table(&arch, 1, image_size, layout)?;
     let (params, macs) = (
         rows.iter().map(|r| r.params).sum(),
         rows.iter().map(|r| r.macs).sum(),
@@ -72,7 +96,9 @@ pub fn run(args: Args) -> Result<()> {
     let mut out = process::output();
     if json {
         let report = Report {
+            network,
             layers: rows,
+            parameters: params,
             params,
             macs,
             activation_bytes,
@@ -80,6 +106,7 @@ pub fn run(args: Args) -> Result<()> {
         writeln!(out, "{}", serde_json::to_string_pretty(&report)?)?;
         return Ok(());
     }
+    process::say(network);
     if !table {
         for row in &rows {
             writeln!(

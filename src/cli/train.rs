@@ -1,9 +1,8 @@
 //! `resnet train`: trains, tests after every epoch, saves checkpoints, resumes.
 use super::signals::{Signals, Stop};
 use super::status::Status;
-use super::{data, hardware};
+use super::{data, hardware, network};
 use crate::config::{self, Given, TrainConfig};
-use crate::model::zoo::{self, Name, Variant};
 use crate::process;
 use crate::report::{self, observers};
 use crate::train::{Outcome, Start, Trainer, checkpoint, folder};
@@ -15,6 +14,7 @@ const EXAMPLES: &str = "Examples:
   resnet train                             the chapter's run: 10 epochs at 96×96, lr 0.05
   resnet train --epochs 1 --image-size 28  minutes instead of hours on a CPU
   resnet train --data sample --limit-batches 2   a few seconds on any machine
+  resnet train --arch resnet20 --image-size 28   another network; `resnet shapes` tells of it
   resnet train --micro-batch auto          gradient accumulation where the batch does not fit
   resnet train --resume runs/001 --epochs 20     resumes a run, to 20 epochs";
 
@@ -30,7 +30,8 @@ pub struct Args {
     /// Resumes the run in this folder, bit-identical to an uninterrupted one.
     #[arg(long, value_name = "RUN", conflicts_with_all = ["config", "init", "out"])]
     resume: Option<PathBuf>,
-    /// Starts from the weights in this safetensors file, with PyTorch's names and layouts, or the newest of a run.
+    /// Starts from the weights in this safetensors file, with PyTorch's names and layouts, or the newest of a run. The
+    /// network is theirs.
     #[arg(long, value_name = "FILE|RUN")]
     init: Option<PathBuf>,
     /// One JSON object per line on stdout: the start, steps, epochs, and how it ended.
@@ -60,15 +61,18 @@ fn train(args: Args) -> Result<Status> {
     let resolved = resolved?;
     resolved.config.check_training()?;
     let data = data::load(&resolved)?;
-    let mut config = resolved.config;
-    config.locate_data()?;
     let start = match (args.resume, args.init) {
         (Some(run), _) => Start::Resume(run),
         (None, Some(weights)) => Start::Weights(checkpoint::weights_of(&weights)?),
         (None, None) => Start::Fresh,
     };
-    let (channels, classes) = (data.info.channels, data.info.classes.len());
-    let arch = zoo::arch(Name::default(), Variant::default(), channels, classes);
+    let (arch, network) = match &start {
+        Start::Weights(weights) => network::of_weights(weights, &resolved)?,
+        Start::Resume(_) | Start::Fresh => network::chosen(&resolved.config.network, &data.info)?,
+    };
+    let mut config = resolved.config;
+    config.locate_data()?;
+    config.network = network;
     let trainer = Trainer::new(config.clone(), arch, Arc::new(data), start)?;
     let mut observers = observers(args.json);
     if let Some(note) = trainer.note() {

@@ -1,4 +1,5 @@
 //! What follows from a declaration of settings: arguments whose values may come from anywhere.
+use super::counts::SHAPE;
 use super::settings::{ON_RESUME, TrainConfig};
 use clap::builder::{BoolishValueParser, TypedValueParser};
 use clap::{Arg, ArgAction, ArgGroup, Args, Command};
@@ -70,6 +71,12 @@ pub fn variable(key: &str) -> String {
 /// Whether the setting is on or off, and its flag alone says which.
 pub fn is_switch(arg: &Arg) -> bool {
     arg.get_num_args() == Some((0..=1).into())
+}
+
+/// Whether the setting is several numbers.
+pub fn is_list(arg: &Arg) -> bool {
+    arg.get_value_names()
+        .is_some_and(|names| names.iter().any(|name| name == SHAPE))
 }
 
 /// Whether the flag says the opposite of the setting.

@@ -73,6 +73,10 @@ impl Layer {
                 toml::Value::String(text) => text,
                 toml::Value::Boolean(value) => (value != declared::negates(arg)).to_string(),
                 toml::Value::Integer(_) | toml::Value::Float(_) => value.to_string(),
+                toml::Value::Array(values) if declared::is_list(arg) => {
+                    let values: Vec<String> = values.iter().map(ToString::to_string).collect();
+                    values.join(",")
+                }
                 _ => bail!("{shown}: {key} must be one value"),
             };
             layer.insert(arg, text)?;
@@ -141,7 +145,13 @@ fn reason(error: &clap::Error) -> String {
     match (error.source(), error.get(ContextKind::ValidValue)) {
         (Some(source), _) => source.to_string(),
         (None, Some(ContextValue::Strings(valid))) if !valid.is_empty() => {
-            format!("must be one of {}", valid.join(", "))
+            let wrong = match error.get(ContextKind::InvalidValue) {
+                Some(ContextValue::String(wrong)) => wrong.as_str(),
+                _ => "",
+            };
+            let near = names::nearest(wrong, valid.iter().map(String::as_str));
+            let near = near.map_or(String::new(), |near| format!("did you mean `{near}`? It "));
+            format!("{near}must be one of {}", valid.join(", "))
         }
         (None, Some(_)) => "must not be empty".to_string(),
         (None, _) => error.kind().to_string(),

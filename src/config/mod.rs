@@ -1,4 +1,5 @@
 //! The settings of a command: defaults, then files, then the environment, then flags.
+mod counts;
 mod declared;
 mod layer;
 mod micro_batch;
@@ -14,8 +15,8 @@ pub use layer::{Given, Layer, Source};
 pub use micro_batch::MicroBatch;
 pub use reference::reference;
 pub use settings::{
-    Batch, Data, Hardware, Limit, Model, Optim, OptimizerName, Precision, Rate, Run, ScheduleName,
-    TrainConfig, Training,
+    Batch, Data, Hardware, Limit, Model, Network, Optim, OptimizerName, Precision, Rate, Run,
+    ScheduleName, TrainConfig, Training,
 };
 pub use usage::Usage;
 
@@ -207,6 +208,8 @@ impl TrainConfig {
             "{}: momentum is for the optimizer sgd; adamw has beta1 in its place",
             said("momentum")
         );
+        // Channels and classes are those of the data.
+        self.network.choice().arch(1, 1)?;
         ensure!(
             !nesterov || momentum > 0.0,
             "{}: Nesterov's momentum needs a momentum above 0",

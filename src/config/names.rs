@@ -111,7 +111,7 @@ fn strip_prefix_in_any_case(name: &str) -> Option<&str> {
 }
 
 /// The known name that is nearest to an unknown one, if any is near.
-fn nearest<'k>(unknown: &str, known: impl Iterator<Item = &'k str>) -> Option<&'k str> {
+pub(super) fn nearest<'k>(unknown: &str, known: impl Iterator<Item = &'k str>) -> Option<&'k str> {
     let alike = |name: &str| strsim::damerau_levenshtein(unknown, name);
     let near = known.min_by_key(|name| alike(name))?;
     (alike(near) <= 1 + unknown.len().min(near.len()) / 8).then_some(near)
@@ -166,7 +166,7 @@ mod tests {
             ("Epochs", "did you mean `epochs`?"),
             ("scheduler", "did you mean `schedule`?"),
             ("resume", "--resume RUN is a flag"),
-            ("arch", "the settings are device,"),
+            ("depth", "the settings are device,"),
             ("no_lr", "the settings are device,"),
         ] {
             let advice = advice(key, &args);

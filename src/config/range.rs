@@ -26,6 +26,8 @@ pub const BATCH: Whole = Whole::up_to(1 << 20, ", more than any device holds");
 /// Examples of a micro-batch.
 pub const MICRO_BATCH: Whole =
     BATCH.from(2, ", since BatchNorm needs the variance of a micro-batch");
+/// Channels, and blocks, of a stage.
+pub const COUNT: Whole = Whole::up_to(1 << 14, ", several times what any published network has");
 /// Passes over the data.
 pub const EPOCHS: Whole = Whole::up_to(
     1_000_000,
@@ -173,6 +175,7 @@ mod tests {
             IMAGE_SIZE,
             BATCH,
             MICRO_BATCH,
+            COUNT,
             EPOCHS,
             STEPS,
             STEPS_OR_NONE,

@@ -1,11 +1,14 @@
 //! Every setting, declared once: its field, type, default, range, help and whether a resumed run may change it. The
 //! flag, the `RESNET_…` variable, the key of a file and the row in `docs/settings.md` follow from it.
 use super::MicroBatch;
+use super::counts::{Counts, SHAPE};
 use super::range::{
     BATCH, EPOCHS, IMAGE_SIZE, IMAGES, SEED, STEPS, STEPS_OR_NONE, above_zero, finite_from_zero,
     named, share, threads,
 };
 use crate::kernels::precision::MatmulPrecision;
+use crate::model::Stem;
+use crate::model::zoo::{Choice, Name, Variant};
 use crate::ops::tuning::TuningTable;
 use crate::tensor::DType;
 use clap::ArgAction;
@@ -39,7 +42,11 @@ pub struct TrainConfig {
     #[command(flatten)]
     #[serde(flatten)]
     pub batch: Batch,
-    /// The network.
+    /// Which network.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub network: Network,
+    /// What the network is given.
     #[command(flatten)]
     #[serde(flatten)]
     pub model: Model,
@@ -183,7 +190,75 @@ pub struct Batch {
     pub micro_batch: Option<MicroBatch>,
 }
 
-/// The network.
+/// Which network. Weights that are there tell theirs, so that only commands that make a network have these.
+#[derive(Clone, PartialEq, Debug, Serialize, clap::Args)]
+#[command(next_help_heading = "Model")]
+pub struct Network {
+    /// Depth of the network: 18, 34 (basic blocks), 50, 101 or 152 layers (bottlenecks), or, for small images, 20, 32, 44,
+    /// 56 or 110, which have a 3×3 stem of 16 channels and three stages.
+    #[arg(long, value_enum, default_value = "resnet18")]
+    pub arch: Name,
+    /// d2l: biased convolutions, no BatchNorm on shortcuts. torchvision: no biases, and BatchNorm on shortcuts that
+    /// project [default: d2l for resnet18 and resnet34, torchvision for all others].
+    #[arg(long, value_enum)]
+    pub variant: Option<Variant>,
+    /// Pre-activation: BatchNorm and ReLU before each convolution, and none on shortcuts (He et al. 2016).
+    #[arg(long)]
+    pub preact: bool,
+    /// imagenet: a 7×7 convolution and a max-pool, which halve twice. cifar: a 3×3 convolution, which halves nothing, for
+    /// images of 28 or 32 pixels [default: that of --arch].
+    #[arg(long, value_enum)]
+    pub stem: Option<Stem>,
+    /// Channels of each stage's 3×3 convolutions, with commas between; the stem has those of the first [default: those
+    /// of --arch].
+    #[arg(long, value_name = SHAPE)]
+    pub widths: Option<Counts>,
+    /// Blocks of each of 1 to 6 stages, with commas between [default: those of --arch].
+    #[arg(long, value_name = SHAPE)]
+    pub blocks: Option<Counts>,
+    /// Lets each residual branch begin as zero: the scale of its last BatchNorm, as in torchvision, or with --preact its
+    /// last convolution, as in timm.
+    #[arg(long)]
+    pub zero_init_residual: bool,
+}
+
+impl Network {
+    /// The network that the settings choose.
+    pub fn choice(&self) -> Choice {
+        Choice {
+            name: self.arch,
+            variant: self.variant,
+            preact: self.preact,
+            stem: self.stem,
+            widths: self.widths.clone().map(Counts::numbers),
+            blocks: self.blocks.clone().map(Counts::numbers),
+        }
+    }
+
+    /// The settings that choose this.
+    pub fn choose(&mut self, choice: Choice) {
+        let zero_init_residual = self.zero_init_residual;
+        let Choice {
+            name,
+            variant,
+            preact,
+            stem,
+            widths,
+            blocks,
+        } = choice;
+        *self = Network {
+            arch: name,
+            variant,
+            preact,
+            stem,
+            widths: widths.map(Counts::from),
+            blocks: blocks.map(Counts::from),
+            zero_init_residual,
+        };
+    }
+}
+
+/// What the network is given.
 #[derive(Clone, PartialEq, Debug, Serialize, clap::Args)]
 #[command(next_help_heading = "Model")]
 pub struct Model {

@@ -54,7 +54,8 @@ fn what_is_written_is_read() {
     let all = file(
         "device = \"cpu\"\nthreads = 3\nprecision = \"bf16\"\nmatmul_precision = \"medium\"\nfuse = false\n\
          checked = true\ndata = \"somewhere\"\nlimit_batches = 4\nbatch_size = 7\nmicro_batch = \"auto\"\n\
-         image_size = 28\nmomentum = 0.9\nnesterov = true\nbeta1 = 0.8\nbeta2 = 0.99\neps = 0.000001\n\
+         arch = \"resnet50\"\nvariant = \"d2l\"\npreact = true\nstem = \"cifar\"\nwidths = [4, 8]\nblocks = \"1,2\"\n\
+         zero_init_residual = true\nimage_size = 28\nmomentum = 0.9\nnesterov = true\nbeta1 = 0.8\nbeta2 = 0.99\neps = 0.000001\n\
          weight_decay = 0.0001\nema = 0.999\nschedule = \"cosine\"\nwarmup = 5\nlr = 0.1\nepochs = 3\n\
          seed = 9223372036854775807\nshuffle = false\nout = \"there\"\nsave_every = 5\n",
     );
@@ -62,6 +63,11 @@ fn what_is_written_is_read() {
     let mut config = resolve(&all).unwrap().config;
     config.tilings = tilings();
     assert!(!config.run.shuffle && !config.hardware.fuse && config.optim.nesterov);
+    let choice = config.network.choice();
+    assert_eq!(
+        (choice.widths, choice.blocks),
+        (Some(vec![4, 8]), Some(vec![1, 2]))
+    );
     assert_eq!(written(&config.to_toml().unwrap()).unwrap(), config);
     config.batch.micro_batch = Some(MicroBatch::Examples(64));
     assert_eq!(written(&config.to_toml().unwrap()).unwrap(), config);
@@ -157,7 +163,30 @@ fn wrong_values_are_named() {
     says("device = \"\"", "device = : must not be empty");
     says(
         "optimizer = \"adam\"",
-        "optimizer = adam: must be one of sgd, adamw",
+        "optimizer = adam: did you mean `adamw`? It must be one of sgd, adamw",
+    );
+    says(
+        "arch = \"resnet51\"",
+        "arch = resnet51: did you mean `resnet50`? It must be one of resnet18, resnet34",
+    );
+    says("arch = \"vgg\"", "arch = vgg: must be one of resnet18");
+    says(
+        "widths = [8, 16]",
+        "--widths 8,16 and --blocks 2,2,2,2 must have the same number of stages",
+    );
+    says(
+        "blocks = [1,1,1,1,1,1,1]\nwidths = [1,1,1,1,1,1,1]",
+        "from 1 to 6 stages",
+    );
+    says(
+        "widths = [8.5]",
+        "widths = 8.5: must be whole numbers with commas",
+    );
+    says("widths = \"8,,8\"", "must be whole numbers with commas");
+    says("blocks = [2, 0]", "blocks = 2,0: each must be at least 1");
+    says(
+        "widths = [16384, 16384, 16384, 16384]",
+        "weights: they must be at most",
     );
     says(
         "optimizer = \"adamw\"\nmomentum = 0.9",

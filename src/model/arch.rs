@@ -3,7 +3,7 @@ use anyhow::{Result, ensure};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// A residual network: a 7×7/2 stem with a 3×3/2 max-pool, stages of blocks, global pooling, a linear head.
+/// A residual network: a stem, stages of blocks, global pooling, a linear head.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Arch {
@@ -13,6 +13,9 @@ pub struct Arch {
     pub classes: usize,
     /// Output channels of the first convolution.
     pub stem: usize,
+    /// What comes before the stages. Files do not say it where it is [`Stem::Imagenet`], which was once the only one.
+    #[serde(default, skip_serializing_if = "Stem::is_imagenet")]
+    pub stem_kind: Stem,
     /// Stages from the finest to the coarsest; every stage but the first halves height and width.
     pub stages: Vec<Stage>,
     /// What the stages are made of.
@@ -65,19 +68,22 @@ impl Arch {
     }
 
     /// The weights of its convolutions and its linear layer; every factor was checked.
-    fn values(&self) -> u64 {
+    pub(super) fn values(&self) -> u64 {
         let product = |taps: u64, from: usize, to: usize| taps * from as u64 * to as u64;
-        let mut values = product(49, self.in_channels, self.stem);
+        let kernel = self.stem_kind.kernel() as u64;
+        let mut values = product(kernel * kernel, self.in_channels, self.stem);
         let mut channels = self.stem;
-        for &Stage { blocks, width } in &self.stages {
+        for (stage, &Stage { blocks, width }) in self.stages.iter().enumerate() {
             let out = width * self.block.expansion();
-            values += product(1, channels, out);
+            if stage > 0 || channels != out {
+                values += product(1, channels, out);
+            }
             for _ in 0..blocks {
                 values += match self.block {
                     Block::Basic | Block::PreActBasic => {
                         product(9, channels, width) + product(9, width, width)
                     }
-                    Block::Bottleneck => {
+                    Block::Bottleneck | Block::PreActBottleneck => {
                         product(1, channels, width)
                             + product(9, width, width)
                             + product(1, width, out)
@@ -87,6 +93,64 @@ impl Arch {
             }
         }
         values + product(1, channels, self.classes)
+    }
+
+    /// Refuses images that are a single pixel before all halvings are done, so that the rest would see borders only.
+    ///
+    /// # Errors
+    /// Naming the size and the smallest that is not refused.
+    pub fn check_image(&self, size: usize) -> Result<()> {
+        let of_stem = match self.stem_kind {
+            Stem::Imagenet => 2,
+            Stem::Cifar => 0,
+        };
+        let halvings = of_stem + self.stages.len().saturating_sub(1);
+        // An odd side is halved upwards.
+        let smallest = match halvings {
+            0 => 1,
+            _ => (1 << (halvings - 1)) + 1,
+        };
+        let advice = match self.stem_kind {
+            Stem::Imagenet => ", or --stem cifar, which halves them twice less",
+            Stem::Cifar => "",
+        };
+        ensure!(
+            size >= smallest,
+            "--image-size {size}: images of {size}×{size} are too small for this network, which halves them {halvings} \
+             times; take {smallest} at least{advice}"
+        );
+        Ok(())
+    }
+
+    /// Whether any shortcut changes the shape of what it carries.
+    pub fn projects(&self) -> bool {
+        let widens = |stage: &Stage| stage.width * self.block.expansion() != self.stem;
+        self.stages.len() > 1 || self.stages.first().is_some_and(widens)
+    }
+}
+
+/// What comes before the stages.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum Stem {
+    /// A 7×7 convolution of stride 2 and a 3×3 max-pool of stride 2 (He et al. 2015, table 1).
+    #[default]
+    Imagenet,
+    /// A 3×3 convolution of stride 1 (section 4.2).
+    Cifar,
+}
+
+impl Stem {
+    /// Side of the first convolution's window.
+    pub fn kernel(self) -> usize {
+        match self {
+            Stem::Imagenet => 7,
+            Stem::Cifar => 3,
+        }
+    }
+
+    fn is_imagenet(&self) -> bool {
+        *self == Stem::Imagenet
     }
 }
 
@@ -108,8 +172,10 @@ pub enum Block {
     Basic,
     /// 1×1, 3×3 with the stride, 1×1 to four times the width (figure 5 right; torchvision's "v1.5").
     Bottleneck,
-    /// BatchNorm and ReLU before each of two 3×3 convolutions (He et al. 2016, "Identity mappings").
+    /// BatchNorm and ReLU before each of two 3×3 convolutions (He et al. 2016, "Identity mappings", figure 4e).
     PreActBasic,
+    /// The same before each convolution of a bottleneck.
+    PreActBottleneck,
 }
 
 impl fmt::Display for Arch {
@@ -122,7 +188,8 @@ impl fmt::Display for Arch {
         let block = match self.block {
             Block::Basic => "basic",
             Block::Bottleneck => "bottleneck",
-            Block::PreActBasic => "pre-activation",
+            Block::PreActBasic => "pre-activation basic",
+            Block::PreActBottleneck => "pre-activation bottleneck",
         };
         write!(
             f,
@@ -132,6 +199,9 @@ impl fmt::Display for Arch {
             self.in_channels,
             self.classes
         )?;
+        if self.stem_kind == Stem::Cifar {
+            write!(f, ", 3×3 stem")?;
+        }
         if !self.conv_bias {
             write!(f, ", no biases")?;
         }
@@ -147,7 +217,23 @@ impl Block {
     pub fn expansion(self) -> usize {
         match self {
             Block::Basic | Block::PreActBasic => 1,
-            Block::Bottleneck => 4,
+            Block::Bottleneck | Block::PreActBottleneck => 4,
+        }
+    }
+
+    /// Whether BatchNorm and ReLU come before the convolutions, and the sum is left as it is.
+    pub fn is_pre_activation(self) -> bool {
+        matches!(self, Block::PreActBasic | Block::PreActBottleneck)
+    }
+
+    /// The layer that ends the branch beside the shortcut. Where all its parameters are zero, so is the branch, and a
+    /// block that does not project is the identity (of what is not negative, where a ReLU follows the sum).
+    pub fn last_layer(self) -> &'static str {
+        match self {
+            Block::Basic => "bn2",
+            Block::Bottleneck => "bn3",
+            Block::PreActBasic => "conv2",
+            Block::PreActBottleneck => "conv3",
         }
     }
 }

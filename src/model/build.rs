@@ -1,5 +1,5 @@
 //! Appends the layers of a network to a graph, naming parameters as PyTorch does.
-use super::{Arch, Block, Layer, LayerKind, Mode, Network, Param, Role};
+use super::{Arch, Block, Layer, LayerKind, Mode, Network, Param, Role, Stem};
 use crate::graph::{Graph, TensorId};
 use crate::kernels::Window;
 use crate::ops::BatchNorm;
@@ -82,31 +82,31 @@ impl<'a> Builder<'a> {
     fn network(&mut self, x: TensorId) -> Result<TensorId> {
         let Arch {
             stem,
+            stem_kind,
             classes,
             block,
             ..
         } = *self.arch;
-        let mut y = self.conv(
-            "conv1",
-            x,
-            stem,
-            Window {
-                kernel: 7,
-                stride: 2,
-                pad: 3,
-            },
-        )?;
-        if block != Block::PreActBasic {
+        let kernel = stem_kind.kernel();
+        let first = Window {
+            kernel,
+            stride: if stem_kind == Stem::Imagenet { 2 } else { 1 },
+            pad: kernel / 2,
+        };
+        let mut y = self.conv("conv1", x, stem, first)?;
+        if !block.is_pre_activation() {
             y = self.batch_norm("bn1", y)?;
             y = self.relu("relu", y)?;
         }
-        let window = Window {
-            kernel: 3,
-            stride: 2,
-            pad: 1,
-        };
-        y = self.g.max_pool(y, window).context("maxpool")?;
-        self.layer("maxpool", LayerKind::MaxPool, Some(window), y, 0, 0);
+        if stem_kind == Stem::Imagenet {
+            let window = Window {
+                kernel: 3,
+                stride: 2,
+                pad: 1,
+            };
+            y = self.g.max_pool(y, window).context("maxpool")?;
+            self.layer("maxpool", LayerKind::MaxPool, Some(window), y, 0, 0);
+        }
 
         for (s, stage) in self.arch.stages.iter().enumerate() {
             for i in 0..stage.blocks {
@@ -115,7 +115,7 @@ impl<'a> Builder<'a> {
             }
             self.stages.push(y);
         }
-        if block == Block::PreActBasic {
+        if block.is_pre_activation() {
             y = self.batch_norm("bn_last", y)?;
             y = self.relu("relu_last", y)?;
         }
@@ -161,18 +161,41 @@ impl<'a> Builder<'a> {
                 self.relu(&at("relu3"), y)
             }
             Block::PreActBasic => {
-                let mut a = self.batch_norm(&at("bn1"), x)?;
-                a = self.relu(&at("relu1"), a)?;
-                // A projection takes the activated input, an identity the raw one.
-                let projects = stride != 1 || self.g.shape(x).c() != width;
-                let shortcut = self.shortcut(name, if projects { a } else { x }, width, stride)?;
+                let (a, shortcut) = self.activated(name, x, width, stride)?;
                 let mut y = self.conv(&at("conv1"), a, width, conv3(stride))?;
                 y = self.batch_norm(&at("bn2"), y)?;
                 y = self.relu(&at("relu2"), y)?;
                 y = self.conv(&at("conv2"), y, width, conv3(1))?;
                 self.add(&at("add"), y, shortcut)
             }
+            Block::PreActBottleneck => {
+                let (a, shortcut) = self.activated(name, x, 4 * width, stride)?;
+                let mut y = self.conv(&at("conv1"), a, width, conv1)?;
+                y = self.batch_norm(&at("bn2"), y)?;
+                y = self.relu(&at("relu2"), y)?;
+                y = self.conv(&at("conv2"), y, width, conv3(stride))?;
+                y = self.batch_norm(&at("bn3"), y)?;
+                y = self.relu(&at("relu3"), y)?;
+                y = self.conv(&at("conv3"), y, 4 * width, conv1)?;
+                self.add(&at("add"), y, shortcut)
+            }
         }
+    }
+
+    /// The input of a pre-activation block after its BatchNorm and ReLU, and the block's shortcut.
+    fn activated(
+        &mut self,
+        name: &str,
+        x: TensorId,
+        c_out: usize,
+        stride: usize,
+    ) -> Result<(TensorId, TensorId)> {
+        let mut a = self.batch_norm(&format!("{name}.bn1"), x)?;
+        a = self.relu(&format!("{name}.relu1"), a)?;
+        // A projection takes the activated input, an identity the raw one.
+        let projects = stride != 1 || self.g.shape(x).c() != c_out;
+        let shortcut = self.shortcut(name, if projects { a } else { x }, c_out, stride)?;
+        Ok((a, shortcut))
     }
 
     /// `x` itself, or its 1×1 projection where the block changes its shape.

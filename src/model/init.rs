@@ -1,5 +1,5 @@
 //! The chapter's initial values: Xavier-uniform weights, PyTorch's default biases, neutral BatchNorms.
-use super::{Param, Role};
+use super::{Block, Param, Role};
 use crate::graph::TensorId;
 use crate::tensor::Shape;
 use rand::{RngExt, SeedableRng};
@@ -33,4 +33,62 @@ pub fn initialise(params: &[Param], seed: u64) -> Vec<(TensorId, Vec<f32>)> {
         }
     };
     params.iter().map(|p| (p.tensor, value(p))).collect()
+}
+
+/// Makes every residual branch begin as zero (Goyal et al. 2017, section 5.1), as torchvision and timm do it: by the
+/// scale of its last BatchNorm, or by its last convolution where activations come first, bias included. The shift of a
+/// BatchNorm is zero already. Other values stay as they are; `values` stand in the order of `params`.
+pub fn zero_residuals(block: Block, params: &[Param], values: &mut [(TensorId, Vec<f32>)]) {
+    for (param, (_, values)) in params.iter().zip(values) {
+        if param.trainable() && param.layer().ends_with(&format!(".{}", block.last_layer())) {
+            values.fill(0.0);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::zoo::{Choice, Name, Variant};
+    use crate::model::{Arch, describe};
+
+    /// Which parameters are zeroed that were not zero before.
+    fn zeroed(arch: &Arch) -> Vec<String> {
+        let (_, network) = describe(arch, 1, 8).unwrap();
+        let before = initialise(&network.params, 0);
+        let mut after = before.clone();
+        zero_residuals(arch.block, &network.params, &mut after);
+        let changed = network.params.iter().zip(before.iter().zip(&after));
+        let changed = changed.filter(|(_, (before, after))| before != after);
+        let zeroed = changed.map(|(param, (_, (_, after)))| {
+            assert!(after.iter().all(|value| *value == 0.0), "{}", param.name);
+            param.name.clone()
+        });
+        zeroed.collect()
+    }
+
+    #[test]
+    fn a_residual_branch_begins_as_zero_by_its_last_layer() {
+        for (name, preact, last) in [
+            (Name::Resnet18, false, &["bn2.weight"][..]),
+            (Name::Resnet50, false, &["bn3.weight"]),
+            (Name::Resnet18, true, &["conv2.weight", "conv2.bias"]),
+            (Name::Resnet50, true, &["conv3.weight", "conv3.bias"]),
+        ] {
+            let choice = Choice {
+                name,
+                preact,
+                variant: Some(Variant::D2l),
+                widths: Some(vec![2, 4]),
+                blocks: Some(vec![1, 2]),
+                ..Choice::default()
+            };
+            let blocks = ["layer1.0", "layer2.0", "layer2.1"];
+            let wanted = blocks
+                .iter()
+                .flat_map(|block| last.iter().map(move |of| format!("{block}.{of}")));
+            let arch = choice.arch(1, 10).unwrap();
+            assert_eq!(zeroed(&arch), wanted.collect::<Vec<_>>());
+        }
+    }
 }

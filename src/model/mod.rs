@@ -8,9 +8,9 @@ mod recognise;
 mod shapes;
 pub mod zoo;
 
-pub use arch::{Arch, Block, Stage};
+pub use arch::{Arch, Block, Stage, Stem};
 pub use build::{build, describe, residual};
-pub use init::initialise;
+pub use init::{initialise, zero_residuals};
 pub use network::{Layer, LayerKind, Mode, Network};
 pub use params::{Param, Role};
 pub use recognise::{Shapes, recognise};

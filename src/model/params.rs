@@ -43,6 +43,11 @@ impl Param {
         !matches!(self.role, Role::RunningMean | Role::RunningVar)
     }
 
+    /// PyTorch's name of the layer that has it, such as `layer1.0.conv1`.
+    pub fn layer(&self) -> &str {
+        self.name.rsplit_once('.').map_or("", |(layer, _)| layer)
+    }
+
     /// PyTorch's dimensions.
     pub fn torch_shape(&self) -> Vec<usize> {
         let Shape([k_h, k_w, c_in, c_out]) = self.shape;

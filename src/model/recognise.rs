@@ -1,5 +1,5 @@
 //! Which network a file of weights is of that does not tell it: by the names and shapes of its tensors.
-use super::{Arch, Block, Stage, describe};
+use super::{Arch, Block, Stage, Stem, describe};
 use anyhow::{Context, Result, bail, ensure};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,8 +11,8 @@ const SIDE: usize = 32;
 
 /// The network that has exactly these tensors. The counters of BatchNorm (`num_batches_tracked`) may be there or not.
 ///
-/// Images' size is not among what shapes tell, and neither is whether shortcuts have BatchNorms where there is none that
-/// projects.
+/// Names and shapes tell all of an [`Arch`] but for one thing that makes no difference: whether shortcuts have BatchNorms
+/// where there is none that projects. They do not tell the images' size, nor what the images were normalised by.
 ///
 /// # Errors
 /// When there is none: the first tensor that is missing, left over or of a wrong shape is named.
@@ -40,11 +40,16 @@ pub fn recognise(shapes: &Shapes) -> Result<Arch> {
 
 /// The network that a few of the tensors speak of.
 fn guess(shapes: &Shapes) -> Result<Arch> {
-    let [stem, in_channels, ..] = dimensions::<4>(shapes, "conv1.weight")?;
+    let [stem, in_channels, kernel, _] = dimensions::<4>(shapes, "conv1.weight")?;
+    let stem_kind = match kernel == Stem::Cifar.kernel() {
+        true => Stem::Cifar,
+        false => Stem::Imagenet,
+    };
     let [classes, _] = dimensions::<2>(shapes, "fc.weight")?;
     let has = |name: &str| shapes.contains_key(name);
     let block = match (has("layer1.0.conv3.weight"), has("bn_last.weight")) {
-        (true, _) => Block::Bottleneck,
+        (true, true) => Block::PreActBottleneck,
+        (true, false) => Block::Bottleneck,
         (false, true) => Block::PreActBasic,
         (false, false) => Block::Basic,
     };
@@ -62,6 +67,7 @@ fn guess(shapes: &Shapes) -> Result<Arch> {
         in_channels,
         classes,
         stem,
+        stem_kind,
         stages,
         block,
         conv_bias: has("conv1.bias"),
@@ -100,6 +106,7 @@ fn any(shapes: &Shapes, prefix: &str) -> bool {
 mod tests {
     use super::*;
     use crate::model::zoo;
+    use clap::ValueEnum;
 
     fn shapes(arch: &Arch) -> Shapes {
         let (_, network) = describe(arch, 1, SIDE).unwrap();
@@ -111,8 +118,14 @@ mod tests {
 
     /// The chapter's network, and one of every kind of block with and without biases and BatchNorms of shortcuts.
     fn all() -> Vec<Arch> {
-        let mut all = vec![zoo::arch(Default::default(), Default::default(), 1, 10)];
-        for block in [Block::Basic, Block::Bottleneck, Block::PreActBasic] {
+        let chapters = zoo::Choice::default().arch(1, 10).unwrap();
+        let mut all = vec![chapters];
+        for block in [
+            Block::Basic,
+            Block::Bottleneck,
+            Block::PreActBasic,
+            Block::PreActBottleneck,
+        ] {
             for (conv_bias, shortcut_bn) in
                 [(true, false), (false, true), (true, true), (false, false)]
             {
@@ -122,6 +135,11 @@ mod tests {
                     in_channels: 3,
                     classes: 7,
                     stem: 5,
+                    stem_kind: if conv_bias {
+                        Stem::Imagenet
+                    } else {
+                        Stem::Cifar
+                    },
                     stages: stages.to_vec(),
                     block,
                     conv_bias,
@@ -132,11 +150,33 @@ mod tests {
         all
     }
 
+    /// Every network with a name, in every variant, with activations before and after, with both stems.
+    fn named() -> Vec<Arch> {
+        let mut all = Vec::new();
+        for &name in zoo::Name::value_variants() {
+            for &variant in zoo::Variant::value_variants() {
+                for (preact, stem) in [(false, None), (true, Some(Stem::Cifar)), (true, None)] {
+                    let choice = zoo::Choice {
+                        name,
+                        variant: Some(variant),
+                        preact,
+                        stem,
+                        ..Default::default()
+                    };
+                    all.push(choice.arch(3, 1000).unwrap());
+                }
+            }
+        }
+        all
+    }
+
     #[test]
     fn every_network_is_recognised() {
         let mut deep = all().pop().unwrap();
         deep.stages[1].blocks = 12;
-        for arch in all().into_iter().chain([deep]) {
+        let mut one_stage = all()[1].clone();
+        one_stage.stages.truncate(1);
+        for arch in all().into_iter().chain([deep, one_stage]).chain(named()) {
             let mut shapes = shapes(&arch);
             assert_eq!(recognise(&shapes).unwrap(), arch);
             shapes.insert("bn1.num_batches_tracked".to_string(), vec![]);

@@ -1,41 +1,387 @@
-//! The networks that have a name; the default is what every command takes.
-use super::{Arch, Block, Stage};
+//! The networks that have a name, and what may be chosen of each; the default is the chapter's.
+use super::{Arch, Block, Stage, Stem, describe};
+use anyhow::{Result, ensure};
+use serde::Serialize;
+
+/// The most stages that may be chosen.
+const MOST_STAGES: usize = 6;
+
+/// Images of this side fit every network; the number of its parameters does not depend on it.
+const SIDE: usize = 32;
 
 /// Which depth: how many blocks of which kind and width.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+#[value(rename_all = "lower")]
 pub enum Name {
-    /// Two basic blocks in each of four stages (He et al. 2015, table 1).
+    /// Basic blocks, 2 in each of four stages (He et al. 2015, table 1).
     #[default]
     Resnet18,
+    /// Basic blocks 3, 4, 6, 3.
+    Resnet34,
+    /// Bottlenecks 3, 4, 6, 3.
+    Resnet50,
+    /// Bottlenecks 3, 4, 23, 3.
+    Resnet101,
+    /// Bottlenecks 3, 8, 36, 3.
+    Resnet152,
+    /// For small images: basic blocks, 3 in each of three stages (section 4.2).
+    Resnet20,
+    /// 5 in each stage.
+    Resnet32,
+    /// 7 in each stage.
+    Resnet44,
+    /// 9 in each stage.
+    Resnet56,
+    /// 18 in each stage.
+    Resnet110,
 }
 
 /// Whose reading of the paper: what they leave out of the convolutions and shortcuts, or add to them.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
 pub enum Variant {
     /// d2l.ai's in section 7.6: biased convolutions, and 1×1 shortcuts without BatchNorm. ResNet-18 has 11,178,378
     /// parameters with 1 channel and 10 classes.
-    #[default]
     D2l,
+    /// torchvision's: no biases, and a BatchNorm after a shortcut's convolution. Pre-activation blocks have none there,
+    /// as in the paper and in timm, since their BatchNorms come first.
+    Torchvision,
 }
 
-/// A network for images of `in_channels` and so many classes.
-pub fn arch(name: Name, variant: Variant, in_channels: usize, classes: usize) -> Arch {
-    let (block, blocks) = match name {
-        Name::Resnet18 => (Block::Basic, [2; 4]),
+/// What is chosen of a network; what is `None` follows from the name.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Choice {
+    /// The network to begin from.
+    pub name: Name,
+    /// The chapter's for 18 and 34 layers, torchvision's for all others.
+    pub variant: Option<Variant>,
+    /// Whether BatchNorm and ReLU come before each convolution (He et al. 2016).
+    pub preact: bool,
+    /// What comes before the stages.
+    pub stem: Option<Stem>,
+    /// The width of each stage; the stem has that of the first.
+    pub widths: Option<Vec<usize>>,
+    /// The blocks of each stage.
+    pub blocks: Option<Vec<usize>>,
+}
+
+/// What a name says.
+struct Published {
+    bottleneck: bool,
+    blocks: Vec<usize>,
+    widths: Vec<usize>,
+    stem: Stem,
+    variant: Variant,
+}
+
+impl Name {
+    fn all() -> &'static [Name] {
+        clap::ValueEnum::value_variants()
+    }
+
+    /// How many layers with weights are on the longest way through it, of which it has its name.
+    pub fn layers(self) -> usize {
+        match self {
+            Name::Resnet18 => 18,
+            Name::Resnet34 => 34,
+            Name::Resnet50 => 50,
+            Name::Resnet101 => 101,
+            Name::Resnet152 => 152,
+            Name::Resnet20 => 20,
+            Name::Resnet32 => 32,
+            Name::Resnet44 => 44,
+            Name::Resnet56 => 56,
+            Name::Resnet110 => 110,
+        }
+    }
+
+    fn published(self) -> Published {
+        let table_1 = |bottleneck, blocks: [usize; 4], variant| Published {
+            bottleneck,
+            blocks: blocks.to_vec(),
+            widths: vec![64, 128, 256, 512],
+            stem: Stem::Imagenet,
+            variant,
+        };
+        match self {
+            Name::Resnet18 => table_1(false, [2, 2, 2, 2], Variant::D2l),
+            Name::Resnet34 => table_1(false, [3, 4, 6, 3], Variant::D2l),
+            Name::Resnet50 => table_1(true, [3, 4, 6, 3], Variant::Torchvision),
+            Name::Resnet101 => table_1(true, [3, 4, 23, 3], Variant::Torchvision),
+            Name::Resnet152 => table_1(true, [3, 8, 36, 3], Variant::Torchvision),
+            Name::Resnet20 | Name::Resnet32 | Name::Resnet44 | Name::Resnet56 | Name::Resnet110 => {
+                Published {
+                    bottleneck: false,
+                    // 6n + 2 layers.
+                    blocks: vec![(self.layers() - 2) / 6; 3],
+                    widths: vec![16, 32, 64],
+                    stem: Stem::Cifar,
+                    variant: Variant::Torchvision,
+                }
+            }
+        }
+    }
+}
+
+impl Choice {
+    /// The network for images of `in_channels` and so many classes.
+    ///
+    /// # Errors
+    /// When widths and blocks are not of the same number of stages, or a size is out of range.
+    pub fn arch(&self, in_channels: usize, classes: usize) -> Result<Arch> {
+        let published = self.name.published();
+        let widths = self.widths.as_ref().unwrap_or(&published.widths);
+        let blocks = self.blocks.as_ref().unwrap_or(&published.blocks);
+        let stages = blocks.len();
+        ensure!(
+            widths.len() == stages,
+            "--widths {} and --blocks {} must have the same number of stages: give both",
+            listed(widths),
+            listed(blocks)
+        );
+        ensure!(
+            (1..=MOST_STAGES).contains(&stages),
+            "--blocks {}: a network has from 1 to {MOST_STAGES} stages",
+            listed(blocks)
+        );
+        let stages = blocks.iter().zip(widths);
+        let stages = stages.map(|(&blocks, &width)| Stage { blocks, width });
+        let variant = self.variant.unwrap_or(published.variant);
+        let mut arch = Arch {
+            in_channels,
+            classes,
+            stem: widths[0],
+            stem_kind: self.stem.unwrap_or(published.stem),
+            stages: stages.collect(),
+            block: match (published.bottleneck, self.preact) {
+                (false, false) => Block::Basic,
+                (true, false) => Block::Bottleneck,
+                (false, true) => Block::PreActBasic,
+                (true, true) => Block::PreActBottleneck,
+            },
+            conv_bias: variant == Variant::D2l,
+            shortcut_bn: false,
+        };
+        arch.check()?;
+        // Where no shortcut projects there is none, and the network is that of a file whose shapes cannot tell.
+        arch.shortcut_bn = variant == Variant::Torchvision && !self.preact && arch.projects();
+        Ok(arch)
+    }
+
+    /// The choice that gives this network, with everything said that the name alone does not say for all of its
+    /// networks; `None` where none gives it.
+    pub fn of(arch: &Arch) -> Option<Choice> {
+        let bottleneck = arch.block.expansion() > 1;
+        let widths: Vec<usize> = arch.stages.iter().map(|stage| stage.width).collect();
+        let blocks: Vec<usize> = arch.stages.iter().map(|stage| stage.blocks).collect();
+        let likeness = |name: &Name| {
+            let published = name.published();
+            let same = [
+                published.blocks == blocks,
+                published.widths == widths,
+                published.stem == arch.stem_kind,
+            ];
+            same.iter().filter(|same| **same).count()
+        };
+        let names = Name::all().iter().rev();
+        let of_kind = names.filter(|name| name.published().bottleneck == bottleneck);
+        let name = of_kind.copied().max_by_key(likeness)?;
+        let published = name.published();
+        let choice = Choice {
+            name,
+            variant: Some(match arch.conv_bias {
+                true => Variant::D2l,
+                false => Variant::Torchvision,
+            }),
+            preact: arch.block.is_pre_activation(),
+            stem: Some(arch.stem_kind),
+            widths: (published.widths != widths).then_some(widths),
+            blocks: (published.blocks != blocks).then_some(blocks),
+        };
+        let given = choice.arch(arch.in_channels, arch.classes).ok()?;
+        (given == *arch).then_some(choice)
+    }
+}
+
+/// A network in a line, such as `ResNet-18 (d2l): basic blocks 2,2,2,2 of width …, 11,178,378 parameters`.
+pub fn title(arch: &Arch) -> String {
+    let preact = match arch.block.is_pre_activation() {
+        true => "pre-activation ",
+        false => "",
     };
-    let (conv_bias, shortcut_bn) = match variant {
-        Variant::D2l => (true, false),
+    let name = match Choice::of(arch) {
+        Some(choice) => {
+            let own = choice.widths.is_some() || choice.blocks.is_some();
+            let variant = match choice.variant {
+                Some(Variant::D2l) => "d2l",
+                _ => "torchvision",
+            };
+            match own {
+                true => format!("{preact}ResNet ({variant})"),
+                false => format!("{preact}ResNet-{} ({variant})", choice.name.layers()),
+            }
+        }
+        None => format!("{preact}ResNet"),
     };
-    let stages = blocks.into_iter().zip([64, 128, 256, 512]);
-    Arch {
-        in_channels,
-        classes,
-        stem: 64,
-        stages: stages
-            .map(|(blocks, width)| Stage { blocks, width })
-            .collect(),
-        block,
-        conv_bias,
-        shortcut_bn,
+    match parameters(arch) {
+        Ok(parameters) => format!("{name}: {arch}, {} parameters", grouped(parameters)),
+        Err(_) => format!("{name}: {arch}"),
+    }
+}
+
+/// The weights and biases of a network, those of BatchNorms included.
+///
+/// # Errors
+/// When a size of the network is out of range.
+pub fn parameters(arch: &Arch) -> Result<usize> {
+    let (_, network) = describe(arch, 1, SIDE)?;
+    Ok(network.layers.iter().map(|layer| layer.params).sum())
+}
+
+/// Numbers as a flag takes them.
+pub fn listed(numbers: &[usize]) -> String {
+    let numbers: Vec<String> = numbers.iter().map(usize::to_string).collect();
+    numbers.join(",")
+}
+
+/// A number with a comma after every three digits.
+fn grouped(number: usize) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Order, table};
+    use clap::ValueEnum;
+
+    fn choice(name: Name, variant: Variant) -> Choice {
+        Choice {
+            name,
+            variant: Some(variant),
+            ..Choice::default()
+        }
+    }
+
+    #[test]
+    fn published_networks_have_the_published_parameters_and_multiply_adds() {
+        for (name, size, parameters, macs) in [
+            (Name::Resnet18, 224, 11_689_512, 1_814_073_344),
+            (Name::Resnet34, 224, 21_797_672, 3_663_761_408),
+            (Name::Resnet50, 224, 25_557_032, 4_089_184_256),
+            (Name::Resnet101, 224, 44_549_160, 7_801_405_440),
+            (Name::Resnet152, 224, 60_192_808, 11_513_626_624),
+            // The paper's table 6 has 0.27, 0.46, 0.66, 0.85 and 1.7 million.
+            (Name::Resnet20, 32, 272_474, 40_813_184),
+            (Name::Resnet32, 32, 466_906, 69_124_736),
+            (Name::Resnet44, 32, 661_338, 97_436_288),
+            (Name::Resnet56, 32, 855_770, 125_747_840),
+            (Name::Resnet110, 32, 1_730_714, 253_149_824),
+        ] {
+            let classes = if size == 224 { 1000 } else { 10 };
+            let arch = choice(name, Variant::Torchvision).arch(3, classes).unwrap();
+            let rows = table(&arch, 1, size, Order::Nchw).unwrap();
+            let macs_of_rows: usize = rows.iter().map(|row| row.macs).sum();
+            let counted = parameters_of(&arch);
+            assert_eq!((counted, macs_of_rows), (parameters, macs), "{name:?}");
+            // The weights that a device must hold are all but BatchNorms' and the last bias.
+            let kernels = rows
+                .iter()
+                .filter(|row| row.kind == "conv2d" || row.kind == "linear");
+            let kernels: usize = kernels.map(|row| row.params).sum();
+            assert_eq!(arch.values(), (kernels - classes) as u64);
+        }
+    }
+
+    fn parameters_of(arch: &Arch) -> usize {
+        parameters(arch).unwrap()
+    }
+
+    #[test]
+    fn layers_are_counted_as_the_names_say() {
+        for &name in Name::all() {
+            let blocks: usize = name.published().blocks.iter().sum();
+            let per_block = if name.published().bottleneck { 3 } else { 2 };
+            assert_eq!(per_block * blocks + 2, name.layers());
+        }
+    }
+
+    #[test]
+    fn where_no_variant_is_chosen_18_and_34_are_the_chapters() {
+        for &name in Name::all() {
+            let arch = Choice {
+                name,
+                ..Choice::default()
+            };
+            let arch = arch.arch(1, 10).unwrap();
+            let chapters = matches!(name, Name::Resnet18 | Name::Resnet34);
+            assert_eq!((arch.conv_bias, arch.shortcut_bn), (chapters, !chapters));
+        }
+        let title = title(&Choice::default().arch(1, 10).unwrap());
+        assert_eq!(
+            title,
+            "ResNet-18 (d2l): basic blocks 2,2,2,2 of width 64,128,256,512, 1 channel(s), 10 classes, \
+             11,178,378 parameters"
+        );
+    }
+
+    #[test]
+    fn a_network_tells_the_choice_that_gives_it() {
+        let shapes = [
+            (None, None),
+            (Some(vec![4, 8]), Some(vec![1, 2])),
+            (Some(vec![6]), Some(vec![1])),
+        ];
+        for &name in Name::all() {
+            for &variant in Variant::value_variants() {
+                for (preact, stem) in [(false, Stem::Imagenet), (true, Stem::Cifar)] {
+                    for (widths, blocks) in shapes.clone() {
+                        let choice = Choice {
+                            preact,
+                            stem: Some(stem),
+                            widths,
+                            blocks,
+                            ..choice(name, variant)
+                        };
+                        let arch = choice.arch(3, 7).unwrap();
+                        let told = Choice::of(&arch).unwrap();
+                        assert_eq!(told.arch(3, 7).unwrap(), arch);
+                        if choice.blocks.is_none() {
+                            assert_eq!(told, choice);
+                        }
+                    }
+                }
+            }
+        }
+        let mut other = Choice::default().arch(1, 10).unwrap();
+        other.stem = 63;
+        assert_eq!(Choice::of(&other), None);
+        assert!(super::title(&other).starts_with("ResNet: basic blocks 2,2,2,2"));
+    }
+
+    #[test]
+    fn images_that_cannot_be_halved_are_refused_with_the_smallest_that_can() {
+        for (choice, smallest) in [
+            (Choice::default(), 17),
+            (choice(Name::Resnet20, Variant::D2l), 3),
+        ] {
+            let arch = choice.arch(1, 10).unwrap();
+            assert!(arch.check_image(smallest).is_ok());
+            let said = arch.check_image(smallest - 1).unwrap_err().to_string();
+            let words = format!("--image-size {}: ", smallest - 1);
+            assert!(
+                said.starts_with(&words) && said.contains(&format!("take {smallest} at least")),
+                "{said}"
+            );
+        }
     }
 }

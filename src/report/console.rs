@@ -48,12 +48,14 @@ impl Observer for Console {
     fn on(&mut self, event: &Event) -> Result<()> {
         match event {
             Event::Planned {
+                network,
                 data,
                 device,
                 memory,
                 batch,
                 micro_batch,
             } => {
+                say(network);
                 say(format_args!("{data}: {} planned on {device}", mib(*memory)));
                 if let Some(micro) = micro_batch {
                     say(format_args!(

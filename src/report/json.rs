@@ -10,6 +10,7 @@ use std::io::Write;
 /// Prints the lines.
 #[derive(Default)]
 pub struct JsonLines {
+    network: String,
     device: String,
 }
 
@@ -19,6 +20,8 @@ enum Line<'a> {
     Started {
         run: Cow<'a, str>,
         device: &'a str,
+        /// The network, in a line.
+        network: &'a str,
         /// Steps that are done already.
         step: u64,
         settings: Box<TrainConfig>,
@@ -57,7 +60,10 @@ enum Line<'a> {
 impl Observer for JsonLines {
     fn on(&mut self, event: &Event) -> Result<()> {
         let line = match event {
-            Event::Planned { device, .. } => {
+            Event::Planned {
+                network, device, ..
+            } => {
+                self.network = network.to_string();
                 self.device = device.to_string();
                 return Ok(());
             }
@@ -72,6 +78,7 @@ impl Observer for JsonLines {
                 Line::Started {
                     run: folder.to_string_lossy(),
                     device: &self.device,
+                    network: &self.network,
                     step: progress.step,
                     settings: Box::new(settings),
                 }

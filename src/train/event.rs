@@ -10,6 +10,8 @@ use std::path::Path;
 pub enum Event<'a> {
     /// The steps are planned and fit the device. Nothing is allocated yet.
     Planned {
+        /// The network, in a line.
+        network: &'a str,
         /// The data set.
         data: &'a str,
         /// The device.

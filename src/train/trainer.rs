@@ -11,9 +11,9 @@ use super::run::{Outcome, Run};
 use super::session::Session;
 use super::step_plans::{SessionSpec, StepPlans, steps};
 use crate::backend::Backend;
-use crate::config::{MicroBatch, TrainConfig};
+use crate::config::{MicroBatch, TrainConfig, Usage};
 use crate::data::{Augmentation, HeldOut, ImageSource, Preprocess, Split};
-use crate::model::{Arch, Param, describe, initialise};
+use crate::model::{Arch, Param, describe, initialise, zero_residuals, zoo};
 use crate::process::{command, quoted};
 use anyhow::{Context, Error, Result, anyhow};
 use std::path::{Path, PathBuf};
@@ -67,6 +67,11 @@ impl Trainer {
         let preprocess = Preprocess::of_size(config.model.image_size);
         let info = WeightsInfo::new(arch, preprocess, data.info().classes.clone());
         info.check_data("the network", data.info())?;
+        // A resumed run goes on as it was.
+        if !matches!(start, Start::Resume(_)) {
+            let fits = info.arch.check_image(info.preprocess.size);
+            fits.map_err(Usage::error)?;
+        }
         let params = params(&info)?;
         let beginning = match start {
             Start::Fresh => {
@@ -186,6 +191,7 @@ impl Trainer {
         tell(
             observers,
             &Event::Planned {
+                network: &zoo::title(&self.info.arch),
                 data: &self.data.info().name,
                 device: backend.device(),
                 memory: plans.memory(),
@@ -211,7 +217,11 @@ impl Trainer {
         checkpoint::ensure_room(session)?;
         match &self.beginning {
             Beginning::Fresh => {
-                for (tensor, values) in initialise(session.params(), self.config.run.seed) {
+                let mut values = initialise(session.params(), self.config.run.seed);
+                if self.config.network.zero_init_residual {
+                    zero_residuals(self.info.arch.block, session.params(), &mut values);
+                }
+                for (tensor, values) in values {
                     session.write(tensor, &values)?;
                 }
             }

@@ -1,4 +1,5 @@
 //! `manifest.json` of a set of golden cases: what each case is and how near one must come.
+use crate::model::Stem;
 use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
@@ -57,7 +58,7 @@ pub struct Want {
 pub struct NetworkEntry {
     /// The file that holds its tensors.
     pub file: String,
-    /// `Basic`, `Bottleneck` or `PreActBasic`.
+    /// `Basic`, `Bottleneck`, `PreActBasic` or `PreActBottleneck`.
     pub block: String,
     /// Blocks per stage.
     pub layers: Vec<usize>,
@@ -65,6 +66,9 @@ pub struct NetworkEntry {
     pub widths: Vec<usize>,
     /// Channels of the first convolution.
     pub stem: usize,
+    /// What comes before the stages.
+    #[serde(default)]
+    pub stem_kind: Stem,
     /// Channels of the images.
     #[serde(default = "one")]
     pub in_channels: usize,

@@ -362,6 +362,7 @@ fn arch(entry: &NetworkEntry) -> Result<Arch> {
         "Basic" => Block::Basic,
         "Bottleneck" => Block::Bottleneck,
         "PreActBasic" => Block::PreActBasic,
+        "PreActBottleneck" => Block::PreActBottleneck,
         other => bail!("the block {other} is not known"),
     };
     ensure!(
@@ -393,6 +394,7 @@ fn arch(entry: &NetworkEntry) -> Result<Arch> {
         in_channels: entry.in_channels,
         classes: entry.classes,
         stem: entry.stem,
+        stem_kind: entry.stem_kind,
         stages: stages.collect(),
         block,
         conv_bias: entry.conv_bias,
