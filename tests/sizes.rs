@@ -214,7 +214,9 @@ fn fifos_are_not_read_and_not_replaced() {
     let locked = locked.to_str().unwrap();
     let (fifo, run) = (path.to_str().unwrap(), run.to_str().unwrap());
     for args in [
-        &["train", "--data", "sample", "--device", "cpu", "--out", locked][..],
+        &[
+            "train", "--data", "sample", "--device", "cpu", "--out", locked,
+        ][..],
         &["config", "--config", fifo],
         &[
             "train", "--data", "sample", "--device", "cpu", "--init", fifo,
