@@ -86,11 +86,13 @@ def trained(size):
 
 
 def every_network():
-    """Networks that `resnet train` does not make yet, with values that PyTorch gave them, known by their shapes."""
+    """Every block, shortcut and stem, with values that PyTorch gave them, known by their shapes."""
     for block in module.BLOCKS:
         for bias, norm in [(True, False), (False, True)]:
             stages = [{"blocks": b, "width": w} for b, w in [(1, 16), (2, 24), (2, 32)]]
             arch = dict(module.RESNET18, stem=16, stages=stages, block=block, conv_bias=bias, shortcut_bn=norm)
+            if norm:
+                arch["stem_kind"] = "cifar"
             model = module.ResNet(arch, 32, module.load("run-28").classes)
             for name, buffer in model.named_buffers():
                 if name.endswith(("running_mean", "running_var")):
@@ -103,6 +105,17 @@ def every_network():
             compare(f"{block}, biases {bias}, shortcuts' BatchNorm {norm}", model, "other.safetensors", "--image-size", 32)
             module.save(model, "other.safetensors")
             compare("  saved by save()", model, "other.safetensors")
+
+
+def a_run_of_another_network():
+    """The weights of a pre-activation bottleneck behind a 3×3 stem in PyTorch, and back."""
+    network = ["--arch", "resnet50", "--preact", "--stem", "cifar", "--widths", "8,16", "--blocks", "1,2"]
+    train = ["--image-size", 28, "--limit-batches", 2, "--epochs", 1, "--lr", 0.001, *network]
+    resnet("train", *train, "--out", "run-other", *CPU)
+    model = module.load("run-other")
+    compare("a run of another network", model, "run-other")
+    module.save(model, "back.safetensors")
+    resnet("train", *train, "--init", "back.safetensors", "--out", "init-other", *CPU)
 
 
 def other_types():
@@ -138,6 +151,7 @@ with tempfile.TemporaryDirectory() as folder:
     for size in [28, 40]:
         trained(size)
     every_network()
+    a_run_of_another_network()
     other_types()
     documentation()
     os.chdir(ROOT)
