@@ -5,7 +5,7 @@
 
     from resnet_torch import load, preprocess, save
     model = load("runs/001")                                   # a run, a checkpoint or a file of weights
-    logits = model(preprocess(image, model.size))              # image: a PIL image or a uint8 array [h, w]
+    logits = model(preprocess(image, model))                   # image: a PIL image or a uint8 array [h, w] or [h, w, 3]
     model.classes[logits.argmax(1)]
     save(model, "start.safetensors")                           # resnet eval start.safetensors
 """
@@ -135,6 +135,7 @@ class ResNet(nn.Module):
     def __init__(self, arch=RESNET18, size=96, classes=None):
         super().__init__()
         self.arch, self.size = arch, size
+        self.preprocessing = {}  # what happens to images besides: resize, mean, std
         self.classes = classes or [str(i) for i in range(arch["classes"])]
         kind, channels = arch["block"], arch["stem"]
         self.pre_activated = kind.startswith("pre_act")
@@ -185,29 +186,45 @@ def load(path):
     info = json.loads(metadata["resnet"])
     if info.get("version", 1) > 2:
         raise ValueError(f"{file} is of a newer version of resnet: print this file again with `resnet torch`")
-    size = info["preprocess"]["size"] if "preprocess" in info else info["image_size"]
-    model = ResNet(info["arch"], size, info["classes"])
+    preprocessing = info.get("preprocess") or {"size": info["image_size"]}
+    model = ResNet(info["arch"], preprocessing["size"], info["classes"])
+    model.preprocessing = preprocessing
     model.load_state_dict(load_file(file), strict=True)
     return model.eval()
 
 
-def preprocess(image, size):
-    """An image as `resnet` gives it to the network: grey, resized as PIL's bilinear filter does, 0..1, `[1, 1, size, size]`.
+def preprocess(image, model):
+    """An image as `resnet` gives it to a network, `[1, channels, size, size]`: resized as PIL's bilinear filter does, the
+    middle cut out where the network's weights say so, 0..1, and normalised if they say so. In the place of a network there
+    may be the size of grey images.
 
-    Garments are light on black and fill the image, as in Fashion-MNIST. `resnet predict` makes other pictures so first.
+    For one channel images are grey, square, light on black and filled by the garment, as in Fashion-MNIST; `resnet predict`
+    makes other pictures so first. For three channels they are upright and not transparent.
     """
     import numpy
     from PIL import Image
 
+    grey = isinstance(model, int) or model.arch["in_channels"] == 1
+    how = {"size": model} if isinstance(model, int) else {**model.preprocessing, "size": model.size}
     if not isinstance(image, Image.Image):
         image = Image.fromarray(numpy.asarray(image, dtype=numpy.uint8))
-    image = image.convert("L").resize((size, size), Image.Resampling.BILINEAR)
-    return torch.from_numpy(numpy.array(image))[None, None].float() / 255
+    image = image.convert("L" if grey else "RGB")
+    size, shorter = how["size"], min(image.size)
+    resize = how.get("resize") or size
+    sides = [resize if grey or side == shorter else resize * side // shorter for side in image.size]
+    image = image.resize(sides, Image.Resampling.BILINEAR)
+    left, top = (round((side - size) / 2) for side in sides)
+    image = image.crop((left, top, left + size, top + size))
+    x = torch.from_numpy(numpy.array(image)).reshape(size, size, -1).permute(2, 0, 1)[None].float() / 255
+    if how.get("std"):
+        mean, std = (torch.tensor(how[of]).reshape(1, -1, 1, 1) for of in ("mean", "std"))
+        x = (x - mean) / std
+    return x
 
 
 def save(model, path):
     """Writes the weights in f32 and what `resnet eval`, `predict` and `train --init` must know about them."""
-    info = {"version": 2, "arch": model.arch, "preprocess": {"size": model.size}, "classes": model.classes}
+    info = {"version": 2, "arch": model.arch, "preprocess": {**model.preprocessing, "size": model.size}, "classes": model.classes}
     tensors = {}
     for name, tensor in model.state_dict().items():
         tensor = tensor.detach().cpu().contiguous()

@@ -44,6 +44,7 @@ mod sizes;
 mod small;
 mod start;
 mod streams;
+mod torchvision;
 mod tracked;
 mod training;
 mod tuning;

@@ -77,6 +77,32 @@ fn weights_that_lie_about_their_network_are_refused() {
         ("/version", json!(99), "version 99"),
         ("/version", json!("\u{1b}[31m"), "version"),
     ];
+    for (preprocess, word) in [
+        (json!({"size": 28, "resize": 20}), "no 28 can be cut out"),
+        (json!({"size": 28, "resize": 5000}), "at most 4096"),
+        (
+            json!({"size": 28, "mean": [0.5]}),
+            "0 standard deviation(s)",
+        ),
+        (
+            json!({"size": 28, "mean": [0.5, 0.5], "std": [0.5, 0.5]}),
+            "1 channel(s)",
+        ),
+        (
+            json!({"size": 28, "mean": [0.5], "std": [0.0]}),
+            "from 0.001 to 1",
+        ),
+        (
+            json!({"size": 28, "mean": [124], "std": [0.5]}),
+            "from 0 to 1",
+        ),
+        (
+            json!({"size": 28, "mean": [1e300], "std": [0.5]}),
+            "from 0 to 1",
+        ),
+    ] {
+        lies.push(("/preprocess", preprocess, word));
+    }
     for number in [
         "in_channels",
         "stem",

@@ -44,7 +44,7 @@ for case, (h, w, resize, size) in enumerate(CASES):
 
 torch.manual_seed(0)
 stages = [{"blocks": 1, "width": 2}, {"blocks": 2, "width": 3}]
-arch = dict(resnet_torch.RESNET18, in_channels=3, classes=7, stem=4, stages=stages, block="bottleneck", conv_bias=False, shortcut_bn=True)
+arch = dict(resnet_torch.RESNET18, in_channels=3, classes=7, stem=2, stages=stages, block="bottleneck", conv_bias=False, shortcut_bn=True)
 model = resnet_torch.ResNet(arch, SIZE).eval()
 for name, tensor in model.state_dict().items():
     if name.endswith("running_mean"):

@@ -1,7 +1,7 @@
 //! `resnet eval`: loss, accuracy, per-class accuracy and the confusion matrix on the test images.
 use super::data;
 use super::trained::Checkpoint;
-use crate::config::{Batch, Data, Given, Hardware, Limit, Model, Resolved, Source};
+use crate::config::{Batch, Data, Given, Hardware, Limit, Model, Preprocessing, Resolved, Source};
 use crate::data::{ImageSource, Split};
 use crate::process;
 use crate::report::Confusion;
@@ -48,6 +48,8 @@ struct Settings {
     batch: Batch,
     #[command(flatten)]
     model: Model,
+    #[command(flatten)]
+    preprocessing: Preprocessing,
 }
 
 #[derive(Serialize)]

@@ -1,8 +1,9 @@
 //! `resnet predict`: the most probable classes of pictures, from files or out of the test set.
 use super::data;
+use super::pictures::Pictures;
 use super::trained::Checkpoint;
-use crate::config::{Batch, Data, Given, Hardware, Model};
-use crate::data::{Background, Dataset, Examples, ImageSource, Info, Picture, Split};
+use crate::config::{Batch, Data, Given, Hardware, Model, Preprocessing};
+use crate::data::{Background, Dataset, ImageSource, Split};
 use crate::process;
 use crate::train::evaluate_split;
 use anyhow::{Result, ensure};
@@ -14,7 +15,8 @@ use std::sync::Arc;
 const EXAMPLES: &str = "Examples:
   resnet predict runs/001 boot.jpg             the three most probable classes
   resnet predict runs/001 --test-image 0,7     images of the test set, with their true classes
-  resnet predict runs/001 *.png --top 1 --json as JSON";
+  resnet predict runs/001 *.png --top 1 --json as JSON
+  resnet predict resnet50.safetensors cat.jpg  torchvision's or timm's weights, on a photograph";
 
 /// Arguments of `resnet predict`.
 #[derive(clap::Args)]
@@ -24,24 +26,19 @@ pub struct Args {
     checkpoint: PathBuf,
     #[command(flatten)]
     settings: Given<Settings>,
-    /// PNG, JPEG, WebP, BMP, GIF or TIFF files of any size, one garment in each.
+    /// PNG, JPEG, WebP, BMP, GIF or TIFF files of any size; for a network of one channel, one garment in each.
     #[arg(value_name = "IMAGE", required_unless_present = "test_image")]
     images: Vec<PathBuf>,
     /// Takes images of the test set too, by their numbers from 0 on.
     #[arg(long, value_name = "NUMBER", value_delimiter = ',')]
     test_image: Vec<usize>,
-    /// Classes to name for each image.
-    #[arg(long, default_value_t = 3)]
-    top: usize,
-    /// Background of the pictures. A light one is inverted, since the network was trained on black.
-    #[arg(
-        long,
-        alias = "ground",
-        value_enum,
-        default_value_t,
-        requires = "images"
-    )]
-    background: Background,
+    /// Classes to name for each image [default: 3, or all where there are fewer].
+    #[arg(long)]
+    top: Option<usize>,
+    /// Background of the pictures [default: auto]. A light one is inverted, since networks of one channel are trained on
+    /// black.
+    #[arg(long, alias = "ground", value_enum, requires = "images")]
+    background: Option<Background>,
     /// One JSON object instead of text.
     #[arg(long)]
     json: bool,
@@ -58,6 +55,8 @@ struct Settings {
     batch: Batch,
     #[command(flatten)]
     model: Model,
+    #[command(flatten)]
+    preprocessing: Preprocessing,
 }
 
 #[derive(Serialize)]
@@ -77,6 +76,8 @@ struct Answer {
     label: Option<String>,
     /// The most probable classes, best first.
     classes: Vec<Class>,
+    /// What the network says of each class, in their order.
+    logits: Vec<f32>,
     /// Why there are none.
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
@@ -95,20 +96,19 @@ struct Class {
 /// picture could not be read.
 pub fn run(args: Args) -> Result<()> {
     let mut checkpoint = Checkpoint::read(&args.checkpoint, args.settings.layers())?;
-    let classes = &checkpoint.info.classes;
+    let classes = checkpoint.info.classes.len();
+    let top = args.top.unwrap_or(classes.min(3));
     ensure!(
-        (1..=classes.len()).contains(&args.top),
-        "--top {}: must be from 1 to {}, the number of classes",
-        args.top,
-        classes.len()
+        (1..=classes).contains(&top),
+        "--top {top}: must be from 1 to {classes}, the number of classes"
     );
     // A run on a few batches is no reason to look at a few pictures only.
     checkpoint.settings.config.limit.limit_batches = None;
-    let (mut answers, data) = read(&args, &checkpoint)?;
+    let (mut answers, data) = read(&args, &mut checkpoint)?;
     let readable = answers.iter().filter(|answer| answer.error.is_none());
     let unreadable = answers.len() - readable.count();
     let device = match unreadable < answers.len() {
-        true => Some(predict(&checkpoint, data, &mut answers, args.top)?),
+        true => Some(predict(&checkpoint, data, &mut answers, top)?),
         false => None,
     };
     let (all, mut out) = (answers.len(), process::output());
@@ -155,6 +155,7 @@ fn predict(
                 checkpoint.weights.display()
             );
             answer.classes = best(logits, classes, top);
+            answer.logits = logits.to_vec();
         }
         Ok(())
     })?;
@@ -162,22 +163,13 @@ fn predict(
 }
 
 /// The images as a test set, files first, and an answer to be filled in for each.
-fn read(args: &Args, checkpoint: &Checkpoint) -> Result<(Vec<Answer>, Dataset)> {
+fn read(args: &Args, checkpoint: &mut Checkpoint) -> Result<(Vec<Answer>, Dataset)> {
     let mut answers = Vec::new();
-    let mut pixels = Vec::new();
+    let mut pictures = Pictures::of(checkpoint, args.background)?;
     for path in &args.images {
-        let mut answer = Answer {
-            image: path.display().to_string(),
-            inverted: false,
-            label: None,
-            classes: Vec::new(),
-            error: None,
-        };
-        match Picture::read(path, args.background) {
-            Ok(picture) => {
-                pixels.extend(picture.pixels);
-                answer.inverted = picture.inverted;
-            }
+        let mut answer = Answer::to(path.display().to_string());
+        match pictures.read(path, checkpoint) {
+            Ok(inverted) => answer.inverted = inverted,
             // The others are of use all the same.
             Err(error) => {
                 process::say(format_args!("error: {error:#}"));
@@ -188,50 +180,36 @@ fn read(args: &Args, checkpoint: &Checkpoint) -> Result<(Vec<Answer>, Dataset)> 
     }
     if !args.test_image.is_empty() {
         let data = data::load(&checkpoint.settings)?;
-        let Info {
-            name,
-            size,
-            channels,
-            ..
-        } = &data.info;
-        ensure!(
-            (*size, *channels) == (Picture::SIZE, 1),
-            "--test-image: {name} has images of {size}×{size} in {channels} channel(s), but pictures are made grey \
-             images of {side}×{side}",
-            side = Picture::SIZE
-        );
-        let (test, count) = (&data.test, data.len(Split::Test));
+        let count = data.len(Split::Test);
         for &i in &args.test_image {
             ensure!(
                 i < count,
                 "--test-image {i}: {} has the test images 0 to {}",
-                name,
+                data.info.name,
                 count - 1
             );
-            pixels.extend(&test.pixels[i * Picture::LEN..][..Picture::LEN]);
+            pictures.take(&data, i, checkpoint)?;
             answers.push(Answer {
-                image: format!("test image {i}"),
-                inverted: false,
-                label: Some(data.info.classes[test.labels[i] as usize].clone()),
-                classes: Vec::new(),
-                error: None,
+                label: Some(data.info.classes[data.test.labels[i] as usize].clone()),
+                ..Answer::to(format!("test image {i}"))
             });
         }
     }
-    // The loss by these labels is worked out and not looked at.
-    let labels = vec![0; pixels.len() / Picture::LEN];
-    let data = Dataset {
-        info: Info {
-            name: "a picture".to_string(),
-            size: Picture::SIZE,
-            channels: 1,
-            classes: checkpoint.info.classes.clone(),
-            notes: Vec::new(),
-        },
-        train: Examples::default(),
-        test: Examples { pixels, labels },
-    };
-    Ok((answers, data))
+    Ok((answers, pictures.into_data(checkpoint)))
+}
+
+impl Answer {
+    /// What is to be filled in for an image.
+    fn to(image: String) -> Answer {
+        Answer {
+            image,
+            inverted: false,
+            label: None,
+            classes: Vec::new(),
+            logits: Vec::new(),
+            error: None,
+        }
+    }
 }
 
 /// The `top` most probable classes by softmax; of equal ones the first.

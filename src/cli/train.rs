@@ -1,7 +1,7 @@
 //! `resnet train`: trains, tests after every epoch, saves checkpoints, resumes.
 use super::signals::{Signals, Stop};
 use super::status::Status;
-use super::{data, hardware, network};
+use super::{data, hardware, init, network};
 use crate::config::{self, Given, TrainConfig};
 use crate::process;
 use crate::report::{self, observers};
@@ -15,6 +15,7 @@ const EXAMPLES: &str = "Examples:
   resnet train --epochs 1 --image-size 28  minutes instead of hours on a CPU
   resnet train --data sample --limit-batches 2   a few seconds on any machine
   resnet train --arch resnet20 --image-size 28   another network; `resnet shapes` tells of it
+  resnet train --init model.safetensors --new-head   fine-tunes weights, torchvision's or others
   resnet train --micro-batch auto          gradient accumulation where the batch does not fit
   resnet train --resume runs/001 --epochs 20     resumes a run, to 20 epochs";
 
@@ -34,6 +35,9 @@ pub struct Args {
     /// network is theirs.
     #[arg(long, value_name = "FILE|RUN")]
     init: Option<PathBuf>,
+    /// With --init: begins with a new last layer, which may have other classes, and takes the rest of the weights.
+    #[arg(long, requires = "init")]
+    new_head: bool,
     /// One JSON object per line on stdout: the start, steps, epochs, and how it ended.
     #[arg(long)]
     json: bool,
@@ -63,14 +67,26 @@ fn train(args: Args) -> Result<Status> {
     let data = data::load(&resolved)?;
     let start = match (args.resume, args.init) {
         (Some(run), _) => Start::Resume(run),
-        (None, Some(weights)) => Start::Weights(checkpoint::weights_of(&weights)?),
+        (None, Some(weights)) => match (checkpoint::weights_of(&weights)?, args.new_head) {
+            (weights, false) => Start::Weights(weights),
+            (weights, true) => Start::Body(weights),
+        },
         (None, None) => Start::Fresh,
     };
-    let (arch, network) = match &start {
-        Start::Weights(weights) => network::of_weights(weights, &resolved)?,
-        Start::Resume(_) | Start::Fresh => network::chosen(&resolved.config.network, &data.info)?,
+    let (arch, network, preprocessing) = match &start {
+        Start::Weights(weights) | Start::Body(weights) => {
+            let (arch, network) = network::of_weights(weights, &resolved)?;
+            let fitted = init::for_data(weights, &arch, &data.info, args.new_head)?;
+            let preprocessing = init::preprocessing(weights, &arch, &resolved)?;
+            (fitted, network, preprocessing)
+        }
+        Start::Resume(_) | Start::Fresh => {
+            let (arch, network) = network::chosen(&resolved.config.network, &data.info)?;
+            (arch, network, resolved.config.preprocessing.clone())
+        }
     };
     let mut config = resolved.config;
+    config.preprocessing = preprocessing;
     config.locate_data()?;
     config.network = network;
     let trainer = Trainer::new(config.clone(), arch, Arc::new(data), start)?;

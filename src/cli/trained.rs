@@ -1,11 +1,12 @@
 //! A trained network: where its weights are and how it is run, shared by the commands that take one.
 use super::hardware;
-use crate::config::{self, Layer, Resolved, Source};
-use crate::data::{self, ImageSource, Preprocess};
+use super::init::IMAGENET;
+use crate::config::{self, Layer, Resolved, Source, Usage};
+use crate::data::{self, ImageSource, Preprocess, listed};
 use crate::model;
 use crate::process;
 use crate::train::{Session, SessionSpec, StepPlans, WeightsInfo, checkpoint, folder};
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -36,7 +37,7 @@ impl Checkpoint {
         layers.extend_from_slice(given);
         let settings = config::resolve(&layers)?;
         let info = match told {
-            Some(info) => size_kept(info, &settings)?,
+            Some(info) => told_by_flags_too(info, &settings)?,
             None => recognised(&weights, &settings)?,
         };
         Ok(Checkpoint {
@@ -70,30 +71,108 @@ impl Checkpoint {
 }
 
 /// What weights tell about themselves, unless a flag contradicts it.
-fn size_kept(info: WeightsInfo, settings: &Resolved) -> Result<WeightsInfo> {
-    let (size, given) = (info.preprocess.size, settings.config.model.image_size);
-    let by_flag = matches!(settings.sources.get("image_size"), Some(Source::Flag(_)));
-    ensure!(
-        given == size || !by_flag,
-        "--image-size {given}: the weights say that they take images of {size}×{size}; leave it out"
-    );
+fn told_by_flags_too(info: WeightsInfo, settings: &Resolved) -> Result<WeightsInfo> {
+    let given = prepared(settings);
+    let told = &info.preprocess;
+    let resize = settings
+        .config
+        .preprocessing
+        .resize
+        .unwrap_or(told.resized());
+    let contradicted = [
+        (
+            "image_size",
+            given.size != told.size,
+            given.size.to_string(),
+        ),
+        ("resize", resize != told.resized(), resize.to_string()),
+        ("mean", given.mean != told.mean, listed(&given.mean)),
+        ("std", given.std != told.std, listed(&given.std)),
+    ];
+    for (key, contradicts, value) in contradicted {
+        if let (Some(Source::Flag(flag)), true) = (settings.sources.get(key), contradicts) {
+            bail!("{flag} {value}: the weights say that they take {told}; leave it out");
+        }
+    }
     Ok(info)
 }
 
-/// What is known of weights that tell nothing: the network by its tensors, the rest by the settings.
+/// What the settings say of images.
+fn prepared(settings: &Resolved) -> Preprocess {
+    let config = &settings.config;
+    config.preprocessing.preprocess(config.model.image_size)
+}
+
+/// What is known of weights that tell nothing: the network by its tensors, the rest by the settings, or by what everybody
+/// does with such a network.
 fn recognised(weights: &Path, settings: &Resolved) -> Result<WeightsInfo> {
     let arch = checkpoint::recognise(weights)?;
-    let size = settings.config.model.image_size;
-    let source = match settings.sources.get("image_size") {
-        Some(source) => source.to_string(),
-        None => "the default of --image-size".to_string(),
+    let (channels, classes) = (arch.in_channels, arch.classes);
+    let is_imagenets = (channels, classes) == IMAGENET;
+    let preprocess = match is_imagenets {
+        true => imagenet(settings),
+        false => prepared(settings),
+    };
+    preprocess.check(channels).map_err(Usage::error)?;
+    let given: Vec<String> = ["image_size", "resize", "mean", "std"]
+        .iter()
+        .filter_map(|key| settings.sources.get(*key).map(ToString::to_string))
+        .collect();
+    let source = match (is_imagenets, given.is_empty()) {
+        (true, true) => "torchvision's preprocessing for ImageNet; --resize, --image-size, --mean and --std say otherwise"
+            .to_string(),
+        (true, false) => format!("{}, and torchvision's preprocessing for ImageNet", given.join(", ")),
+        (false, true) => "the default of --image-size".to_string(),
+        (false, false) => given.join(", "),
+    };
+    let named_by_data = (channels, classes) == CHAPTERS;
+    let names = match named_by_data {
+        true => "classes of the data set",
+        false => "classes by their numbers",
     };
     process::say(format_args!(
-        "{} is recognised by its tensors: {arch}; images of {size}×{size} ({source}), classes of the data set",
+        "{} is recognised by its tensors: {arch}; {preprocess} ({source}), {names}",
         weights.display()
     ));
-    let classes = data::load(settings.config.data.data.as_deref())?
-        .info
-        .classes;
-    Ok(WeightsInfo::new(arch, Preprocess::of_size(size), classes))
+    let classes = match named_by_data {
+        true => {
+            data::load(settings.config.data.data.as_deref())?
+                .info
+                .classes
+        }
+        false => (0..classes).map(|class| format!("class {class}")).collect(),
+    };
+    Ok(WeightsInfo::new(arch, preprocess, classes))
+}
+
+/// Channels and classes of networks that were trained on Fashion-MNIST, whose classes then have names.
+const CHAPTERS: (usize, usize) = (1, 10);
+
+/// What torchvision does with images for ImageNet, but for what is given. Of images of another size it keeps the same
+/// part.
+fn imagenet(settings: &Resolved) -> Preprocess {
+    let (given, usual) = (prepared(settings), Preprocess::imagenet());
+    let is_given = |key: &str| settings.sources.contains_key(key);
+    let size = match is_given("image_size") {
+        true => given.size,
+        false => usual.size,
+    };
+    let resized = match is_given("resize") {
+        true => given.resized(),
+        false => usual.resized() * size / usual.size,
+    };
+    Preprocess {
+        size,
+        resize: Some(resized).filter(|resized| *resized != size),
+        mean: if is_given("mean") {
+            given.mean
+        } else {
+            usual.mean
+        },
+        std: if is_given("std") {
+            given.std
+        } else {
+            usual.std
+        },
+    }
 }

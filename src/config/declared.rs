@@ -1,5 +1,6 @@
 //! What follows from a declaration of settings: arguments whose values may come from anywhere.
 use super::counts::SHAPE;
+use super::levels::CHANNELS;
 use super::settings::{ON_RESUME, TrainConfig};
 use clap::builder::{BoolishValueParser, TypedValueParser};
 use clap::{Arg, ArgAction, ArgGroup, Args, Command};
@@ -76,7 +77,7 @@ pub fn is_switch(arg: &Arg) -> bool {
 /// Whether the setting is several numbers.
 pub fn is_list(arg: &Arg) -> bool {
     arg.get_value_names()
-        .is_some_and(|names| names.iter().any(|name| name == SHAPE))
+        .is_some_and(|names| names.iter().any(|name| name == SHAPE || name == CHANNELS))
 }
 
 /// Whether the flag says the opposite of the setting.

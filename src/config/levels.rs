@@ -1,6 +1,7 @@
 //! A number for each channel as one setting, such as `0.485,0.456,0.406`.
-use crate::data::{MEANS, STDS};
+use crate::data::{MEANS, STDS, listed};
 use serde::Serialize;
+use std::fmt;
 use std::ops::RangeInclusive;
 
 /// How the help shows such a value. A file may write it as an array too.
@@ -10,6 +11,12 @@ pub const CHANNELS: &str = "X,X,…";
 #[derive(Clone, PartialEq, Debug, Serialize)]
 #[serde(transparent)]
 pub struct Levels(pub Vec<f32>);
+
+impl fmt::Display for Levels {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(&listed(&self.0))
+    }
+}
 
 /// Means of levels from 0 to 1.
 pub fn means(text: &str) -> Result<Levels, String> {

@@ -2,6 +2,7 @@
 mod counts;
 mod declared;
 mod layer;
+mod levels;
 mod micro_batch;
 mod names;
 pub mod range;
@@ -12,11 +13,12 @@ mod tests;
 mod usage;
 
 pub use layer::{Given, Layer, Source};
+pub use levels::Levels;
 pub use micro_batch::MicroBatch;
 pub use reference::reference;
 pub use settings::{
-    Batch, Data, Hardware, Limit, Model, Network, Optim, OptimizerName, Precision, Rate, Run,
-    ScheduleName, TrainConfig, Training,
+    Batch, Data, Hardware, Limit, Model, Network, Optim, OptimizerName, Precision, Preprocessing,
+    Rate, Run, ScheduleName, TrainConfig, Training,
 };
 pub use usage::Usage;
 

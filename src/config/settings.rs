@@ -2,10 +2,12 @@
 //! flag, the `RESNET_…` variable, the key of a file and the row in `docs/settings.md` follow from it.
 use super::MicroBatch;
 use super::counts::{Counts, SHAPE};
+use super::levels::{CHANNELS, Levels, deviations, means};
 use super::range::{
     BATCH, EPOCHS, IMAGE_SIZE, IMAGES, SEED, STEPS, STEPS_OR_NONE, above_zero, finite_from_zero,
     named, share, threads,
 };
+use crate::data::Preprocess;
 use crate::kernels::precision::MatmulPrecision;
 use crate::model::Stem;
 use crate::model::zoo::{Choice, Name, Variant};
@@ -50,6 +52,10 @@ pub struct TrainConfig {
     #[command(flatten)]
     #[serde(flatten)]
     pub model: Model,
+    /// How images are prepared besides.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub preprocessing: Preprocessing,
     /// How weights follow their gradients.
     #[command(flatten)]
     #[serde(flatten)]
@@ -265,6 +271,38 @@ pub struct Model {
     /// Side in pixels to which images are resized.
     #[arg(long, value_name = "PIXELS", default_value_t = 96, value_parser = IMAGE_SIZE.parser::<usize>())]
     pub image_size: usize,
+}
+
+/// How images are prepared besides being as large as the network takes them. Files of weights tell it.
+#[derive(Clone, PartialEq, Debug, Serialize, clap::Args)]
+#[command(next_help_heading = "Model")]
+pub struct Preprocessing {
+    /// Resizes the shorter side of images to so many pixels first, and keeps the middle of --image-size, as torchvision's
+    /// Resize and CenterCrop do [default: --image-size, so that nothing is cut off].
+    #[arg(long, value_name = "PIXELS", value_parser = IMAGE_SIZE.parser::<usize>())]
+    pub resize: Option<usize>,
+    /// Mean of each channel's levels, divided by 255, which is subtracted [default: none].
+    #[arg(long, value_name = CHANNELS, value_parser = means)]
+    pub mean: Option<Levels>,
+    /// Standard deviation of each channel's levels, divided by 255, by which they are divided then [default: none].
+    #[arg(long, value_name = CHANNELS, value_parser = deviations)]
+    pub std: Option<Levels>,
+}
+
+impl Preprocessing {
+    /// What is done to images that become squares of `size`.
+    pub fn preprocess(&self, size: usize) -> Preprocess {
+        let levels = |levels: &Option<Levels>| {
+            let levels = levels.as_ref();
+            levels.map_or(Vec::new(), |levels| levels.0.clone())
+        };
+        Preprocess {
+            size,
+            resize: self.resize.filter(|resize| *resize != size),
+            mean: levels(&self.mean),
+            std: levels(&self.std),
+        }
+    }
 }
 
 /// How weights follow their gradients.

@@ -55,7 +55,7 @@ fn what_is_written_is_read() {
         "device = \"cpu\"\nthreads = 3\nprecision = \"bf16\"\nmatmul_precision = \"medium\"\nfuse = false\n\
          checked = true\ndata = \"somewhere\"\nlimit_batches = 4\nbatch_size = 7\nmicro_batch = \"auto\"\n\
          arch = \"resnet50\"\nvariant = \"d2l\"\npreact = true\nstem = \"cifar\"\nwidths = [4, 8]\nblocks = \"1,2\"\n\
-         zero_init_residual = true\nimage_size = 28\nmomentum = 0.9\nnesterov = true\nbeta1 = 0.8\nbeta2 = 0.99\neps = 0.000001\n\
+         zero_init_residual = true\nimage_size = 28\nresize = 32\nmean = [0.485, 0]\nstd = \"0.229,0.5\"\nmomentum = 0.9\nnesterov = true\nbeta1 = 0.8\nbeta2 = 0.99\neps = 0.000001\n\
          weight_decay = 0.0001\nema = 0.999\nschedule = \"cosine\"\nwarmup = 5\nlr = 0.1\nepochs = 3\n\
          seed = 9223372036854775807\nshuffle = false\nout = \"there\"\nsave_every = 5\n",
     );
@@ -68,6 +68,10 @@ fn what_is_written_is_read() {
         (choice.widths, choice.blocks),
         (Some(vec![4, 8]), Some(vec![1, 2]))
     );
+    let levels = |levels: &Option<Levels>| levels.clone().unwrap().0;
+    let preprocessing = &config.preprocessing;
+    assert_eq!(levels(&preprocessing.mean), [0.485, 0.0]);
+    assert_eq!(levels(&preprocessing.std), [0.229, 0.5]);
     assert_eq!(written(&config.to_toml().unwrap()).unwrap(), config);
     config.batch.micro_batch = Some(MicroBatch::Examples(64));
     assert_eq!(written(&config.to_toml().unwrap()).unwrap(), config);

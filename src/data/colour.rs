@@ -7,13 +7,12 @@ use image::{DynamicImage, Rgba};
 use std::path::Path;
 
 /// Reads a file of one of the formats that [`super::Picture`] reads too, as red, green and blue, and makes it as large as
-/// the network takes it: levels `[size, size, 3]`. What is transparent is white. `instead` is what a refusal advises
-/// besides.
+/// the network takes it: levels `[size, size, 3]`. What is transparent is white.
 ///
 /// # Errors
 /// When there is no such file, or it is no picture, damaged or too large.
-pub fn read_colour(path: &Path, preprocess: &Preprocess, instead: &str) -> Result<Vec<u8>> {
-    let picture = open(path, instead)?;
+pub fn read_colour(path: &Path, preprocess: &Preprocess) -> Result<Vec<u8>> {
+    let picture = open(path, "")?;
     let (width, height) = (picture.width() as usize, picture.height() as usize);
     Ok(fit(&on_white(picture), [height, width, 3], preprocess))
 }
@@ -46,4 +45,35 @@ fn on_white(picture: DynamicImage) -> Vec<u8> {
         [r, g, b].map(|level| ((u32::from(level) * alpha + 255 * (255 - alpha) + 127) / 255) as u8)
     };
     picture.pixels().flat_map(blended).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use image::{ImageBuffer, Luma};
+
+    #[test]
+    fn every_kind_of_picture_becomes_red_green_and_blue() {
+        let rgba = |pixel| DynamicImage::from(ImageBuffer::from_pixel(1, 1, Rgba::<u8>(pixel)));
+        assert_eq!(on_white(rgba([9, 80, 200, 255])), [9, 80, 200]);
+        assert_eq!(on_white(rgba([9, 80, 200, 0])), [255; 3]);
+        assert_eq!(on_white(rgba([0, 100, 255, 51])), [204, 224, 255]);
+        let grey = ImageBuffer::from_pixel(1, 1, Luma::<u8>([77]));
+        assert_eq!(on_white(DynamicImage::from(grey)), [77; 3]);
+        let deep = ImageBuffer::from_pixel(1, 1, Rgba::<u16>([257 * 5, 257 * 60, 65535, 65535]));
+        assert_eq!(on_white(DynamicImage::from(deep)), [5, 60, 255]);
+    }
+
+    #[test]
+    fn extreme_pictures_have_a_middle_too() {
+        let preprocess = Preprocess {
+            size: 8,
+            resize: Some(9),
+            ..Preprocess::imagenet()
+        };
+        for shape in [[1, 60_000, 3], [60_000, 1, 3], [1, 1, 3]] {
+            let image = vec![200; shape.iter().product()];
+            assert_eq!(fit(&image, shape, &preprocess), vec![200; 8 * 8 * 3]);
+        }
+    }
 }

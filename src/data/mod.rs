@@ -21,7 +21,7 @@ pub use colour::{fit, read_colour};
 pub use held_out::HeldOut;
 pub use picture::{Background, Picture};
 pub use prefetch::Prefetch;
-pub use preprocess::{MEANS, Preprocess, STDS};
+pub use preprocess::{MEANS, Preprocess, STDS, listed};
 pub use sampler::Sampler;
 pub use source::{Dataset, Examples, ImageSource, Info, Split};
 

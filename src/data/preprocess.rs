@@ -114,6 +114,12 @@ impl Preprocess {
     }
 }
 
+/// Numbers as a flag takes them.
+pub fn listed(values: &[f32]) -> String {
+    let texts: Vec<String> = values.iter().map(f32::to_string).collect();
+    texts.join(",")
+}
+
 impl fmt::Display for Preprocess {
     /// In a few words, such as `images of 224×224 from the middle of 256, mean 0.5, standard deviation 0.25`.
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
@@ -121,14 +127,31 @@ impl fmt::Display for Preprocess {
         if let Some(resize) = self.resize {
             write!(f, " from the middle of {resize}")?;
         }
-        let list = |values: &[f32]| {
-            let texts: Vec<String> = values.iter().map(f32::to_string).collect();
-            texts.join(",")
-        };
         if !self.std.is_empty() {
-            let (mean, std) = (list(&self.mean), list(&self.std));
+            let (mean, std) = (listed(&self.mean), listed(&self.std));
             write!(f, ", mean {mean}, standard deviation {std}")?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_done_is_not_written() {
+        let written = |preprocess: &Preprocess| serde_json::to_string(preprocess).unwrap();
+        assert_eq!(written(&Preprocess::of_size(28)), r#"{"size":28}"#);
+        let imagenet = Preprocess::imagenet();
+        let text = written(&imagenet);
+        assert_eq!(
+            text,
+            r#"{"size":224,"resize":256,"mean":[0.485,0.456,0.406],"std":[0.229,0.224,0.225]}"#
+        );
+        assert_eq!(serde_json::from_str::<Preprocess>(&text).unwrap(), imagenet);
+        let old: Preprocess = serde_json::from_str(r#"{"size":28}"#).unwrap();
+        assert_eq!(old, Preprocess::of_size(28));
+        assert!(serde_json::from_str::<Preprocess>(r#"{"size":28,"crop":3}"#).is_err());
     }
 }

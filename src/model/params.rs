@@ -48,6 +48,11 @@ impl Param {
         self.name.rsplit_once('.').map_or("", |(layer, _)| layer)
     }
 
+    /// Whether it is of the linear layer, whose outputs are the classes.
+    pub fn is_of_head(&self) -> bool {
+        self.layer() == "fc"
+    }
+
     /// PyTorch's dimensions.
     pub fn torch_shape(&self) -> Vec<usize> {
         let Shape([k_h, k_w, c_in, c_out]) = self.shape;

@@ -12,7 +12,7 @@ use super::session::Session;
 use super::step_plans::{SessionSpec, StepPlans, steps};
 use crate::backend::Backend;
 use crate::config::{MicroBatch, TrainConfig, Usage};
-use crate::data::{Augmentation, HeldOut, ImageSource, Preprocess, Split};
+use crate::data::{Augmentation, HeldOut, ImageSource, Split};
 use crate::model::{Arch, Param, describe, initialise, zero_residuals, zoo};
 use crate::process::{command, quoted};
 use anyhow::{Context, Error, Result, anyhow};
@@ -28,6 +28,8 @@ pub enum Start {
     Fresh,
     /// The weights in this safetensors file, with PyTorch's names and layouts.
     Weights(PathBuf),
+    /// The same but for the linear layer, which begins with initial values.
+    Body(PathBuf),
     /// The newest checkpoint of the run in this folder, which goes on.
     Resume(PathBuf),
 }
@@ -44,6 +46,7 @@ pub struct Trainer {
 enum Beginning {
     Fresh,
     Weights(PathBuf),
+    Body(PathBuf),
     Resume(Resumed),
 }
 
@@ -64,7 +67,9 @@ impl Trainer {
             Some(count) => Arc::new(HeldOut::new(data, count, config.run.seed)?),
             None => data,
         };
-        let preprocess = Preprocess::of_size(config.model.image_size);
+        let preprocess = config.preprocessing.preprocess(config.model.image_size);
+        let checked = preprocess.check(data.info().channels);
+        checked.map_err(Usage::error)?;
         let info = WeightsInfo::new(arch, preprocess, data.info().classes.clone());
         info.check_data("the network", data.info())?;
         // A resumed run goes on as it was.
@@ -82,6 +87,11 @@ impl Trainer {
                 folder::check(config.run.out.as_deref())?;
                 checkpoint::check_weights(&file, &params)?;
                 Beginning::Weights(file)
+            }
+            Start::Body(file) => {
+                folder::check(config.run.out.as_deref())?;
+                checkpoint::check_body(&file, &params)?;
+                Beginning::Body(file)
             }
             Start::Resume(run) => {
                 let resumed = Resumed::open(&run, &info, &params)?;
@@ -103,7 +113,7 @@ impl Trainer {
     pub fn note(&self) -> Option<&str> {
         match &self.beginning {
             Beginning::Resume(resumed) => resumed.note.as_deref(),
-            Beginning::Fresh | Beginning::Weights(_) => None,
+            Beginning::Fresh | Beginning::Weights(_) | Beginning::Body(_) => None,
         }
     }
 
@@ -142,7 +152,7 @@ impl Trainer {
         let progress = self.begin(&mut session)?;
         let (folder, lock) = match self.beginning {
             Beginning::Resume(Resumed { folder, lock, .. }) => (folder, lock),
-            Beginning::Fresh | Beginning::Weights(_) => {
+            Beginning::Fresh | Beginning::Weights(_) | Beginning::Body(_) => {
                 folder::create(self.config.run.out.as_deref())?
             }
         };
@@ -226,6 +236,15 @@ impl Trainer {
                 }
             }
             Beginning::Weights(file) => checkpoint::load_weights(session, file)?,
+            Beginning::Body(file) => {
+                let params = session.params().to_vec();
+                let initial = initialise(&params, self.config.run.seed);
+                let heads = params.iter().zip(initial);
+                for (_, (tensor, values)) in heads.filter(|(param, _)| param.is_of_head()) {
+                    session.write(tensor, &values)?;
+                }
+                checkpoint::load_body(session, file)?;
+            }
             Beginning::Resume(resumed) => return checkpoint::load(session, &resumed.checkpoint),
         }
         Ok(Progress::default())

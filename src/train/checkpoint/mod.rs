@@ -175,7 +175,15 @@ pub fn recognise(weights: &Path) -> Result<Arch> {
 /// # Errors
 /// When a tensor is missing, of another shape or type, or not of this network.
 pub fn check_weights(weights: &Path, params: &[Param]) -> Result<()> {
-    fitting(weights, &read(weights)?, params).map(|_| ())
+    fitting(weights, &read(weights)?, params, Part::All).map(|_| ())
+}
+
+/// Refuses a file of weights that [`load_body`] could not load for these parameters.
+///
+/// # Errors
+/// As [`check_weights`], but the linear layer may have any shape.
+pub fn check_body(weights: &Path, params: &[Param]) -> Result<()> {
+    fitting(weights, &read(weights)?, params, Part::Body).map(|_| ())
 }
 
 /// How far the run of a checkpoint had come.
@@ -210,10 +218,36 @@ pub fn check(checkpoint: &Path, info: &WeightsInfo, params: &[Param]) -> Result<
 /// # Errors
 /// When a tensor is missing, of another shape or type, or not of this network.
 pub fn load_weights(session: &mut Session, weights: &Path) -> Result<()> {
+    load_part(session, weights, Part::All)
+}
+
+/// The same but for the linear layer, which stays as it is and may have any shape in the file.
+///
+/// # Errors
+/// As [`load_weights`].
+pub fn load_body(session: &mut Session, weights: &Path) -> Result<()> {
+    load_part(session, weights, Part::Body)
+}
+
+/// What of a network is taken from a file.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Part {
+    All,
+    /// All but the linear layer.
+    Body,
+}
+
+impl Part {
+    fn has(self, param: &Param) -> bool {
+        self == Part::All || !param.is_of_head()
+    }
+}
+
+fn load_part(session: &mut Session, weights: &Path, part: Part) -> Result<()> {
     let bytes = read(weights)?;
     let params = session.params().to_vec();
-    let file = fitting(weights, &bytes, &params)?;
-    for p in &params {
+    let file = fitting(weights, &bytes, &params, part)?;
+    for p in params.iter().filter(|p| part.has(p)) {
         let values = tensor(weights, &file, &p.name, &p.torch_shape())?;
         session.write(p.tensor, &p.from_torch(&values))?;
     }
@@ -246,8 +280,13 @@ fn progress(path: &Path, bytes: &[u8]) -> Result<Progress> {
     Ok(progress)
 }
 
-/// The tensors of a file, which are those of these parameters and no others.
-fn fitting<'b>(path: &Path, bytes: &'b [u8], params: &[Param]) -> Result<SafeTensors<'b>> {
+/// The tensors of a file, which are those of these parameters and no others. Only those of the part must fit.
+fn fitting<'b>(
+    path: &Path,
+    bytes: &'b [u8],
+    params: &[Param],
+    part: Part,
+) -> Result<SafeTensors<'b>> {
     let file = parse(path, bytes)?;
     let known = |n: &str| params.iter().any(|p| p.name == n) || n.ends_with("num_batches_tracked");
     if let Some(stranger) = file.names().into_iter().filter(|n| !known(n)).min() {
@@ -256,7 +295,7 @@ fn fitting<'b>(path: &Path, bytes: &'b [u8], params: &[Param]) -> Result<SafeTen
             path.display()
         );
     }
-    for p in params {
+    for p in params.iter().filter(|p| part.has(p)) {
         let values = tensor(path, &file, &p.name, &p.torch_shape())?;
         ensure!(
             values.iter().all(|value| value.is_finite()),

@@ -35,10 +35,34 @@ pub fn serialize(
 /// The bytes of a file.
 pub fn read(path: &Path) -> Result<Vec<u8>> {
     let bytes = files::read(path, MOST_BYTES)?;
+    refuse_pickle(path, &bytes)?;
     // Its tensors are copied one by one, and into the order of the kernels.
     ensure_free(bytes.len() as u64, "the tensors of the file")
         .with_context(|| path.display().to_string())?;
     Ok(bytes)
+}
+
+/// Refuses what `torch.save` writes: pickled objects, whose reading may run any code. A safetensors file has the brace of
+/// its header in the ninth byte.
+fn refuse_pickle(path: &Path, bytes: &[u8]) -> Result<()> {
+    let is_pickle = match bytes {
+        [_, _, _, _, _, _, _, _, b'{', ..] => false,
+        // A zip archive, as PyTorch 1.6 and later write it, or the stream itself of protocol 1 to 5.
+        [b'P', b'K', 3, 4, ..] | [0x80, 1..=5, ..] => true,
+        _ => false,
+    };
+    let shown = path.display();
+    let safe = path.with_extension("safetensors");
+    ensure!(
+        !is_pickle,
+        "{shown} is a file of PyTorch's torch.save (.pth, .pt or .bin), which is never read here, since reading one may run \
+         any code. Convert it in Python, and name the new file:\n  \
+         import torch, safetensors.torch\n  \
+         safetensors.torch.save_file(torch.load({:?}, weights_only=True), {:?})",
+        shown.to_string(),
+        safe.display().to_string()
+    );
+    Ok(())
 }
 
 /// The tensors in the bytes of a file.

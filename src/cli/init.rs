@@ -1,0 +1,63 @@
+//! What a training takes over from the weights that it begins with, beside their values.
+use crate::config::{Levels, Preprocessing, Resolved};
+use crate::data::{Info, Preprocess};
+use crate::model::Arch;
+use crate::process;
+use crate::train::checkpoint;
+use anyhow::{Result, ensure};
+use std::path::Path;
+
+/// Channels and classes of networks that were trained on ImageNet.
+pub const IMAGENET: (usize, usize) = (3, 1000);
+
+/// The network of a file of weights for these data: the same, or one with other classes where its linear layer is new.
+///
+/// # Errors
+/// When the data have other channels, or other classes and the linear layer is not new; both numbers are named.
+pub fn for_data(weights: &Path, arch: &Arch, data: &Info, new_head: bool) -> Result<Arch> {
+    let (shown, name) = (weights.display(), &data.name);
+    ensure!(
+        arch.in_channels == data.channels,
+        "{shown} takes images of {} channel(s), but {name} has {}: take weights for {} channel(s), or name other data \
+         by --data",
+        arch.in_channels,
+        data.channels,
+        data.channels
+    );
+    let classes = data.classes.len();
+    ensure!(
+        new_head || arch.classes == classes,
+        "{shown} tells {} classes apart, but {name} has {classes}: add --new-head to begin with a new last layer for \
+         them and take the rest of the weights",
+        arch.classes
+    );
+    Ok(Arch {
+        classes,
+        ..arch.clone()
+    })
+}
+
+/// How images are prepared for weights: normalised as they were before, unless a setting says how.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn preprocessing(weights: &Path, arch: &Arch, settings: &Resolved) -> Result<Preprocessing> {
+    let mut preprocessing = settings.config.preprocessing.clone();
+    let before = match checkpoint::told(weights)? {
+        Some(info) => info.preprocess,
+        None if (arch.in_channels, arch.classes) == IMAGENET => Preprocess::imagenet(),
+        None => return Ok(preprocessing),
+    };
+    let is_given = |key: &str| settings.sources.contains_key(key);
+    if is_given("mean") || is_given("std") || before.std.is_empty() {
+        return Ok(preprocessing);
+    }
+    let (mean, std) = (Levels(before.mean), Levels(before.std));
+    process::say(format_args!(
+        "images are normalised as for {}: mean {mean}, standard deviation {std}",
+        weights.display()
+    ));
+    preprocessing.mean = Some(mean);
+    preprocessing.std = Some(std);
+    Ok(preprocessing)
+}
