@@ -395,8 +395,8 @@ fn residual_blocks_keep_or_halve() {
     let arch = resnet18(3);
     let mut g = Graph::default();
     let x = g.input("x", TensorDesc::f32(Shape([4, 6, 6, 3])));
-    let same = model::residual(&mut g, &arch, "a", x, 3, 1, Mode::Train).unwrap();
+    let same = model::residual(&mut g, &arch, "a", x, 3, 1, Mode::TRAIN).unwrap();
     assert_eq!(g.shape(same), Shape([4, 6, 6, 3]));
-    let halved = model::residual(&mut g, &arch, "b", x, 6, 2, Mode::Train).unwrap();
+    let halved = model::residual(&mut g, &arch, "b", x, 6, 2, Mode::TRAIN).unwrap();
     assert_eq!(g.shape(halved), Shape([4, 3, 3, 6]));
 }

@@ -5,6 +5,7 @@ mod data;
 mod devices;
 mod eval;
 mod fetch;
+mod grow;
 mod hardware;
 mod init;
 mod network;
@@ -42,6 +43,8 @@ enum Command {
     Eval(eval::Args),
     /// Predicts the classes of image files.
     Predict(predict::Args),
+    /// Makes a trained network deeper by blocks that compute the identity.
+    Grow(grow::Args),
     /// Prints the output size of every layer; nothing is executed.
     Shapes(shapes::Args),
     /// Lists the devices that can train.
@@ -84,6 +87,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Train(args) => train::run(*args),
         Command::Eval(args) => eval::run(args).map(done),
         Command::Predict(args) => predict::run(args).map(done),
+        Command::Grow(args) => grow::run(args).map(done),
         Command::Shapes(args) => shapes::run(args).map(done),
         Command::Devices(args) => devices::run(args).map(done),
         Command::Bench(args) => bench::run(args).map(done),

@@ -1,5 +1,5 @@
 //! The settings of a command: defaults, then files, then the environment, then flags.
-mod counts;
+pub mod counts;
 mod declared;
 mod layer;
 mod levels;

@@ -9,6 +9,7 @@ use super::range::{
 };
 use crate::data::Preprocess;
 use crate::kernels::precision::MatmulPrecision;
+use crate::model::Frozen;
 use crate::model::Stem;
 use crate::model::zoo::{Choice, Name, Variant};
 use crate::ops::tuning::TuningTable;
@@ -333,6 +334,13 @@ pub struct Optim {
     /// Keeps an exponential moving average of the weights with this decay, such as 0.999, in the checkpoint's state.
     #[arg(long, value_name = "DECAY", value_parser = share::<f64>)]
     pub ema: Option<f64>,
+    /// Layers that are not trained, such as stem,layer1: stem, or layer1, layer2 and so on, with commas between. Their
+    /// BatchNorms use the running statistics.
+    #[arg(long, value_name = "LAYERS")]
+    pub freeze: Option<Frozen>,
+    /// Learning rate of all layers but the last (fc), in units of --lr.
+    #[arg(long, value_name = "FACTOR", default_value_t = 1.0, value_parser = above_zero::<f32>)]
+    pub lr_scale_backbone: f32,
 }
 
 /// How long the steps are.

@@ -272,9 +272,9 @@ impl<'a> Builder<'a> {
             running_mean: self.param(name, "running_mean", channels, Role::RunningMean),
             running_var: self.param(name, "running_var", channels, Role::RunningVar),
         };
-        let y = match self.mode {
-            Mode::Train => self.g.batch_norm_train(x, &bn, EPS, MOMENTUM),
-            Mode::Eval => self.g.batch_norm_eval(x, &bn, EPS),
+        let y = match self.mode.takes_batch_statistics(name) {
+            true => self.g.batch_norm_train(x, &bn, EPS, MOMENTUM),
+            false => self.g.batch_norm_eval(x, &bn, EPS),
         }
         .with_context(|| name.to_string())?;
         Ok(self.layer(name, LayerKind::BatchNorm, None, y, 2 * channels.c(), 0))

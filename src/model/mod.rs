@@ -1,6 +1,8 @@
 //! From the description of a ResNet to nodes of a graph, with PyTorch's names for every parameter.
 mod arch;
 mod build;
+mod frozen;
+mod grow;
 mod init;
 mod network;
 mod params;
@@ -10,6 +12,8 @@ pub mod zoo;
 
 pub use arch::{Arch, Block, Stage, Stem};
 pub use build::{build, describe, residual};
+pub use frozen::Frozen;
+pub use grow::grow;
 pub use init::{initialise, zero_residuals};
 pub use network::{Layer, LayerKind, Mode, Network};
 pub use params::{Param, Role};

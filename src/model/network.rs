@@ -1,15 +1,28 @@
 //! A network in a graph, as people count its layers.
-use super::Param;
+use super::{Frozen, Param};
 use crate::graph::TensorId;
 use crate::kernels::Window;
 
 /// Whether BatchNorm normalises by the batch or by the running statistics.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Mode {
-    /// By the batch, updating the running statistics.
-    Train,
+    /// By the batch, updating the running statistics; but by these in what is frozen.
+    Train(Frozen),
     /// By the running statistics.
     Eval,
+}
+
+impl Mode {
+    /// Training of everything.
+    pub const TRAIN: Mode = Mode::Train(Frozen::NONE);
+
+    /// Whether a layer of this name takes the statistics of the batch.
+    pub fn takes_batch_statistics(self, layer: &str) -> bool {
+        match self {
+            Mode::Train(frozen) => !frozen.holds(layer),
+            Mode::Eval => false,
+        }
+    }
 }
 
 /// What kind of layer a row of the shape table is.

@@ -3,7 +3,7 @@
 use super::feed::DataTensors;
 use super::optim::{self, Controls, Optimizer, OptimizerState};
 use crate::graph::{Gradients, Graph, TensorId, backward};
-use crate::model::{Arch, Mode, Network, Param, build};
+use crate::model::{Arch, Mode, Network, build};
 use crate::ops::{Fill, GatherImages, LossLogStates, SCALING};
 use crate::tensor::{DType, Shape, TensorDesc};
 use anyhow::Result;
@@ -65,7 +65,7 @@ pub fn train(
     batch: usize,
     optimizer: Optimizer,
 ) -> Result<StepGraph> {
-    let mut pass = forward(g, arch, data, batch, Mode::Train)?;
+    let mut pass = forward(g, arch, data, batch, Mode::Train(optimizer.frozen))?;
     differentiate(g, &mut pass)?;
     pass.optimizer_state = follow(g, &pass, &pass.gradients, optimizer)?;
     pass.nodes.end = g.nodes().len();
@@ -83,14 +83,14 @@ pub fn accumulate(
     g: &mut Graph,
     arch: &Arch,
     data: &DataTensors,
-    batch: usize,
-    of: usize,
+    [batch, of]: [usize; 2],
+    optimizer: Optimizer,
 ) -> Result<StepGraph> {
-    let mut pass = forward(g, arch, data, batch, Mode::Train)?;
+    let mut pass = forward(g, arch, data, batch, Mode::Train(optimizer.frozen))?;
     pass.of = of;
     differentiate(g, &mut pass)?;
-    let trainable: Vec<Param> = trainable(&pass).cloned().collect();
-    pass.sums = optim::accumulate(g, &trainable, &pass.gradients)?;
+    let trained = optimizer.trained(&pass.network.params);
+    pass.sums = optim::accumulate(g, &trained, &pass.gradients)?;
     pass.nodes.end = g.nodes().len();
     Ok(pass)
 }
@@ -145,14 +145,10 @@ fn follow(
     let groups = optimizer.groups(&pass.network.params);
     let mut state = optim::append(g, optimizer.rule, &groups, gradients, controls)?;
     if let Some(ema) = optimizer.ema {
-        let trainable: Vec<Param> = trainable(pass).cloned().collect();
-        state.extend(optim::average(g, ema, &trainable, controls)?);
+        let trained = optimizer.trained(&pass.network.params);
+        state.extend(optim::average(g, ema, &trained, controls)?);
     }
     Ok(state)
-}
-
-fn trainable(pass: &StepGraph) -> impl Iterator<Item = &Param> {
-    pass.network.params.iter().filter(|p| p.trainable())
 }
 
 fn forward(
@@ -167,7 +163,7 @@ fn forward(
         &format!("indices.{batch}"),
         TensorDesc::u32(Shape::examples(batch)),
     );
-    let augmented = data.augmented && mode == Mode::Train;
+    let augmented = data.augmented && mode != Mode::Eval;
     let augmentation = augmented.then(|| {
         let words = TensorDesc::u32(Shape::examples(batch));
         g.input(&format!("augmentation.{batch}"), words)
@@ -194,7 +190,7 @@ fn forward(
     let network = build(g, arch, x, mode)?;
     let [losses, correct] = g.cross_entropy(network.logits, labels, 0.0)?;
     let log = g.log_loss(losses, correct)?;
-    let scaled = mode == Mode::Train && stored == DType::F16;
+    let scaled = mode != Mode::Eval && stored == DType::F16;
     let scaling = scaled.then(|| g.state("loss_scale", SCALING));
     Ok(StepGraph {
         nodes: start..g.nodes().len(),

@@ -162,9 +162,9 @@ impl StepPlans {
                     }
                     let data = data(&mut graph, batch);
                     let (program, pass) = match (optimizer, of) {
-                        (Some(_), Some(of)) if of > batch => (
+                        (Some(optimizer), Some(of)) if of > batch => (
                             Program::Accumulate,
-                            accumulate(&mut graph, arch, &data, batch, of)?,
+                            accumulate(&mut graph, arch, &data, [batch, of], optimizer)?,
                         ),
                         (Some(optimizer), _) => (
                             Program::Train,

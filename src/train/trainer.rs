@@ -77,6 +77,7 @@ impl Trainer {
             let fits = info.arch.check_image(info.preprocess.size);
             fits.map_err(Usage::error)?;
         }
+        config.optim.freeze.unwrap_or_default().check(&info.arch)?;
         let params = params(&info)?;
         let beginning = match start {
             Start::Fresh => {

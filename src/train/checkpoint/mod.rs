@@ -10,6 +10,7 @@ pub(super) use store::{entries, is_leftover, leftovers, newest_first, recover, r
 use super::info::WeightsInfo;
 use super::progress::Progress;
 use super::session::Session;
+use crate::files::replace;
 use crate::graph::TensorId;
 use crate::model::{self, Arch, Param};
 use crate::process::{command, ensure_free, quoted};
@@ -34,7 +35,8 @@ pub fn save(
     let optimizer_state = session.optimizer_state().to_vec();
     ensure_room(session)?;
     let passes = progress.passes.unwrap_or(progress.step);
-    let weights = weights_file(session, &params, info, passes)?;
+    let values = params.iter().map(|p| session.read(p.tensor));
+    let weights = serialize(&weights_tensors(&params, values, passes)?, Some(info))?;
     let state = state_file(session, &optimizer_state, progress)?;
     let saved = store::put(run, progress.step, &weights, &state)?;
     prune(run, progress)?;
@@ -213,6 +215,32 @@ pub fn check(checkpoint: &Path, info: &WeightsInfo, params: &[Param]) -> Result<
     Ok(progress)
 }
 
+/// The values of these parameters in a file of weights with PyTorch's names and layouts, in ours.
+///
+/// # Errors
+/// When a tensor is missing, of another shape or type, or not of this network.
+pub fn read_weights(weights: &Path, params: &[Param]) -> Result<Vec<Vec<f32>>> {
+    let bytes = read(weights)?;
+    let file = fitting(weights, &bytes, params)?;
+    let values = |p: &Param| Ok(p.from_torch(&tensor(weights, &file, &p.name, &p.torch_shape())?));
+    params.iter().map(values).collect()
+}
+
+/// Writes a file of weights with PyTorch's names and layouts from values in ours, and what it tells about itself, if
+/// that is known.
+///
+/// # Errors
+/// When the disk fails.
+pub fn write_weights(
+    weights: &Path,
+    info: Option<&WeightsInfo>,
+    params: &[Param],
+    values: &[Vec<f32>],
+) -> Result<()> {
+    let tensors = weights_tensors(params, values.iter().cloned().map(Ok), 0)?;
+    replace(weights, &serialize(&tensors, info)?)
+}
+
 /// Loads weights with PyTorch's names and layouts into the session.
 ///
 /// # Errors
@@ -307,20 +335,23 @@ fn fitting<'b>(
     Ok(file)
 }
 
-fn weights_file(
-    session: &mut Session,
+/// A tensor of a file: name, type, dimensions, bytes.
+type Written = (String, Dtype, Vec<usize>, Vec<u8>);
+
+/// The tensors of a file of weights: the values of all parameters, which are in our layouts, in PyTorch's, and how many
+/// batches BatchNorms have seen.
+fn weights_tensors(
     params: &[Param],
-    info: &WeightsInfo,
+    values: impl Iterator<Item = Result<Vec<f32>>>,
     passes: u64,
-) -> Result<Vec<u8>> {
-    let mut tensors: Vec<(String, Dtype, Vec<usize>, Vec<u8>)> = Vec::new();
-    for p in params {
-        let values = p.to_torch(&session.read(p.tensor)?);
+) -> Result<Vec<Written>> {
+    let mut tensors = Vec::new();
+    for (p, values) in params.iter().zip(values) {
         tensors.push((
             p.name.clone(),
             Dtype::F32,
             p.torch_shape(),
-            bytemuck::cast_slice(&values).to_vec(),
+            bytemuck::cast_slice(&p.to_torch(&values?)).to_vec(),
         ));
         if let Some(layer) = p.name.strip_suffix(".running_var") {
             let tracked = (passes as i64).to_le_bytes().to_vec();
@@ -332,7 +363,7 @@ fn weights_file(
             ));
         }
     }
-    serialize(&tensors, info)
+    Ok(tensors)
 }
 
 fn state_file(
@@ -351,5 +382,5 @@ fn state_file(
             bytemuck::cast_slice(&values).to_vec(),
         ));
     }
-    serialize(&tensors, progress)
+    serialize(&tensors, Some(progress))
 }

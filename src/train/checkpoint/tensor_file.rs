@@ -14,12 +14,13 @@ const KEY: &str = "resnet";
 /// No network that [`crate::model::Arch::check`] lets through has larger weights, nor states of its optimiser.
 const MOST_BYTES: u64 = 4 << 30;
 
-/// The bytes of a file of these tensors and metadata.
+/// The bytes of a file of these tensors and metadata, if it has any.
 pub fn serialize(
     tensors: &[(String, Dtype, Vec<usize>, Vec<u8>)],
-    metadata: &impl Serialize,
+    metadata: Option<&impl Serialize>,
 ) -> Result<Vec<u8>> {
-    let metadata = HashMap::from([(KEY.to_string(), serde_json::to_string(metadata)?)]);
+    let metadata = metadata.map(serde_json::to_string).transpose()?;
+    let metadata = metadata.map(|json| HashMap::from([(KEY.to_string(), json)]));
     let views = tensors
         .iter()
         .map(|(name, dtype, shape, bytes)| {
@@ -29,7 +30,7 @@ pub fn serialize(
             ))
         })
         .collect::<Result<Vec<_>>>()?;
-    Ok(safetensors::serialize(views, Some(metadata))?)
+    Ok(safetensors::serialize(views, metadata)?)
 }
 
 /// The bytes of a file.

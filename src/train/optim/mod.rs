@@ -6,7 +6,7 @@ pub use schedule::Schedule;
 
 use crate::config::{self, OptimizerName};
 use crate::graph::{Gradients, Graph, TensorId};
-use crate::model::Param;
+use crate::model::{Frozen, Param};
 use crate::ops::{
     Accumulate, AdamW, AnyFlag, BiasCorrection, Ema, Fill, GradientCheck, MAX_SEGMENTS, Rescale,
     Rule, Segment, Sgd, Update,
@@ -24,6 +24,10 @@ pub struct Optimizer {
     pub weight_decay: f32,
     /// Beside the weights, their moving average.
     pub ema: Option<Ema>,
+    /// What is not trained.
+    pub frozen: Frozen,
+    /// Learning rate of all layers but the linear one, in units of the step's.
+    pub lr_scale_backbone: f32,
 }
 
 impl From<&config::Optim> for Optimizer {
@@ -35,6 +39,8 @@ impl From<&config::Optim> for Optimizer {
             beta2,
             eps,
             weight_decay,
+            freeze,
+            lr_scale_backbone,
             ..
         } = settings;
         Optimizer {
@@ -44,6 +50,8 @@ impl From<&config::Optim> for Optimizer {
             },
             weight_decay,
             ema: settings.ema.map(|decay| Ema { decay }),
+            frozen: freeze.unwrap_or_default(),
+            lr_scale_backbone,
         }
     }
 }
@@ -55,17 +63,30 @@ impl Optimizer {
             rule: Rule::Sgd(Sgd { momentum, nesterov }),
             weight_decay,
             ema: None,
+            frozen: Frozen::NONE,
+            lr_scale_backbone: 1.0,
         }
     }
 
-    /// The parameters in groups that are treated alike: all in one.
+    /// Those of a network's parameters that are trained.
+    pub fn trained(&self, params: &[Param]) -> Vec<Param> {
+        let trained = |p: &&Param| p.trainable() && !self.frozen.holds(&p.name);
+        params.iter().filter(trained).cloned().collect()
+    }
+
+    /// The parameters that are trained, in groups that are treated alike: the linear layer's, and the backbone's if
+    /// any of them are.
     pub fn groups(&self, params: &[Param]) -> Vec<ParamGroup> {
-        let trainable = params.iter().filter(|p| p.trainable());
-        vec![ParamGroup {
-            params: trainable.cloned().collect(),
-            lr_scale: 1.0,
+        let trained = self.trained(params).into_iter();
+        let (head, backbone): (Vec<_>, Vec<_>) = trained.partition(|p| p.name.starts_with("fc."));
+        let group = |(params, lr_scale)| ParamGroup {
+            params,
+            lr_scale,
             weight_decay: self.weight_decay,
-        }]
+        };
+        [(backbone, self.lr_scale_backbone), (head, 1.0)]
+            .map(group)
+            .into()
     }
 }
 

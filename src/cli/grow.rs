@@ -1,0 +1,168 @@
+//! `resnet grow`: a deeper network that computes what a trained one does.
+use crate::config::counts::{Counts, SHAPE};
+use crate::config::range::SEED;
+use crate::model::zoo::{Choice, Name, title};
+use crate::model::{self, Arch, Param};
+use crate::process::{self, command, quoted};
+use crate::train::{WeightsInfo, checkpoint};
+use anyhow::{Context, Result, bail, ensure};
+use clap::ValueEnum;
+use serde::Serialize;
+use std::io::Write;
+use std::path::PathBuf;
+
+const EXAMPLES: &str = "Examples:
+  resnet grow runs/001 --arch resnet34 --out grown.safetensors     18 layers become 34
+  resnet grow runs/001 --blocks 2,2,6,2 --out grown.safetensors    four blocks more in the third stage
+  resnet eval grown.safetensors                                    the same loss as before
+  resnet train --init grown.safetensors                            trains it on";
+
+/// Images of this side fit every network; its parameters do not depend on it.
+const SIDE: usize = 32;
+
+/// Arguments of `resnet grow`.
+#[derive(clap::Args)]
+#[command(before_help = EXAMPLES)]
+pub struct Args {
+    /// A run's folder, one of its checkpoints, or a file of weights.
+    checkpoint: PathBuf,
+    /// The network to become, of the same kind of blocks.
+    #[arg(
+        long,
+        value_name = "NAME",
+        required_unless_present = "blocks",
+        conflicts_with = "blocks"
+    )]
+    arch: Option<Name>,
+    /// The blocks of each stage.
+    #[arg(long, value_name = SHAPE)]
+    blocks: Option<Counts>,
+    /// The file to write, which must not exist yet.
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    /// Random seed of the new blocks' first convolutions.
+    #[arg(long, default_value_t = 0, value_parser = SEED.parser::<u64>())]
+    seed: u64,
+    /// One JSON object instead of text.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Report {
+    from: String,
+    out: String,
+    arch: Arch,
+    parameters: usize,
+    inserted: Vec<String>,
+}
+
+/// Grows and writes.
+///
+/// # Errors
+/// When the weights cannot be read or are of another kind of network, nothing would grow, or the file is there already
+/// or cannot be written.
+pub fn run(args: Args) -> Result<()> {
+    let out = &args.out;
+    ensure!(
+        out.symlink_metadata().is_err(),
+        "--out {}: it exists already; name a file that does not",
+        out.display()
+    );
+    let weights = checkpoint::weights_of(&args.checkpoint)?;
+    let told = checkpoint::told(&weights)?;
+    let small = match &told {
+        Some(info) => info.arch.clone(),
+        None => checkpoint::recognise(&weights)?,
+    };
+    let shown = weights.display().to_string();
+    let of_file = || format!("{shown} holds {}", title(&small));
+    let blocks = blocks(args.arch, args.blocks, &small).with_context(of_file)?;
+    let large = small.deeper(&blocks).with_context(of_file)?;
+
+    let params = params(&small)?;
+    let values = checkpoint::read_weights(&weights, &params)?;
+    let names = params.into_iter().map(|param| param.name);
+    let wider = self::params(&large)?;
+    let grown = model::grow(&large, &wider, names.zip(values).collect(), args.seed);
+    let info = told.map(|info| WeightsInfo::new(large.clone(), info.preprocess, info.classes));
+    let values: Vec<Vec<f32>> = grown.into_iter().map(|(_, values)| values).collect();
+    checkpoint::write_weights(out, info.as_ref(), &wider, &values)?;
+
+    let inserted = inserted(&small, &large);
+    let mut to = process::output();
+    if args.json {
+        let report = Report {
+            from: shown,
+            out: out.display().to_string(),
+            parameters: model::zoo::parameters(&large)?,
+            arch: large,
+            inserted,
+        };
+        writeln!(to, "{}", serde_json::to_string(&report)?)?;
+    } else {
+        writeln!(to, "{}", of_file())?;
+        writeln!(to, "{} holds {}", out.display(), title(&large))?;
+        writeln!(
+            to,
+            "Inserted, each the identity until it is trained: {}",
+            inserted.join(", ")
+        )?;
+        let init = command("train --init");
+        writeln!(to, "Train it on: {init} {}", quoted(out))?;
+    }
+    Ok(to.flush()?)
+}
+
+/// The blocks of each stage that were asked for.
+fn blocks(name: Option<Name>, blocks: Option<Counts>, small: &Arch) -> Result<Vec<usize>> {
+    let Some(name) = name else {
+        return Ok(blocks.context("--arch or --blocks is needed")?.numbers());
+    };
+    let named = Choice {
+        name,
+        ..Choice::default()
+    };
+    let named = named.arch(small.in_channels, small.classes)?;
+    let bottleneck = |arch: &Arch| arch.block.expansion() > 1;
+    let kind = |bottleneck| match bottleneck {
+        true => "bottlenecks",
+        false => "basic blocks",
+    };
+    if bottleneck(&named) != bottleneck(small) {
+        bail!(
+            "--arch {} is made of {}, but a network of {} grows by its own kind of blocks only",
+            flag(name),
+            kind(bottleneck(&named)),
+            kind(bottleneck(small))
+        );
+    }
+    let widths = |arch: &Arch| arch.stages.iter().map(|s| s.width).collect::<Vec<_>>();
+    ensure!(
+        widths(&named) == widths(small),
+        "--arch {} has other widths: {:?}, not {:?}; give --blocks instead",
+        flag(name),
+        widths(&named),
+        widths(small)
+    );
+    Ok(named.stages.iter().map(|stage| stage.blocks).collect())
+}
+
+/// A network's name as the flag takes it.
+fn flag(name: Name) -> String {
+    let value = name.to_possible_value();
+    value.map_or_else(String::new, |value| value.get_name().to_string())
+}
+
+fn params(arch: &Arch) -> Result<Vec<Param>> {
+    Ok(model::describe(arch, 1, SIDE)?.1.params)
+}
+
+/// PyTorch's names of the blocks that one network has and the other has not.
+fn inserted(small: &Arch, large: &Arch) -> Vec<String> {
+    let stages = small.stages.iter().zip(&large.stages).enumerate();
+    let new = stages.flat_map(|(s, (small, large))| {
+        (small.blocks..large.blocks).map(move |block| format!("layer{}.{block}", s + 1))
+    });
+    new.collect()
+}
