@@ -221,7 +221,7 @@ pub fn check(checkpoint: &Path, info: &WeightsInfo, params: &[Param]) -> Result<
 /// When a tensor is missing, of another shape or type, or not of this network.
 pub fn read_weights(weights: &Path, params: &[Param]) -> Result<Vec<Vec<f32>>> {
     let bytes = read(weights)?;
-    let file = fitting(weights, &bytes, params)?;
+    let file = fitting(weights, &bytes, params, Part::All)?;
     let values = |p: &Param| Ok(p.from_torch(&tensor(weights, &file, &p.name, &p.torch_shape())?));
     params.iter().map(values).collect()
 }

@@ -78,7 +78,7 @@ impl Optimizer {
     /// any of them are.
     pub fn groups(&self, params: &[Param]) -> Vec<ParamGroup> {
         let trained = self.trained(params).into_iter();
-        let (head, backbone): (Vec<_>, Vec<_>) = trained.partition(|p| p.name.starts_with("fc."));
+        let (head, backbone): (Vec<_>, Vec<_>) = trained.partition(Param::is_of_head);
         let group = |(params, lr_scale)| ParamGroup {
             params,
             lr_scale,
