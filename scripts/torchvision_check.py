@@ -1,6 +1,7 @@
 """What `scripts/torchvision_check.sh` checks: torchvision's own networks, with random weights and random running statistics,
 against `resnet predict` on pictures of odd sizes; and weights that `resnet train` wrote, in torchvision's own classes."""
 
+import gzip
 import json
 import os
 import subprocess
@@ -31,7 +32,8 @@ NETWORKS = {
     "resnet50": (None, [0, 1, 2]),
     "resnet101": ((73, 64), [0, 1, 2]),
     "resnet152": ((73, 64), [0, 1, 2]),
-    "preact": ((80, 64), [0, 1, 2]),
+    "preact18": ((80, 64), [0, 1, 2]),
+    "preact50": ((80, 64), [0, 1, 2]),
     "timm": (None, [0]),
     "back": (None, [0]),
 }
@@ -93,9 +95,10 @@ def randomised(model, seed):
 
 
 def network(name, seed):
-    if name == "preact":
-        stages = [{"blocks": 2, "width": width} for width in (64, 128, 256, 512)]
-        arch = dict(resnet_torch.RESNET18, in_channels=3, classes=1000, stages=stages, block="pre_act_basic", conv_bias=False)
+    if name.startswith("preact"):
+        block, blocks = {"preact18": ("pre_act_basic", [2, 2, 2, 2]), "preact50": ("pre_act_bottleneck", [3, 4, 6, 3])}[name]
+        stages = [{"blocks": count, "width": width} for count, width in zip(blocks, (64, 128, 256, 512), strict=True)]
+        arch = dict(resnet_torch.RESNET18, in_channels=3, classes=1000, stages=stages, block=block, conv_bias=False)
         return randomised(resnet_torch.ResNet(arch), seed)
     if name == "timm":
         import timm
@@ -138,7 +141,7 @@ def back():
     model.load_state_dict(load_file(file), strict=True)
     count = 16
     out, _ = resnet("predict", "run", "--test-image", ",".join(map(str, range(count))), "--json", "--data", "sample")
-    pixels = resnet_torch_sample(count)
+    pixels = sample(count)
     images = [Image.fromarray(image).resize((32, 32), Image.Resampling.BILINEAR) for image in pixels]
     batch = torch.stack([transforms.Normalize([0.286], [0.353])(transforms.ToTensor()(image)) for image in images])
     with torch.no_grad():
@@ -146,10 +149,8 @@ def back():
     return max(relative(image["logits"], w) for image, w in zip(json.loads(out)["images"], want, strict=True))
 
 
-def resnet_torch_sample(count):
+def sample(count):
     """The first test images inside the program."""
-    import gzip
-
     with gzip.open(ROOT / "src/data/sample/t10k-images-idx3-ubyte.gz") as file:
         return numpy.frombuffer(file.read(), numpy.uint8)[16:][: count * 784].reshape(-1, 28, 28)
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Compares the logits of `resnet predict` with those of torchvision's own ResNets, and loads a run's weights into them.
 #   scripts/torchvision_check.sh [BINARY [NETWORK…]]      builds target/release/resnet where no binary is named
-# Without networks: resnet18 34 50 101 152, a pre-activation one, timm's resnet18 where timm is there, and the way back.
+# Without networks: resnet18 34 50 101 152, two pre-activation ones, timm's resnet18 where timm is there, and the way back.
 # PyTorch comes from PyPI into target/peers (about 5 GB), or from the environment that RESNET_PEERS_VENV names.
 set -euo pipefail
 cd "$(dirname "$0")/.."

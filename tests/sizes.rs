@@ -78,7 +78,10 @@ fn weights_that_lie_about_their_network_are_refused() {
         ("/version", json!("\u{1b}[31m"), "version"),
     ];
     for (preprocess, word) in [
-        (json!({"size": 28, "resize": 20}), "no 28 can be cut out"),
+        (
+            json!({"size": 28, "resize": 20}),
+            "no 28 pixels can be cut out",
+        ),
         (json!({"size": 28, "resize": 5000}), "at most 4096"),
         (
             json!({"size": 28, "mean": [0.5]}),

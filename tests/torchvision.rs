@@ -130,7 +130,11 @@ fn a_picture_in_colour_has_pytorchs_logits() {
     says(&["--background", "dark"], 1, &["--background", "colour"]);
     says(&["--mean", "0.5", "--std", "0.5"], 2, &["3 channel(s)"]);
     says(&["--mean", "124,117,104"], 2, &["0.485,0.456,0.406"]);
-    says(&["--resize", "32"], 2, &["32", "no 96 can be cut out"]);
+    says(
+        &["--resize", "32"],
+        2,
+        &["--resize", "no 96 pixels can be cut out of the 32"],
+    );
     says(
         &["--test-image", "0", "--data", "sample"],
         1,

@@ -1,7 +1,7 @@
 //! A trained network: where its weights are and how it is run, shared by the commands that take one.
 use super::hardware;
 use super::init::IMAGENET;
-use crate::config::{self, Layer, Resolved, Source, Usage};
+use crate::config::{self, Layer, Preprocessing, Resolved, Source};
 use crate::data::{self, ImageSource, Preprocess, listed};
 use crate::model;
 use crate::process;
@@ -113,7 +113,7 @@ fn recognised(weights: &Path, settings: &Resolved) -> Result<WeightsInfo> {
         true => imagenet(settings),
         false => prepared(settings),
     };
-    preprocess.check(channels).map_err(Usage::error)?;
+    Preprocessing::check(&preprocess, channels)?;
     let given: Vec<String> = ["image_size", "resize", "mean", "std"]
         .iter()
         .filter_map(|key| settings.sources.get(*key).map(ToString::to_string))

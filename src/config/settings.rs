@@ -1,12 +1,12 @@
 //! Every setting, declared once: its field, type, default, range, help and whether a resumed run may change it. The
 //! flag, the `RESNET_…` variable, the key of a file and the row in `docs/settings.md` follow from it.
-use super::MicroBatch;
 use super::counts::{Counts, SHAPE};
 use super::levels::{CHANNELS, Levels, deviations, means};
 use super::range::{
     BATCH, EPOCHS, IMAGE_SIZE, IMAGES, SEED, STEPS, STEPS_OR_NONE, above_zero, finite_from_zero,
     named, share, threads,
 };
+use super::{MicroBatch, Usage};
 use crate::data::Preprocess;
 use crate::kernels::precision::MatmulPrecision;
 use crate::model::Frozen;
@@ -14,6 +14,7 @@ use crate::model::Stem;
 use crate::model::zoo::{Choice, Name, Variant};
 use crate::ops::tuning::TuningTable;
 use crate::tensor::DType;
+use anyhow::Result;
 use clap::ArgAction;
 use serde::{Deserialize, Serialize};
 use std::num::NonZeroUsize;
@@ -303,6 +304,16 @@ impl Preprocessing {
             mean: levels(&self.mean),
             std: levels(&self.std),
         }
+    }
+
+    /// Refuses what settings ask for that is no preprocessing of images of so many channels.
+    ///
+    /// # Errors
+    /// Naming the settings and the number that is out of its range.
+    pub fn check(preprocess: &Preprocess, channels: usize) -> Result<()> {
+        let checked = preprocess.check(channels);
+        checked
+            .map_err(|why| Usage::error(format!("--image-size, --resize, --mean and --std: {why}")))
     }
 }
 

@@ -83,7 +83,7 @@ impl Preprocess {
         let (size, resized) = (self.size, self.resized());
         ensure!(
             resized >= size,
-            "the shorter side of an image becomes {resized} pixels, of which no {size} can be cut out"
+            "no {size} pixels can be cut out of the {resized} that the shorter side of an image becomes"
         );
         let (means, stds) = (self.mean.len(), self.std.len());
         if (means, stds) == (0, 0) {

@@ -80,10 +80,16 @@ fn guess(shapes: &Shapes) -> Result<Arch> {
 /// The dimensions of a tensor that every network has, none of them zero.
 fn dimensions<const N: usize>(shapes: &Shapes, name: &str) -> Result<[usize; N]> {
     let shape = shapes.get(name).with_context(|| {
+        // Blocks have layers of the same names.
         let prefixed = shapes
             .keys()
-            .find(|other| other.ends_with(&format!(".{name}")));
+            .find(|other| other.ends_with(&format!(".{name}")) && !other.contains("layer"));
+        let deep = name == "conv1.weight" && shapes.contains_key("conv1.0.weight");
         match prefixed.filter(|_| !name.starts_with("layer")) {
+            _ if deep => {
+                "its stem has several convolutions, as timm's networks …d and …s, but `resnet` makes stems of one"
+                    .to_string()
+            }
             Some(other) => format!(
                 "there is no {name}, but {other:?}: save the network itself, not what wraps it"
             ),
@@ -246,5 +252,11 @@ mod tests {
             "layer2.0.bn1.weight is [127], but the other tensors need [128]"
         );
         assert_eq!(said(&|shapes| shapes.clear()), "there is no conv1.weight");
+        assert_eq!(without("conv1.weight"), "there is no conv1.weight");
+        let deep = said(&|shapes| {
+            let stem = shapes.remove("conv1.weight").unwrap_or_default();
+            shapes.insert("conv1.0.weight".to_string(), stem);
+        });
+        assert!(deep.contains("several convolutions"), "{deep}");
     }
 }

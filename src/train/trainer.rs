@@ -11,7 +11,7 @@ use super::run::{Outcome, Run};
 use super::session::Session;
 use super::step_plans::{SessionSpec, StepPlans, steps};
 use crate::backend::Backend;
-use crate::config::{MicroBatch, TrainConfig, Usage};
+use crate::config::{MicroBatch, Preprocessing, TrainConfig, Usage};
 use crate::data::{Augmentation, HeldOut, ImageSource, Split};
 use crate::model::{Arch, Param, describe, initialise, zero_residuals, zoo};
 use crate::process::{command, quoted};
@@ -68,8 +68,7 @@ impl Trainer {
             None => data,
         };
         let preprocess = config.preprocessing.preprocess(config.model.image_size);
-        let checked = preprocess.check(data.info().channels);
-        checked.map_err(Usage::error)?;
+        Preprocessing::check(&preprocess, data.info().channels)?;
         let info = WeightsInfo::new(arch, preprocess, data.info().classes.clone());
         info.check_data("the network", data.info())?;
         // A resumed run goes on as it was.
