@@ -245,7 +245,8 @@ mod tests {
         fails("HTTP/1.1 200 OK\r\nX: ", total, "time");
         let huge = "HTTP/1.1 200 OK\r\nContent-Length: 1000000000000\r\n\r\n";
         fails(huge, PATIENCE, "announces");
-        let circle = "HTTP/1.1 302 Found\r\nLocation: /file\r\nContent-Length: 0\r\n\r\n";
+        // The server closes the connection: another request must not use it.
+        let circle = "HTTP/1.1 302 Found\r\nLocation: /file\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
         fails(circle, PATIENCE, "redirect");
     }
 
