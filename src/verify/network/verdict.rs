@@ -25,7 +25,7 @@ const MOST: f64 = 5e-4;
 const MOST_OF_ZERO: f64 = 1e-3;
 
 /// How many times the change is granted that [`Shake`] measures. It is the largest of a few, by chance.
-const COARSE_FACTOR: f64 = 3.0;
+const COARSE_FACTOR: f64 = 4.0;
 
 /// The losses of a run, of which element `s` is that of step `s`.
 pub const LOSSES: &str = "losses.want";
