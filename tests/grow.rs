@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
 /// `resnet` on a few images of the sample.
-fn small(args: &[&str]) -> Command {
+pub fn small(args: &[&str]) -> Command {
     let mut command = resnet();
     command.args(args);
     for (name, value) in [
@@ -26,7 +26,7 @@ fn small(args: &[&str]) -> Command {
     command
 }
 
-fn train(out: &Path, more: &[&str]) -> PathBuf {
+pub fn train(out: &Path, more: &[&str]) -> PathBuf {
     let mut command = small(&["train", "--out"]);
     command.arg(out).args(more).assert().success();
     checkpoint::weights_in(&checkpoint::latest(out).unwrap())

@@ -1,11 +1,11 @@
 //! `resnet eval`: loss, accuracy, per-class accuracy and the confusion matrix on the test images.
 use super::data;
-use super::trained::Checkpoint;
-use crate::config::{Batch, Data, Given, Hardware, Limit, Model, Preprocessing, Resolved, Source};
+use super::trained::{Checkpoint, tell_limit};
+use crate::config::{Batch, Data, Given, Hardware, Limit, Model, Preprocessing};
 use crate::data::{ImageSource, Split};
 use crate::process;
 use crate::report::Confusion;
-use crate::train::{Sums, checkpoint, evaluate_split};
+use crate::train::{checkpoint, evaluate_split};
 use anyhow::{Result, ensure};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -89,7 +89,7 @@ pub fn run(args: Args) -> Result<()> {
         "the loss of {} is not finite: its training has diverged. Use another checkpoint",
         checkpoint.weights.display()
     );
-    tell_limit(&checkpoint.settings, &sums, data.len(Split::Test));
+    tell_limit(&checkpoint.settings, sums.examples, data.len(Split::Test));
     let report = Report {
         checkpoint: checkpoint.weights.display().to_string(),
         data: &data.info.name,
@@ -101,20 +101,6 @@ pub fn run(args: Args) -> Result<()> {
         confusion: confusion.counts(),
     };
     print(&report, &confusion, args.json)
-}
-
-/// Says that a run's limit is that of its evaluation too, and how to have all images.
-fn tell_limit(settings: &Resolved, sums: &Sums, images: usize) {
-    let batch = settings.config.batch.batch_size;
-    if let Some(source @ Source::File(_)) = settings.sources.get("limit_batches")
-        && sums.examples < images as u64
-    {
-        process::say(format_args!(
-            "limit_batches in {source}: {} of {images} test images; all of them with --limit-batches {}",
-            sums.examples,
-            images.div_ceil(batch)
-        ));
-    }
 }
 
 fn print(report: &Report, confusion: &Confusion, json: bool) -> Result<()> {

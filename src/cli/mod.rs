@@ -11,6 +11,7 @@ mod init;
 mod network;
 mod pictures;
 mod predict;
+mod probe;
 mod shapes;
 mod signals;
 mod status;
@@ -45,6 +46,8 @@ enum Command {
     Predict(predict::Args),
     /// Makes a trained network deeper by blocks that compute the identity.
     Grow(grow::Args),
+    /// Tells how much each residual block of a trained network adds to its input, and what its gradients are.
+    Probe(probe::Args),
     /// Prints the output size of every layer; nothing is executed.
     Shapes(shapes::Args),
     /// Lists the devices that can train.
@@ -88,6 +91,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Eval(args) => eval::run(args).map(done),
         Command::Predict(args) => predict::run(args).map(done),
         Command::Grow(args) => grow::run(args).map(done),
+        Command::Probe(args) => probe::run(args).map(done),
         Command::Shapes(args) => shapes::run(args).map(done),
         Command::Devices(args) => devices::run(args).map(done),
         Command::Bench(args) => bench::run(args).map(done),

@@ -70,6 +70,19 @@ impl Checkpoint {
     }
 }
 
+/// Says that a run's limit is that of its evaluation too, and how to have all images.
+pub fn tell_limit(settings: &Resolved, examples: u64, images: usize) {
+    let batch = settings.config.batch.batch_size;
+    if let Some(source @ Source::File(_)) = settings.sources.get("limit_batches")
+        && examples < images as u64
+    {
+        process::say(format_args!(
+            "limit_batches in {source}: {examples} of {images} test images; all of them with --limit-batches {}",
+            images.div_ceil(batch)
+        ));
+    }
+}
+
 /// What weights tell about themselves, unless a flag contradicts it.
 fn told_by_flags_too(info: WeightsInfo, settings: &Resolved) -> Result<WeightsInfo> {
     let given = prepared(settings);

@@ -7,6 +7,7 @@ mod init;
 mod network;
 mod params;
 mod recognise;
+mod residual;
 mod shapes;
 pub mod zoo;
 
@@ -18,4 +19,5 @@ pub use init::{initialise, zero_residuals};
 pub use network::{Layer, LayerKind, Mode, Network};
 pub use params::{Param, Role};
 pub use recognise::{Shapes, recognise};
+pub use residual::Residual;
 pub use shapes::{Order, Row, summary, table};

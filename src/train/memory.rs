@@ -168,7 +168,7 @@ impl Room {
 }
 
 /// The largest number of a range that fits, where all below one that fits do too.
-fn largest(
+pub(super) fn largest(
     range: std::ops::Range<usize>,
     fits: impl Fn(usize) -> Result<bool>,
 ) -> Result<Option<usize>> {
