@@ -180,13 +180,13 @@ fn text(report: &Report) -> String {
     );
     for block in blocks {
         let line = format!(
-            "{:width$}  {:<9.4} {:BAR$}  {:<9.4} {:BAR$}  {:<9.2e} {}",
+            "{:width$}  {:<9} {:BAR$}  {:<9} {:BAR$}  {:<9} {}",
             name(block),
-            block.ratio,
+            number(block.ratio),
             bar(block.ratio, ratios),
-            block.zeroed,
+            number(block.zeroed),
             bar(block.zeroed, 1.0),
-            block.gradient_norm,
+            number(block.gradient_norm),
             bar(block.gradient_norm, gradients)
         );
         text += line.trim_end();
@@ -215,11 +215,20 @@ fn text(report: &Report) -> String {
         others.sort_by(|a, b| a.ratio.total_cmp(&b.ratio));
         let nearest = others.iter().take(NEAREST);
         let names: Vec<String> = nearest
-            .map(|b| format!("{} ({:.4})", b.block, b.ratio))
+            .map(|b| format!("{} ({})", b.block, number(b.ratio)))
             .collect();
         text += &format!("Nearest to the identity: {}\n", names.join(", "));
     }
     text
+}
+
+/// A number of at most nine characters. Small ones keep their digits, and only zero is written as such.
+fn number(value: f64) -> String {
+    match value {
+        0.0 => "0".to_string(),
+        _ if (0.01..1000.0).contains(&value) => format!("{value:.4}"),
+        _ => format!("{value:.2e}"),
+    }
 }
 
 /// A bar of [`BAR`] columns for `most`, to an eighth of a column; none for what is no number.
@@ -233,7 +242,16 @@ fn bar(value: f64, most: f64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::bar;
+    use super::{bar, number};
+
+    #[test]
+    fn only_zero_looks_like_it() {
+        let shown = [0.0, 1.5e-5, 0.01, 0.52345, 999.0, 4e5].map(number);
+        assert_eq!(
+            shown,
+            ["0", "1.50e-5", "0.0100", "0.5234", "999.0000", "4.00e5"]
+        );
+    }
 
     #[test]
     fn bars_are_as_long_as_their_numbers() {
