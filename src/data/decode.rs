@@ -1,7 +1,8 @@
 //! Files of pictures, decoded: upright, whole and of a size that fits them.
 use super::jpeg;
 use crate::files;
-use anyhow::{Context, Result, ensure};
+use crate::process::unless_it_panics;
+use anyhow::{Context, Result, anyhow, ensure};
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
 use std::io::Cursor;
 use std::path::Path;
@@ -33,7 +34,10 @@ pub fn open(path: &Path, instead: &str) -> Result<DynamicImage> {
         path.join("*.png").display()
     );
     let bytes = files::read(path, MOST_BYTES)?;
-    decode(bytes).with_context(|| {
+    // Not every decoder returns an error for every damage.
+    let decoded = unless_it_panics(|| decode(bytes));
+    let damaged = || Err(anyhow!("the file is damaged, and its decoder fails on it"));
+    decoded.unwrap_or_else(damaged).with_context(|| {
         format!(
             "{shown} is not a {FORMATS} picture that can be read: save it as one of them{instead}"
         )
@@ -68,6 +72,33 @@ fn decode(bytes: Vec<u8>) -> Result<DynamicImage> {
 mod tests {
     use super::*;
     use image::{GrayImage, Luma};
+    use std::io::Write;
+
+    /// An indexed picture whose palette ends within a colour.
+    #[test]
+    fn a_decoder_that_panics_is_an_error_of_the_file() {
+        let mut png = b"\x89PNG\r\n\x1a\n".to_vec();
+        let mut chunk = |kind: &[u8; 4], data: &[u8]| {
+            let mut crc = flate2::Crc::new();
+            crc.update(kind);
+            crc.update(data);
+            png.extend((data.len() as u32).to_be_bytes());
+            png.extend(kind);
+            png.extend(data);
+            png.extend(crc.sum().to_be_bytes());
+        };
+        chunk(b"IHDR", &[0, 0, 0, 1, 0, 0, 0, 1, 8, 3, 0, 0, 0]);
+        chunk(b"PLTE", &[1, 2, 3, 4, 5]);
+        chunk(b"tRNS", &[6]);
+        let mut pixels = flate2::write::ZlibEncoder::new(Vec::new(), Default::default());
+        pixels.write_all(&[0, 0]).unwrap();
+        chunk(b"IDAT", &pixels.finish().unwrap());
+        chunk(b"IEND", &[]);
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(&file, png).unwrap();
+        let error = format!("{:#}", open(file.path(), "").unwrap_err());
+        assert!(error.contains("damaged"), "{error}");
+    }
 
     /// A few bytes that claim to be a picture of these sides: refused before anything of that size is allocated.
     #[test]

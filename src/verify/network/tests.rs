@@ -57,7 +57,7 @@ fn small_errors_are_noticed_in_every_tensor() {
                 outputs.insert(name.clone(), right);
                 planted += 1;
             }
-            assert!(planted > 150, "{network}: {planted}");
+            assert!(planted > 100, "{network}: {planted}");
         });
     }
 }
@@ -75,7 +75,7 @@ fn errors_of_five_times_the_formats_are_noticed() {
             let in_f32 = |name: &&String| outputs[*name].dtype() == DType::F32;
             let planted = names.iter().filter(in_f32);
             let planted: Vec<&String> = planted.filter(|n| !judge.is_zero(n)).collect();
-            assert!(planted.len() > 150, "{network}: {}", planted.len());
+            assert!(planted.len() > 100, "{network}: {}", planted.len());
             for name in planted {
                 let right = outputs[name].clone();
                 let direction = judge.direction(name, &right);
