@@ -2,6 +2,7 @@
 use crate::cli::{resnet, train};
 use crate::device;
 use predicates::prelude::*;
+use predicates::str::contains;
 use std::fs;
 use tempfile::TempDir;
 
@@ -152,6 +153,19 @@ fn an_unknown_key_names_the_nearest_known_one() {
         .failure()
         .code(2);
     assert.stderr(predicate::str::contains("my.toml").and(predicate::str::contains("epochs")));
+}
+
+/// A setting is kept as text, which must not become another folder's name.
+#[cfg(unix)]
+#[test]
+fn names_that_are_no_text_are_refused() {
+    use std::os::unix::ffi::OsStrExt;
+    let name = std::ffi::OsStr::from_bytes(b"no\xffutf8");
+    let by_flag = resnet().args(["train", "--out"]).arg(name).assert();
+    by_flag.failure().code(2).stderr(contains("UTF-8"));
+    let by_variable = resnet().arg("train").env("RESNET_OUT", name).assert();
+    let said = by_variable.failure().code(2);
+    said.stderr(contains("RESNET_OUT must be valid UTF-8"));
 }
 
 /// Pairs of flags of which one would be ignored.

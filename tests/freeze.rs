@@ -144,4 +144,8 @@ fn parts_that_there_are_not_are_refused() {
         refused.assert().failure().stderr(contains(why));
         assert!(!out.exists());
     }
+    let mut bench = resnet();
+    bench.args("bench --device cpu --image-size 32 --batch-size 4 --freeze layer3".split(' '));
+    let refused = bench.args(NETWORK).assert().failure().code(2);
+    refused.stderr(contains("stem and layer1 to layer2"));
 }

@@ -79,7 +79,8 @@ fn a_grown_network_is_the_same_function_and_leaves_it_when_trained() {
         // To the last bit.
         assert_eq!(evaluated(&before), evaluated(&grown), "{arch} {more:?}");
 
-        let after = train(&at("on"), &["--init", grown.to_str().unwrap()]);
+        let on = ["--init", grown.to_str().unwrap()];
+        let after = train(&at("on"), &on);
         let new = match grown_to.starts_with('1') {
             true => "layer2.2",
             false => "layer1.1",
@@ -91,6 +92,26 @@ fn a_grown_network_is_the_same_function_and_leaves_it_when_trained() {
             "{arch} {more:?}"
         );
         assert_ne!(evaluated(&after)["loss"], evaluated(&grown)["loss"]);
+    }
+}
+
+/// The command that `grow` prints trains on images of the same size.
+#[test]
+fn weights_bring_the_size_of_their_images() {
+    let folder = TempDir::new().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    train(&at("run"), &["--widths", "4,8", "--blocks", "1,2"]);
+    let sizes = [(None, "image_size = 16"), (Some("20"), "image_size = 20")];
+    for (i, (size, wanted)) in sizes.into_iter().enumerate() {
+        let on = at(&i.to_string());
+        let mut command = small(&["train", "--init", at("run").to_str().unwrap(), "--out"]);
+        command.arg(&on).env_remove("RESNET_IMAGE_SIZE");
+        if let Some(size) = size {
+            command.args(["--image-size", size]);
+        }
+        command.assert().success();
+        let settings = fs::read_to_string(on.join("config.toml")).unwrap();
+        assert!(settings.contains(wanted), "{settings}");
     }
 }
 

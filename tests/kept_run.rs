@@ -70,6 +70,10 @@ fn a_run_has_one_process() {
     held.lock().unwrap();
     train(&out, &[]).assert().failure().stderr(told);
     assert_eq!(names(&out), [".lock"]);
+    fs::write(out.join("config.toml"), "seed = 3\n").unwrap();
+    resume(&out, &[])
+        .failure()
+        .stderr(contains("is being trained by process 4711"));
 
     // Its process is killed, and its folder free again.
     fs::write(out.join("config.toml"), "seed = 3\n").unwrap();

@@ -4,7 +4,7 @@ pub mod cards;
 pub mod profile;
 
 use crate::backend::Backend;
-use crate::config::{MicroBatch, TrainConfig};
+use crate::config::{MicroBatch, TrainConfig, Usage};
 use crate::data::{Dataset, Examples, ImageSource, Info, Picture, Preprocess, Split};
 use crate::model::{Arch, initialise, zoo};
 use crate::ops::Shader;
@@ -105,6 +105,8 @@ impl Settings {
     pub fn new(config: TrainConfig, steps: usize, inference: bool) -> Result<Settings> {
         let arch = config.network.choice().arch(CHANNELS, CLASSES)?;
         arch.check_image(config.model.image_size)?;
+        let frozen = config.optim.freeze.unwrap_or_default();
+        frozen.check(&arch).map_err(Usage::error)?;
         Ok(Settings {
             config,
             arch,

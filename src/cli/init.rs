@@ -37,7 +37,26 @@ pub fn for_data(weights: &Path, arch: &Arch, data: &Info, new_head: bool) -> Res
     })
 }
 
-/// How images are prepared for weights: normalised as they were before, unless a setting says how.
+/// The side of the images that a training takes: that of the file's images, unless a setting says it.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn image_size(weights: &Path, settings: &Resolved) -> Result<usize> {
+    let size = settings.config.model.image_size;
+    let told = checkpoint::told(weights)?.map(|info| info.preprocess.size);
+    match told.filter(|_| !settings.sources.contains_key("image_size")) {
+        Some(told) if told != size => {
+            process::say(format_args!(
+                "images are resized to {told}×{told}, as for {}",
+                weights.display()
+            ));
+            Ok(told)
+        }
+        _ => Ok(size),
+    }
+}
+
+/// How images are prepared for weights: cut and normalised as they were before, unless a setting says how.
 ///
 /// # Errors
 /// When the file cannot be read.
@@ -49,6 +68,9 @@ pub fn preprocessing(weights: &Path, arch: &Arch, settings: &Resolved) -> Result
         None => return Ok(preprocessing),
     };
     let is_given = |key: &str| settings.sources.contains_key(key);
+    if !is_given("resize") && !is_given("image_size") && checkpoint::told(weights)?.is_some() {
+        preprocessing.resize = before.resize;
+    }
     if is_given("mean") || is_given("std") || before.std.is_empty() {
         return Ok(preprocessing);
     }

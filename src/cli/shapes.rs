@@ -1,5 +1,5 @@
 //! `resnet shapes`: output sizes as the chapter prints them, or the whole table.
-use crate::config::range::COUNT;
+use crate::config::range::{CLASSES, COUNT};
 use crate::config::{self, Given, Resolved, Usage};
 use crate::model::zoo::title;
 use crate::model::{self, Order, Row};
@@ -29,7 +29,7 @@ pub struct Args {
     #[arg(allow_negative_numbers = true)]
     channels: usize,
     /// Classes that are told apart.
-    #[arg(long, value_name = "N", default_value_t = 10, value_parser = COUNT.parser::<usize>())]
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = CLASSES.parser::<usize>())]
     #[arg(allow_negative_numbers = true)]
     classes: usize,
     /// Order of the dimensions.

@@ -73,20 +73,24 @@ fn train(args: Args) -> Result<Status> {
         },
         (None, None) => Start::Fresh,
     };
-    let (arch, network, preprocessing) = match &start {
+    let (arch, network, preprocessing, image_size) = match &start {
         Start::Weights(weights) | Start::Body(weights) => {
             let (arch, network) = network::of_weights(weights, &resolved)?;
             let fitted = init::for_data(weights, &arch, &data.info, args.new_head)?;
             let preprocessing = init::preprocessing(weights, &arch, &resolved)?;
-            (fitted, network, preprocessing)
+            let image_size = init::image_size(weights, &resolved)?;
+            (fitted, network, preprocessing, image_size)
         }
         Start::Resume(_) | Start::Fresh => {
             let (arch, network) = network::chosen(&resolved.config.network, &data.info)?;
-            (arch, network, resolved.config.preprocessing.clone())
+            let config = &resolved.config;
+            let preprocessing = config.preprocessing.clone();
+            (arch, network, preprocessing, config.model.image_size)
         }
     };
     let mut config = resolved.config;
     config.preprocessing = preprocessing;
+    config.model.image_size = image_size;
     config.locate_data()?;
     config.network = network;
     let trainer = Trainer::new(config.clone(), arch, Arc::new(data), start)?;

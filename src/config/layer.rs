@@ -3,12 +3,13 @@ use super::declared;
 use super::names;
 use crate::files;
 use crate::ops::tuning::TuningTable;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Args, Command, FromArgMatches};
 use std::collections::BTreeMap;
 use std::error::Error;
+use std::ffi::OsStr;
 use std::fmt;
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
@@ -201,13 +202,13 @@ impl<G: Args> FromArgMatches for Given<G> {
             let key = arg.get_id().as_str();
             let variable = declared::variable(key);
             if let Some(text) = std::env::var_os(&variable) {
-                let text = text.to_string_lossy().into_owned();
+                let text = utf8(&variable, &text).map_err(usage)?;
                 environment.insert(&arg, text).map_err(usage)?;
             }
             if matches.value_source(key) == Some(ValueSource::CommandLine) {
                 let given = matches.get_raw(key).into_iter().flatten().next_back();
                 let text = given.expect("given on the command line");
-                let text = text.to_string_lossy().into_owned();
+                let text = utf8(&declared::long(key), text).map_err(usage)?;
                 flags.texts.insert(key.to_string(), text);
             }
         }
@@ -222,4 +223,12 @@ impl<G: Args> FromArgMatches for Given<G> {
         *self = Self::from_arg_matches(matches)?;
         Ok(())
     }
+}
+
+/// The text of a value, which is refused where it could only be kept changed.
+fn utf8(of: &str, text: &OsStr) -> Result<String> {
+    let text = text.to_str().map(str::to_string);
+    text.ok_or_else(|| {
+        anyhow!("{of} must be valid UTF-8: settings are kept as text; rename the file or folder")
+    })
 }

@@ -28,6 +28,8 @@ pub const MICRO_BATCH: Whole =
     BATCH.from(2, ", since BatchNorm needs the variance of a micro-batch");
 /// Channels, and blocks, of a stage.
 pub const COUNT: Whole = Whole::up_to(1 << 14, ", several times what any published network has");
+/// Classes of a network.
+pub const CLASSES: Whole = Whole::up_to(1 << 16, ", three times what any published network has");
 /// Passes over the data.
 pub const EPOCHS: Whole = Whole::up_to(
     1_000_000,

@@ -2,7 +2,7 @@
 //! settings and the data.
 use super::checkpoint;
 use super::info::WeightsInfo;
-use super::lock::Lock;
+use super::lock::{self, Lock};
 use super::progress::Progress;
 use crate::model::Param;
 use anyhow::{Context, Error, Result, ensure};
@@ -29,6 +29,10 @@ impl Resumed {
     /// # Errors
     /// When there is no run, another process has it, or no checkpoint is intact and of this network.
     pub fn open(run: &Path, info: &WeightsInfo, params: &[Param]) -> Result<Resumed> {
+        // A run that has no checkpoint yet may be at work.
+        if run.join(lock::NAME).exists() {
+            Lock::take(run)?;
+        }
         checkpoint::latest(run)?;
         let lock = Lock::take(run)?;
         checkpoint::recover(run)?;

@@ -76,7 +76,8 @@ impl Trainer {
             let fits = info.arch.check_image(info.preprocess.size);
             fits.map_err(Usage::error)?;
         }
-        config.optim.freeze.unwrap_or_default().check(&info.arch)?;
+        let frozen = config.optim.freeze.unwrap_or_default();
+        frozen.check(&info.arch).map_err(Usage::error)?;
         let params = params(&info)?;
         let beginning = match start {
             Start::Fresh => {

@@ -15,6 +15,7 @@ pub use weights::{
 use super::info::WeightsInfo;
 use super::progress::Progress;
 use super::session::Session;
+use crate::files;
 use crate::graph::TensorId;
 use crate::model::Param;
 use crate::process::{command, ensure_free};
@@ -97,6 +98,11 @@ pub(super) fn best_of(run: &Path, progress: &Progress) -> Result<PathBuf> {
 /// # Errors
 /// When there is none, or the newest checkpoint, which knows it, is damaged.
 pub fn best(run: &Path) -> Result<PathBuf> {
+    ensure!(
+        run.is_dir() && !run.join(WEIGHTS).exists(),
+        "{} is not a run's folder, of which the best checkpoint could be taken",
+        run.display()
+    );
     let newest = latest(run)?.join(STATE);
     best_of(run, &progress(&newest, &read(&newest)?)?)
 }
@@ -111,7 +117,12 @@ pub fn weights_in(checkpoint: &Path) -> PathBuf {
 /// # Errors
 /// When there is nothing of the kind.
 pub fn weights_of(path: &Path) -> Result<PathBuf> {
-    if path.is_file() {
+    let there = path
+        .try_exists()
+        .with_context(|| format!("looking at {}", path.display()))?;
+    if there && !path.is_dir() {
+        // A FIFO or a device is refused here.
+        files::open(path)?;
         ensure!(
             !path.ends_with(STATE),
             "{} holds the optimiser's states; the weights are in {WEIGHTS} beside it",
@@ -120,7 +131,7 @@ pub fn weights_of(path: &Path) -> Result<PathBuf> {
         return Ok(path.to_path_buf());
     }
     ensure!(
-        path.exists(),
+        there,
         "{} does not exist: name a run's folder, one of its checkpoints or a weights.safetensors; `{}` makes one",
         path.display(),
         command("train")

@@ -2,7 +2,7 @@
 //! moment it holds the newest checkpoint, whole, under its own name or as a leftover that is found.
 use super::tensor_file::{metadata, parse, read};
 use crate::files::{sync_folder, write_synced};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use std::cmp::Reverse;
 use std::fs;
@@ -29,6 +29,12 @@ const REPLACED: &str = "checkpoint";
 /// When the disk fails; what was there stays.
 pub fn put(run: &Path, step: u64, weights: &[u8], state: &[u8]) -> Result<PathBuf> {
     let folder = run.join(FOLDER);
+    ensure!(
+        run.is_dir(),
+        "the folder of the run, {}, is gone: it was moved or removed while the run went on, so that nothing can be saved \
+         there",
+        run.display()
+    );
     fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
     let new = hidden_folder(NEW, &folder)?;
     write_synced(&new.path().join(WEIGHTS), weights)?;
@@ -228,4 +234,18 @@ fn exchange(_: &Path, _: &Path) -> io::Result<()> {
 fn lacks_exchange(error: &io::Error) -> bool {
     use io::ErrorKind::{InvalidInput, Unsupported};
     matches!(error.kind(), InvalidInput | Unsupported)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_whose_folder_is_gone_is_not_begun_anew() {
+        let folder = TempDir::new().unwrap();
+        let run = folder.path().join("run");
+        let error = put(&run, 1, b"weights", b"state").unwrap_err();
+        assert!(error.to_string().contains("is gone"), "{error:#}");
+        assert!(!run.exists());
+    }
 }
