@@ -13,9 +13,8 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 /// An image `[n, h, w, c_in]`, output channels, and padding.
-const CASES: [([usize; 4], usize, usize); 8] = [
+const CASES: [([usize; 4], usize, usize); 7] = [
     ([3, 6, 6, 32], 32, 1),
-    ([3, 7, 7, 16], 16, 1),
     ([1, 7, 4, 31], 7, 1),
     ([2, 3, 3, 63], 33, 1),
     ([9, 5, 8, 32], 8, 0),
