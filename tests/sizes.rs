@@ -237,7 +237,7 @@ fn fifos_are_not_read_and_not_replaced() {
     let run = folder.path().join("run");
     train(&run, &[]).assert().success();
     // The fifo of a second name: that of a run's lock.
-    let locked = folder.path().join("locked");
+    let locked = folder.path().join("fifo-locked");
     fs::create_dir(&locked).unwrap();
     fs::hard_link(&path, locked.join(".lock")).unwrap();
     let locked = locked.to_str().unwrap();
