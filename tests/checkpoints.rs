@@ -64,7 +64,7 @@ fn every_version_is_loaded_as_it_was_saved() {
         assert!(progress.history[0].train_loss > 0.0 && progress.sums.loss > 0.0);
 
         let again = TempDir::new().unwrap();
-        let to = checkpoint::save(again.path(), &mut session, &info, &progress).unwrap();
+        let to = checkpoint::save(again.path(), &mut session, &info, &progress, 1).unwrap();
         for file in ["weights.safetensors", "state.safetensors"] {
             let (was, is) = (tensors(&from.join(file)), tensors(&to.join(file)));
             assert!(was == is, "{name}: {file}");

@@ -12,6 +12,7 @@ mod claims;
 mod cli;
 mod cooperative;
 mod device;
+mod ends;
 mod executor;
 mod failure;
 mod family;

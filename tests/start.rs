@@ -7,7 +7,7 @@ use crate::training::tensors;
 use anyhow::{Result, bail};
 use resnet::backend::cpu::Cpu;
 use resnet::config::TrainConfig;
-use resnet::train::{Event, Observer, Outcome, Start, Trainer, checkpoint};
+use resnet::train::{Cause, Event, Observer, Outcome, Start, Trainer, checkpoint};
 use std::fs;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
@@ -204,7 +204,7 @@ fn observers_are_told_of_all_in_order() {
 
     let folder = TempDir::new().unwrap();
     let (told, outcome) = observed(folder.path(), "", true);
-    assert_eq!(outcome.unwrap(), Outcome::Interrupted);
+    assert_eq!(outcome.unwrap(), Outcome::Interrupted(Cause::Asked));
     assert_eq!(
         told,
         [

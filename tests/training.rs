@@ -14,8 +14,8 @@ use resnet::ops::tuning::TuningTable;
 use resnet::plan::Limits;
 use resnet::tensor::{DType, Shape, TensorDesc};
 use resnet::train::{
-    Event, Feed, Observer, Optimizer, Outcome, Program, Session, SessionSpec, Start, StepPlans,
-    Trainer, checkpoint,
+    Cause, Event, Feed, Observer, Optimizer, Outcome, Program, Session, SessionSpec, Start,
+    StepPlans, Trainer, checkpoint,
 };
 use safetensors::{SafeTensors, tensor::TensorView};
 use std::collections::BTreeMap;
@@ -269,7 +269,7 @@ fn first_step(backend: Box<dyn Backend>, limits: Limits) -> (Vec<f32>, Vec<u32>)
 pub fn train(folder: &Path, backend: Box<dyn Backend>, epochs: usize, stored: DType) {
     let mut config = TrainConfig::default();
     config.run.epochs = epochs;
-    config.run.seed = 7;
+    config.random.seed = 7;
     config.batch.batch_size = BATCH;
     config.model.image_size = 32;
     config.limit.limit_batches = Some(3);
@@ -325,15 +325,48 @@ fn a_resumed_run_has_the_bits_of_an_unbroken_one() {
     }
 }
 
-/// Asks to stop once a step is done.
-struct StopAtOnce(Arc<AtomicBool>);
+/// Asks to stop once this step is done.
+struct StopAt(u64, Arc<AtomicBool>);
 
-impl Observer for StopAtOnce {
+impl Observer for StopAt {
     fn on(&mut self, event: &Event) -> Result<()> {
-        if matches!(event, Event::Step { .. }) {
-            self.0.store(true, Ordering::Relaxed);
+        if matches!(event, Event::Step { progress, .. } if progress.step >= self.0) {
+            self.1.store(true, Ordering::Relaxed);
         }
         Ok(())
+    }
+}
+
+/// The stop is asked for once the last step of the first epoch is told of, so that it comes to the evaluation.
+#[test]
+fn an_evaluation_is_stopped_too_and_the_run_goes_on_with_the_same_bits() {
+    let mut config = TrainConfig::default();
+    (config.run.epochs, config.batch.batch_size) = (2, BATCH);
+    (config.model.image_size, config.limit.limit_batches) = (32, Some(3));
+    let data = sample();
+    let open = || Box::new(Cpu::new().unwrap());
+    let (unbroken, broken) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    run(unbroken.path(), config.clone(), narrow(), &data, open()).unwrap();
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut first = config.clone();
+    first.run.out = Some(broken.path().to_path_buf());
+    let trainer = Trainer::new(first, narrow(), Arc::new(data.clone()), Start::Fresh).unwrap();
+    let mut observers: [Box<dyn Observer>; 1] = [Box::new(StopAt(3, Arc::clone(&stop)))];
+    let outcome = trainer.run(open(), &mut observers, &stop).unwrap();
+    assert_eq!(outcome, Outcome::Interrupted(Cause::Asked));
+    let saved = checkpoint::latest(broken.path()).unwrap();
+    assert!(saved.ends_with("step-00000003"));
+    let state = std::fs::read(saved.join("state.safetensors")).unwrap();
+    let (_, metadata) = SafeTensors::read_metadata(&state).unwrap();
+    let progress = format!("{:?}", metadata.metadata());
+    assert!(
+        progress.contains(r#"\\\"history\\\":[]"#) || progress.contains(r#"\"history\":[]"#),
+        "{progress}"
+    );
+    run(broken.path(), config, narrow(), &data, open()).unwrap();
+    for file in ["weights.safetensors", "state.safetensors"] {
+        let of = |run: &TempDir| tensors(&checkpoint::latest(run.path()).unwrap().join(file));
+        assert!(of(&unbroken) == of(&broken), "{file} differs");
     }
 }
 
@@ -357,9 +390,9 @@ fn a_resumed_run_keeps_its_rule_and_its_schedule() {
         first.run.out = Some(broken.path().to_path_buf());
         let data = sample();
         let trainer = Trainer::new(first, narrow(), Arc::new(data.clone()), Start::Fresh).unwrap();
-        let mut observers: [Box<dyn Observer>; 1] = [Box::new(StopAtOnce(Arc::clone(&stop)))];
+        let mut observers: [Box<dyn Observer>; 1] = [Box::new(StopAt(1, Arc::clone(&stop)))];
         let outcome = trainer.run(open(), &mut observers, &stop).unwrap();
-        assert_eq!(outcome, Outcome::Interrupted);
+        assert_eq!(outcome, Outcome::Interrupted(Cause::Asked));
         assert!(
             checkpoint::latest(broken.path())
                 .unwrap()

@@ -419,7 +419,7 @@ fn a_resumed_run_of_adamw_and_the_average_has_the_bits_of_an_unbroken_one() {
             few().info.classes,
         );
         let save = |session: &mut Session| {
-            let saved = checkpoint::save(folder.path(), session, &info, &Progress::default());
+            let saved = checkpoint::save(folder.path(), session, &info, &Progress::default(), 1);
             saved.unwrap()
         };
         let bits = |saved: &Path| {

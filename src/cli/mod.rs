@@ -1,4 +1,5 @@
 //! The commands: arguments and printing, one file each. The work is done elsewhere.
+mod begin;
 mod bench;
 mod config;
 mod data;
@@ -8,6 +9,7 @@ mod fetch;
 mod grow;
 mod hardware;
 mod init;
+mod lr_find;
 mod network;
 mod pictures;
 mod predict;
@@ -40,6 +42,8 @@ pub struct Cli {
 enum Command {
     /// Trains a ResNet on Fashion-MNIST.
     Train(Box<train::Args>),
+    /// Finds a learning rate: trains with rising ones until the loss diverges, and suggests one.
+    LrFind(lr_find::Args),
     /// Evaluates a run or a file of weights on the test images.
     Eval(eval::Args),
     /// Predicts the classes of image files.
@@ -88,6 +92,7 @@ pub fn run(cli: Cli) -> ExitCode {
     let done = |()| Status::Done;
     let result = match cli.command {
         Command::Train(args) => train::run(*args),
+        Command::LrFind(args) => lr_find::run(args).map(done),
         Command::Eval(args) => eval::run(args).map(done),
         Command::Predict(args) => predict::run(args).map(done),
         Command::Grow(args) => grow::run(args).map(done),

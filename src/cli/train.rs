@@ -1,14 +1,14 @@
 //! `resnet train`: trains, tests after every epoch, saves checkpoints, resumes.
+use super::begin::{self, Beginning};
+use super::hardware;
 use super::signals::{Signals, Stop};
 use super::status::Status;
-use super::{data, hardware, init, network};
 use crate::config::{self, Given, TrainConfig};
 use crate::process;
 use crate::report::{self, observers};
-use crate::train::{Outcome, Start, Trainer, checkpoint, folder};
+use crate::train::{Cause, Outcome, Start, Trainer, folder};
 use anyhow::Result;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 const EXAMPLES: &str = "Examples:
   resnet train                             the chapter's run: 10 epochs at 96×96, lr 0.05
@@ -16,6 +16,8 @@ const EXAMPLES: &str = "Examples:
   resnet train --data sample --limit-batches 2   a few seconds on any machine
   resnet train --arch resnet20 --image-size 28   another network; `resnet shapes` tells of it
   resnet train --init model.safetensors --new-head   fine-tunes weights, torchvision's or others
+  resnet train --val-split 5000 --patience 3     stops when the validation accuracy no longer rises
+  resnet train --max-time 2h --keep 3            saves and stops after two hours; keeps three checkpoints
   resnet train --micro-batch auto          gradient accumulation where the batch does not fit
   resnet train --resume runs/001 --epochs 20     resumes a run, to 20 epochs";
 
@@ -62,51 +64,32 @@ fn train(args: Args) -> Result<Status> {
         Some(run) => config::resume(folder::settings(run)?, given),
         None => config::from_file(args.config.as_deref(), given),
     };
-    let resolved = resolved?;
-    resolved.config.check_training()?;
-    let data = data::load(&resolved)?;
-    let start = match (args.resume, args.init) {
-        (Some(run), _) => Start::Resume(run),
-        (None, Some(weights)) => match (checkpoint::weights_of(&weights)?, args.new_head) {
-            (weights, false) => Start::Weights(weights),
-            (weights, true) => Start::Body(weights),
-        },
-        (None, None) => Start::Fresh,
+    let start = match args.resume {
+        Some(run) => Start::Resume(run),
+        None => begin::start(args.init.as_deref(), args.new_head)?,
     };
-    let (arch, network, preprocessing, image_size) = match &start {
-        Start::Weights(weights) | Start::Body(weights) => {
-            let (arch, network) = network::of_weights(weights, &resolved)?;
-            let fitted = init::for_data(weights, &arch, &data.info, args.new_head)?;
-            let preprocessing = init::preprocessing(weights, &arch, &resolved)?;
-            let image_size = init::image_size(weights, &resolved)?;
-            (fitted, network, preprocessing, image_size)
-        }
-        Start::Resume(_) | Start::Fresh => {
-            let (arch, network) = network::chosen(&resolved.config.network, &data.info)?;
-            let config = &resolved.config;
-            let preprocessing = config.preprocessing.clone();
-            (arch, network, preprocessing, config.model.image_size)
-        }
-    };
-    let mut config = resolved.config;
-    config.preprocessing = preprocessing;
-    config.model.image_size = image_size;
-    config.locate_data()?;
-    config.network = network;
-    let trainer = Trainer::new(config.clone(), arch, Arc::new(data), start)?;
+    let Beginning {
+        config,
+        arch,
+        data,
+        start,
+    } = begin::with(resolved?, start)?;
+    let hardware = config.hardware.clone();
+    let trainer = Trainer::new(config, arch, data, start)?;
     let mut observers = observers(args.json);
-    if let Some(note) = trainer.note() {
+    for note in trainer.notes() {
         process::say(note);
     }
     if trainer.is_finished(&mut observers)? {
         return Ok(Status::Done);
     }
-    let backend = hardware::open(&config.hardware)?;
+    let backend = hardware::open(&hardware)?;
     let stop = Stop::default();
     // First, since another may wait for its reader.
     observers.insert(0, Box::new(Signals(stop.clone())));
     match trainer.run(backend, &mut observers, &stop.asked)? {
         Outcome::Finished => Ok(Status::Done),
-        Outcome::Interrupted => Ok(Status::Interrupted(stop.code())),
+        Outcome::Interrupted(Cause::MaxTime) => Ok(Status::Done),
+        Outcome::Interrupted(Cause::Asked) => Ok(Status::Interrupted(stop.code())),
     }
 }

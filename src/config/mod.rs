@@ -10,6 +10,7 @@ mod reference;
 mod settings;
 #[cfg(test)]
 mod tests;
+mod time_span;
 mod usage;
 
 pub use layer::{Given, Layer, Source};
@@ -18,8 +19,9 @@ pub use micro_batch::MicroBatch;
 pub use reference::reference;
 pub use settings::{
     Batch, Data, Hardware, Limit, Model, Network, Optim, OptimizerName, Precision, Preprocessing,
-    Rate, Run, ScheduleName, TrainConfig, Training,
+    Random, Rate, Run, ScheduleName, TrainConfig, Training,
 };
+pub use time_span::TimeSpan;
 pub use usage::Usage;
 
 use crate::data;
@@ -209,6 +211,11 @@ impl TrainConfig {
             optimizer == OptimizerName::Sgd || momentum == 0.0,
             "{}: momentum is for the optimizer sgd; adamw has beta1 in its place",
             said("momentum")
+        );
+        ensure!(
+            self.training.overfit.is_none() || self.training.val_split.is_none(),
+            "{}: the batches of --overfit are the validation images too; leave --val-split out",
+            said("overfit")
         );
         // Channels and classes are those of the data.
         self.network.choice().arch(1, 1)?;

@@ -37,6 +37,9 @@ pub const EPOCHS: Whole = Whole::up_to(
 );
 /// Steps and batches of a run.
 pub const STEPS: Whole = Whole::up_to(u32::MAX as u64, ", more than any run has");
+/// Steps of a range test.
+pub const LR_STEPS: Whole = Whole::up_to(1_000_000, ", since all of its losses are kept")
+    .from(10, ", since the first tenth of them is left out");
 /// Steps that may be none.
 pub const STEPS_OR_NONE: Whole = STEPS.from(0, "");
 /// Images of a data set.
@@ -180,6 +183,7 @@ mod tests {
             COUNT,
             EPOCHS,
             STEPS,
+            LR_STEPS,
             STEPS_OR_NONE,
             IMAGES,
             TIMED_STEPS,

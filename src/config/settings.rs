@@ -6,6 +6,7 @@ use super::range::{
     BATCH, EPOCHS, IMAGE_SIZE, IMAGES, SEED, STEPS, STEPS_OR_NONE, above_zero, finite_from_zero,
     named, share, threads,
 };
+use super::time_span::TimeSpan;
 use super::{MicroBatch, Usage};
 use crate::data::Preprocess;
 use crate::kernels::precision::MatmulPrecision;
@@ -70,6 +71,10 @@ pub struct TrainConfig {
     #[command(flatten)]
     #[serde(flatten)]
     pub run: Run,
+    /// What the seed decides.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub random: Random,
     /// How convolutions are cut that were autotuned for the device; it decides the order of sums. Only files have it.
     #[arg(skip)]
     #[serde(skip_serializing_if = "TuningTable::is_empty")]
@@ -170,6 +175,10 @@ pub struct Training {
     /// then chosen on them, and the test images are evaluated once, at the end.
     #[arg(long, value_name = "N", value_parser = IMAGES.parser::<usize>())]
     pub val_split: Option<usize>,
+    /// Trains on the first N batches alone, the same in every epoch, and validates on them: a network that works brings
+    /// their loss to zero [default: all].
+    #[arg(long, value_name = "N", value_parser = STEPS.parser::<usize>())]
+    pub overfit: Option<usize>,
     /// Mirrors every training image left to right with probability 1/2, anew in each epoch.
     #[arg(long)]
     pub flip: bool,
@@ -376,16 +385,33 @@ pub struct Run {
     /// Passes over the training images.
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = EPOCHS.parser::<usize>(), group = ON_RESUME)]
     pub epochs: usize,
-    /// Random seed: initial weights, order of examples, mirroring; below 2^63.
-    #[arg(long, default_value_t = 0, value_parser = SEED.parser::<u64>())]
-    pub seed: u64,
-    /// Turns shuffling off: examples come in the order of the file.
-    #[arg(long = "no-shuffle", action = ArgAction::SetFalse)]
-    pub shuffle: bool,
+    /// Stops after so much time, such as 90s, 30m, 2h or 1h30m, as Ctrl-C does but with exit code 0 [default: never]. Each
+    /// start of the program counts anew.
+    #[arg(long, value_name = "TIME", group = ON_RESUME)]
+    pub max_time: Option<TimeSpan>,
+    /// Ends the run after N epochs without a better accuracy on the validation images, or without --val-split on the test
+    /// images [default: never].
+    #[arg(long, value_name = "N", value_parser = EPOCHS.parser::<usize>(), group = ON_RESUME)]
+    pub patience: Option<usize>,
     /// Folder of the run, which must not hold anything yet [default: the first free runs/NNN].
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
     /// Steps between checkpoints within an epoch [default: every ten minutes]. Every epoch ends with one.
     #[arg(long, value_name = "STEPS", value_parser = STEPS.parser::<usize>(), group = ON_RESUME)]
     pub save_every: Option<usize>,
+    /// Checkpoints to keep, the newest ones; the best is kept besides.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = STEPS.parser::<usize>(), group = ON_RESUME)]
+    pub keep: usize,
+}
+
+/// What the seed decides.
+#[derive(Clone, PartialEq, Debug, Serialize, clap::Args)]
+#[command(next_help_heading = "Run")]
+pub struct Random {
+    /// Random seed: initial weights, order of examples, mirroring; below 2^63.
+    #[arg(long, default_value_t = 0, value_parser = SEED.parser::<u64>())]
+    pub seed: u64,
+    /// Turns shuffling off: examples come in the order of the file.
+    #[arg(long = "no-shuffle", action = ArgAction::SetFalse)]
+    pub shuffle: bool,
 }

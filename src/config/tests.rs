@@ -62,7 +62,7 @@ fn what_is_written_is_read() {
     let all = [all.unwrap()];
     let mut config = resolve(&all).unwrap().config;
     config.tilings = tilings();
-    assert!(!config.run.shuffle && !config.hardware.fuse && config.optim.nesterov);
+    assert!(!config.random.shuffle && !config.hardware.fuse && config.optim.nesterov);
     let choice = config.network.choice();
     assert_eq!(
         (choice.widths, choice.blocks),
@@ -85,9 +85,9 @@ fn the_file_of_an_older_run_is_read() {
                matmul_precision = \"high\"\nprecision = \"f16\"\ndeterministic = false\n\n[tilings]\n\
                \"conv2d.grad_weight 32×2×3×4 3×3×4×8 stride 1 pad 1\" = \"128x64 by 7\"\n";
     let config = written(old).unwrap();
-    assert_eq!((config.run.epochs, config.run.seed), (2, 3));
+    assert_eq!((config.run.epochs, config.random.seed), (2, 3));
     assert_eq!((config.rate.lr, config.optim.momentum), (0.1, 0.9));
-    assert!(!config.run.shuffle && !config.hardware.fuse);
+    assert!(!config.random.shuffle && !config.hardware.fuse);
     assert_eq!(config.hardware.precision, Precision::F16);
     assert_eq!(config.tilings, tilings());
 }
@@ -99,7 +99,7 @@ fn flags_beat_the_file_and_the_file_the_defaults() {
     layers.extend(flags(&["--lr", "0.2", "--nesterov=false"]));
     let Resolved { config, sources } = resolve(&layers).unwrap();
     assert_eq!((config.rate.lr, config.run.epochs), (0.2, 3));
-    assert!(!config.run.shuffle && !config.optim.nesterov);
+    assert!(!config.random.shuffle && !config.optim.nesterov);
     assert_eq!(config.batch.batch_size, 256);
     assert_eq!(sources["lr"], Source::Flag("--lr".to_string()));
     assert!(matches!(sources["epochs"], Source::File(_)));

@@ -4,8 +4,8 @@ mod advice;
 mod augment;
 mod colour;
 mod decode;
+mod divided;
 pub mod fetch;
-mod held_out;
 mod idx;
 mod jpeg;
 mod picture;
@@ -18,7 +18,7 @@ mod tests;
 
 pub use augment::Augmentation;
 pub use colour::{fit, read_colour};
-pub use held_out::HeldOut;
+pub use divided::Divided;
 pub use picture::{Background, Picture};
 pub use prefetch::Prefetch;
 pub use preprocess::{MEANS, Preprocess, STDS, listed};

@@ -1,8 +1,9 @@
 //! A run for people, on stderr: a progress bar on a terminal, elsewhere a line from time to time.
 use super::pace::{Pace, Spoken};
+use crate::config::TrainConfig;
 use crate::plan::mib;
 use crate::process::{command, quoted, say};
-use crate::train::{EpochResult, Event, Observer, Progress};
+use crate::train::{Cause, EpochResult, Event, Observer, Progress};
 use anyhow::Result;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::{IsTerminal, stderr};
@@ -17,6 +18,7 @@ pub struct Console {
     say_every: Duration,
     epochs: usize,
     warmup: u64,
+    patience: Option<usize>,
     /// Steps of an epoch.
     steps: usize,
     pace: Pace,
@@ -34,6 +36,7 @@ impl Default for Console {
             say_every: SAY_EVERY,
             epochs: 0,
             warmup: 0,
+            patience: None,
             steps: 0,
             pace: Pace::default(),
             last: Instant::now(),
@@ -67,6 +70,7 @@ impl Observer for Console {
             Event::Started { config, .. } => {
                 self.epochs = config.run.epochs;
                 self.warmup = config.rate.warmup;
+                self.patience = config.run.patience;
                 self.said = Instant::now();
             }
             Event::Epoch { progress, steps } => self.begin(progress, *steps),
@@ -78,6 +82,7 @@ impl Observer for Console {
                 test_acc,
                 ..
             } => {
+                self.tell_patience(progress);
                 if let Some(best) = progress.best().filter(|best| best.val_acc.is_some()) {
                     say(format_args!(
                         "test acc {test_acc:.3} after epoch {}, the best by validation",
@@ -86,16 +91,28 @@ impl Observer for Console {
                 }
                 say(format_args!("run saved in {}", folder.display()));
             }
-            Event::Interrupted { folder, progress } => {
+            Event::Interrupted {
+                folder,
+                progress,
+                cause,
+            } => {
                 self.clear();
+                let why = match cause {
+                    Cause::Asked => "",
+                    Cause::MaxTime => "--max-time is over: ",
+                };
                 say(format_args!(
-                    "stopped at step {}; checkpoint saved; resume with\n  {} {}",
+                    "{why}stopped at step {}; checkpoint saved; resume with\n  {} {}",
                     progress.step,
                     command("train --resume"),
                     quoted(folder)
                 ));
             }
-            Event::AlreadyFinished { folder, progress } => already_finished(folder, progress),
+            Event::AlreadyFinished {
+                folder,
+                config,
+                progress,
+            } => already_finished(folder, config, progress),
             Event::Saved { .. } => self.last = Instant::now(),
         }
         Ok(())
@@ -103,7 +120,7 @@ impl Observer for Console {
 }
 
 /// A finished run, and how it is evaluated and trained on.
-fn already_finished(folder: &Path, progress: &Progress) {
+fn already_finished(folder: &Path, config: &TrainConfig, progress: &Progress) {
     let epochs = progress.history.len();
     let [shown, run] = [folder.display().to_string(), quoted(folder)];
     say(format_args!("{shown} is finished: {epochs} epochs"));
@@ -115,14 +132,52 @@ fn already_finished(folder: &Path, progress: &Progress) {
             command("eval")
         ));
     }
+    let more = match config.run.patience {
+        Some(patience) if epochs < config.run.epochs => {
+            say(format_args!(
+                "--patience {patience} ended it before its {} epochs",
+                config.run.epochs
+            ));
+            format!("--patience {}", 2 * patience)
+        }
+        Some(patience) if progress.is_stalled(config.run.patience) => {
+            format!("--epochs {} --patience {}", 2 * epochs, 2 * patience)
+        }
+        _ => format!("--epochs {}", 2 * epochs),
+    };
     say(format_args!(
-        "to train it on:\n  {} {run} --epochs {}",
-        command("train --resume"),
-        2 * epochs
+        "to train it on:\n  {} {run} {more}",
+        command("train --resume")
     ));
 }
 
 impl Console {
+    /// Says that patience ended the run, and on which images it was lost.
+    fn tell_patience(&self, progress: &Progress) {
+        let (Some(patience), Some(best)) = (self.patience, progress.best()) else {
+            return;
+        };
+        if !progress.is_stalled(self.patience) || progress.epoch == self.epochs {
+            return;
+        }
+        say(format_args!(
+            "--patience {patience}: no better {} accuracy since epoch {}, so the run ends after {} of {} epochs",
+            match best.val_acc {
+                Some(_) => "validation",
+                None => "test",
+            },
+            best.epoch,
+            progress.epoch,
+            self.epochs
+        ));
+        if best.val_acc.is_none() {
+            say(
+                "it was stopped by the test images, which therefore flatter it; --val-split N stops by held-out training \
+                 images",
+            );
+        }
+    }
+
     fn begin(&mut self, progress: &Progress, steps: usize) {
         let first = self.steps == 0;
         self.steps = steps;

@@ -1,7 +1,7 @@
 //! A run for programs: one JSON object per line on stdout for its start, every step, every epoch, and how it ended.
 use crate::config::TrainConfig;
 use crate::process::output;
-use crate::train::{EpochResult, Event, Observer};
+use crate::train::{Cause, EpochResult, Event, Observer};
 use anyhow::Result;
 use serde::Serialize;
 use std::borrow::Cow;
@@ -46,6 +46,8 @@ enum Line<'a> {
         run: Cow<'a, str>,
         epoch: usize,
         step: u64,
+        /// `signal` or `max_time`.
+        cause: &'a str,
     },
     Finished {
         run: Cow<'a, str>,
@@ -109,12 +111,22 @@ impl Observer for JsonLines {
                     device,
                 }
             }
-            Event::Interrupted { folder, progress } => Line::Interrupted {
+            Event::Interrupted {
+                folder,
+                progress,
+                cause,
+            } => Line::Interrupted {
                 run: folder.to_string_lossy(),
                 epoch: progress.epoch + 1,
                 step: progress.step,
+                cause: match cause {
+                    Cause::Asked => "signal",
+                    Cause::MaxTime => "max_time",
+                },
             },
-            Event::AlreadyFinished { folder, progress } => Line::Finished {
+            Event::AlreadyFinished {
+                folder, progress, ..
+            } => Line::Finished {
                 run: folder.to_string_lossy(),
                 epochs: progress.history.len(),
                 step: progress.step,

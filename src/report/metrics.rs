@@ -16,7 +16,9 @@ impl Observer for Metrics {
         | Event::Evaluated {
             folder, progress, ..
         }
-        | Event::AlreadyFinished { folder, progress }) = event
+        | Event::AlreadyFinished {
+            folder, progress, ..
+        }) = event
         else {
             return Ok(());
         };

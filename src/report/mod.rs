@@ -3,11 +3,13 @@
 mod confusion;
 mod console;
 mod json;
+pub mod lr_curve;
 mod metrics;
 mod pace;
 mod summary;
 
 pub use confusion::Confusion;
+pub use console::Console;
 pub use json::failed;
 
 use crate::train::Observer;

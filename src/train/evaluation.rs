@@ -14,8 +14,22 @@ use anyhow::Result;
 pub fn evaluate_split(
     session: &mut Session,
     split: Split,
-    mut each: impl FnMut(&mut Session, &[u32]) -> Result<()>,
+    each: impl FnMut(&mut Session, &[u32]) -> Result<()>,
 ) -> Result<Sums> {
+    let sums = evaluate_unless(session, split, || false, each)?;
+    Ok(sums.unwrap_or_default())
+}
+
+/// The same, until `stop` says between two batches that it is not to go on: `None` then.
+///
+/// # Errors
+/// As [`evaluate_split`].
+pub(super) fn evaluate_unless(
+    session: &mut Session,
+    split: Split,
+    stop: impl Fn() -> bool,
+    mut each: impl FnMut(&mut Session, &[u32]) -> Result<()>,
+) -> Result<Option<Sums>> {
     let order: Vec<u32> = (0..session.len(split) as u32).collect();
     let mut sums = Sums::default();
     let mut queued = Vec::new();
@@ -24,6 +38,10 @@ pub fn evaluate_split(
     let all = batches(&order, batch, limit);
     let mut todo = all.flat_map(|batch| passes(batch, micro)).peekable();
     while let Some(batch) = todo.next() {
+        if stop() {
+            session.results()?;
+            return Ok(None);
+        }
         if let Some(next) = todo.peek() {
             session.prefetch(Program::Evaluate, split, next)?;
         }
@@ -36,5 +54,5 @@ pub fn evaluate_split(
             }
         }
     }
-    Ok(sums)
+    Ok(Some(sums))
 }

@@ -82,16 +82,29 @@ pub enum Event<'a> {
     AlreadyFinished {
         /// The run's folder.
         folder: &'a Path,
+        /// The resolved settings.
+        config: &'a TrainConfig,
         /// Where the run stands.
         progress: &'a Progress,
     },
-    /// The run stopped because it was asked to; a checkpoint holds the place.
+    /// The run stopped before its end; a checkpoint holds the place.
     Interrupted {
         /// The run's folder.
         folder: &'a Path,
         /// Where the run stands.
         progress: &'a Progress,
+        /// Why it stopped.
+        cause: Cause,
     },
+}
+
+/// Why a run stops before its end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Cause {
+    /// It was asked to, by a signal.
+    Asked,
+    /// Its `max_time` is over.
+    MaxTime,
 }
 
 /// Someone who is told of a run.

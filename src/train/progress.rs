@@ -179,6 +179,14 @@ impl Progress {
         epochs.max_by(|a, b| acc(a).total_cmp(&acc(b)))
     }
 
+    /// Whether so many epochs were finished since the best one.
+    pub fn is_stalled(&self, patience: Option<usize>) -> bool {
+        let since = self.best().map(|best| self.epoch - best.epoch);
+        since
+            .zip(patience)
+            .is_some_and(|(since, patience)| since >= patience)
+    }
+
     /// The step after that epoch.
     pub fn best_step(&self) -> Option<u64> {
         self.best().map(|epoch| epoch.step)

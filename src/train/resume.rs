@@ -28,7 +28,7 @@ impl Resumed {
     ///
     /// # Errors
     /// When there is no run, another process has it, or no checkpoint is intact and of this network.
-    pub fn open(run: &Path, info: &WeightsInfo, params: &[Param]) -> Result<Resumed> {
+    pub fn open(run: &Path, info: &WeightsInfo, params: &[Param], keep: usize) -> Result<Resumed> {
         // A run that has no checkpoint yet may be at work.
         if run.join(lock::NAME).exists() {
             Lock::take(run)?;
@@ -41,7 +41,7 @@ impl Resumed {
             let error = match checkpoint::check(&checkpoint, info, params) {
                 Ok(progress) => {
                     if damaged.is_none() {
-                        checkpoint::prune(run, &progress)?;
+                        checkpoint::prune(run, &progress, keep)?;
                     }
                     let shown = checkpoint.display();
                     let taken = |error| format!("{error:#}; {shown} before it is taken instead");

@@ -1,7 +1,7 @@
 //! The loop over epochs: steps, evaluations, checkpoints, and what stops it early.
 use super::checkpoint;
-use super::evaluation::evaluate_split;
-use super::event::{Event, Observer, Unheard, tell};
+use super::evaluation::evaluate_unless;
+use super::event::{Cause, Event, Observer, Unheard, tell};
 use super::info::WeightsInfo;
 use super::micro;
 use super::optim::Schedule;
@@ -13,7 +13,9 @@ use crate::config::{self, MicroBatch, TrainConfig};
 use crate::data::{Sampler, Split};
 use crate::process::{command, quoted};
 use anyhow::{Error, Result, anyhow};
+use std::cell::Cell;
 use std::collections::VecDeque;
+use std::ops::ControlFlow::{self, Break, Continue};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -28,10 +30,10 @@ const SAVE_EVERY: Duration = Duration::from_secs(600);
 /// How a run ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Outcome {
-    /// All epochs are done.
+    /// All epochs are done, or as many as its patience allows.
     Finished,
-    /// It was asked to stop; a checkpoint holds the place.
-    Interrupted,
+    /// It stopped before; a checkpoint holds the place.
+    Interrupted(Cause),
 }
 
 /// A run at work.
@@ -50,6 +52,8 @@ pub(super) struct Run<'a> {
     pub observers: &'a mut [Box<dyn Observer>],
     /// Set from outside to stop it after the step at work.
     pub stop: &'a AtomicBool,
+    /// When it stops by itself.
+    pub deadline: Option<Instant>,
     /// When the last checkpoint was saved.
     pub saved: Instant,
 }
@@ -77,7 +81,10 @@ impl Run<'_> {
                 progress: &self.progress,
             },
         )?;
-        while self.progress.epoch < config.run.epochs {
+        let config::Run {
+            epochs, patience, ..
+        } = config.run;
+        while self.progress.epoch < epochs && !self.progress.is_stalled(patience) {
             let trained = self.train_epoch();
             if let Err(error) = &trained
                 && error.is::<Unheard>()
@@ -85,17 +92,21 @@ impl Run<'_> {
             {
                 self.write()?;
             }
-            if trained? == Outcome::Interrupted {
+            if let Break(cause) = trained? {
                 self.save()?;
-                let progress = &self.progress;
-                tell(self.observers, &Event::Interrupted { folder, progress })?;
-                return Ok(Outcome::Interrupted);
+                return self.interrupted(cause);
             }
             let split = match self.session.len(Split::Validation) {
                 0 => Split::Test,
                 _ => Split::Validation,
             };
-            let evaluated = self.evaluate(split)?;
+            let evaluated = match self.evaluate(split)? {
+                Continue(evaluated) => evaluated,
+                Break(cause) => {
+                    self.save()?;
+                    return self.interrupted(cause);
+                }
+            };
             let loss = evaluated.mean_loss();
             if !loss.is_finite() {
                 return Err(self.diverged(&format!(
@@ -117,7 +128,11 @@ impl Run<'_> {
                 )?;
             }
         }
-        let test_acc = self.test()?;
+        let test_acc = match self.test()? {
+            Continue(test_acc) => test_acc,
+            // All epochs are saved, and the device holds the weights of the best one by now.
+            Break(cause) => return self.interrupted(cause),
+        };
         let told = tell(
             self.observers,
             &Event::Finished {
@@ -136,21 +151,43 @@ impl Run<'_> {
         Ok(Outcome::Finished)
     }
 
-    fn evaluate(&mut self, split: Split) -> Result<Sums> {
-        let evaluated = evaluate_split(self.session, split, |_, _| Ok(()));
-        evaluated.map_err(|error| self.stopped(error))
+    fn interrupted(&mut self, cause: Cause) -> Result<Outcome> {
+        let event = Event::Interrupted {
+            folder: self.folder,
+            progress: &self.progress,
+            cause,
+        };
+        tell(self.observers, &event)?;
+        Ok(Outcome::Interrupted(cause))
+    }
+
+    /// What a split measures, unless the run is to stop meanwhile.
+    fn evaluate(&mut self, split: Split) -> Result<ControlFlow<Cause, Sums>> {
+        let (stop, deadline) = (self.stop, self.deadline);
+        let told = Cell::new(None);
+        let stops = || {
+            told.set(cause(stop, deadline));
+            told.get().is_some()
+        };
+        let evaluated = evaluate_unless(self.session, split, stops, |_, _| Ok(()));
+        let evaluated = evaluated.map_err(|error| self.stopped(error))?;
+        Ok(match told.get() {
+            Some(cause) => Break(cause),
+            None => Continue(evaluated.unwrap_or_default()),
+        })
     }
 
     /// The run's accuracy on the test images: the last epoch's, or where epochs were compared on validation images
     /// that of the best one, which is looked at only now.
-    fn test(&mut self) -> Result<f64> {
+    fn test(&mut self) -> Result<ControlFlow<Cause, f64>> {
         let last = self.progress.history.last();
         if let Some(known) = last.and_then(|epoch| epoch.test_acc) {
-            return Ok(known);
+            return Ok(Continue(known));
         }
         let best = checkpoint::best_of(self.folder, &self.progress)?;
         checkpoint::load_weights(self.session, &checkpoint::weights_in(&best))?;
-        Ok(self.evaluate(Split::Test)?.accuracy())
+        let evaluated = self.evaluate(Split::Test)?;
+        Ok(evaluated.map_continue(|sums| sums.accuracy()))
     }
 
     fn save(&mut self) -> Result<()> {
@@ -164,19 +201,24 @@ impl Run<'_> {
         if let Some(param) = broken.map_err(|error| self.stopped(error))? {
             return Err(self.diverged(&format!("{param} is no longer finite")));
         }
-        let saved = checkpoint::save(self.folder, self.session, self.info, &self.progress);
+        let saved = checkpoint::save(
+            self.folder,
+            self.session,
+            self.info,
+            &self.progress,
+            self.config.run.keep,
+        );
         let checkpoint = saved.map_err(|error| self.stopped(error))?;
         self.saved = Instant::now();
         Ok(checkpoint)
     }
 
-    fn train_epoch(&mut self) -> Result<Outcome> {
-        let config::Run {
-            seed,
-            shuffle,
-            save_every,
-            ..
-        } = self.config.run;
+    /// The rest of the epoch's steps, unless the run is to stop meanwhile.
+    fn train_epoch(&mut self) -> Result<ControlFlow<Cause>> {
+        let save_every = self.config.run.save_every;
+        let config::Random { seed, shuffle } = self.config.random;
+        // Batches that are to be overfitted stay the same ones.
+        let shuffle = shuffle && self.config.training.overfit.is_none();
         let (batch_size, limit) = (
             self.session.spec().batch_size,
             self.session.spec().limit_batches,
@@ -201,7 +243,7 @@ impl Run<'_> {
             self.step(batch, todo.peek().copied())
                 .map_err(|error| self.stopped(error))?;
             queued.push_back(batch.len());
-            let stop = self.stop.load(Ordering::Relaxed);
+            let stop = cause(self.stop, self.deadline);
             let step = self.progress.step + queued.len() as u64;
             let save = match save_every {
                 Some(steps) => step.is_multiple_of(steps as u64),
@@ -209,11 +251,11 @@ impl Run<'_> {
             };
             let full = queued.len() >= READ_AFTER || self.session.is_full();
             let due = full || save || last_read.elapsed() >= READ_EVERY;
-            if due || stop || todo.peek().is_none() {
+            if due || stop.is_some() || todo.peek().is_none() {
                 self.read_results(&mut queued, last_read)?;
                 last_read = Instant::now();
-                if stop {
-                    return Ok(Outcome::Interrupted);
+                if let Some(cause) = stop {
+                    return Ok(Break(cause));
                 }
                 // The end of an epoch is saved with its evaluation.
                 if save && todo.peek().is_some() {
@@ -222,7 +264,7 @@ impl Run<'_> {
                 }
             }
         }
-        Ok(Outcome::Finished)
+        Ok(Continue(()))
     }
 
     /// Steps of an epoch.
@@ -352,6 +394,15 @@ impl Run<'_> {
         };
         anyhow!("{what} after step {step}, so the training was stopped; {kept}. {advice}")
     }
+}
+
+/// Why a run is to stop now, if it is.
+fn cause(stop: &AtomicBool, deadline: Option<Instant>) -> Option<Cause> {
+    if stop.load(Ordering::Relaxed) {
+        return Some(Cause::Asked);
+    }
+    let over = deadline.is_some_and(|deadline| Instant::now() >= deadline);
+    over.then_some(Cause::MaxTime)
 }
 
 /// A tenth of a learning rate, and no more than the default one.

@@ -12,7 +12,7 @@ use super::session::Session;
 use super::step_plans::{SessionSpec, StepPlans, steps};
 use crate::backend::Backend;
 use crate::config::{MicroBatch, Preprocessing, TrainConfig, Usage};
-use crate::data::{Augmentation, HeldOut, ImageSource, Split};
+use crate::data::{Augmentation, Divided, ImageSource, Sampler, Split};
 use crate::model::{Arch, Param, describe, initialise, zero_residuals, zoo};
 use crate::process::{command, quoted};
 use anyhow::{Context, Error, Result, anyhow};
@@ -36,9 +36,9 @@ pub enum Start {
 
 /// A run that may begin: its settings, data and files fit each other.
 pub struct Trainer {
-    config: TrainConfig,
+    pub(super) config: TrainConfig,
     info: WeightsInfo,
-    data: Arc<dyn ImageSource>,
+    pub(super) data: Arc<dyn ImageSource>,
     beginning: Beginning,
 }
 
@@ -63,10 +63,24 @@ impl Trainer {
         data: Arc<dyn ImageSource>,
         start: Start,
     ) -> Result<Trainer> {
-        let data = match config.training.val_split {
-            Some(count) => Arc::new(HeldOut::new(data, count, config.run.seed)?),
-            None => data,
-        };
+        let trainer = Trainer::without_folder(config, arch, data, start)?;
+        if !matches!(trainer.beginning, Beginning::Resume(_)) {
+            folder::check(trainer.config.run.out.as_deref())?;
+        }
+        Ok(trainer)
+    }
+
+    /// The same where nothing is to be written: see [`Trainer::find_lr`].
+    ///
+    /// # Errors
+    /// As [`Trainer::new`], but for the folder.
+    pub fn without_folder(
+        config: TrainConfig,
+        arch: Arch,
+        data: Arc<dyn ImageSource>,
+        start: Start,
+    ) -> Result<Trainer> {
+        let data = divided(&config, data)?;
         let preprocess = config.preprocessing.preprocess(config.model.image_size);
         Preprocessing::check(&preprocess, data.info().channels)?;
         let info = WeightsInfo::new(arch, preprocess, data.info().classes.clone());
@@ -80,22 +94,17 @@ impl Trainer {
         frozen.check(&info.arch).map_err(Usage::error)?;
         let params = params(&info)?;
         let beginning = match start {
-            Start::Fresh => {
-                folder::check(config.run.out.as_deref())?;
-                Beginning::Fresh
-            }
+            Start::Fresh => Beginning::Fresh,
             Start::Weights(file) => {
-                folder::check(config.run.out.as_deref())?;
                 checkpoint::check_weights(&file, &params)?;
                 Beginning::Weights(file)
             }
             Start::Body(file) => {
-                folder::check(config.run.out.as_deref())?;
                 checkpoint::check_body(&file, &params)?;
                 Beginning::Body(file)
             }
             Start::Resume(run) => {
-                let resumed = Resumed::open(&run, &info, &params)?;
+                let resumed = Resumed::open(&run, &info, &params, config.run.keep)?;
                 let images = data.len(Split::Train);
                 let steps = steps(images, config.batch.batch_size, config.limit.limit_batches);
                 resumed.check(config.run.epochs, steps)?;
@@ -111,11 +120,18 @@ impl Trainer {
     }
 
     /// What people should know before it begins.
-    pub fn note(&self) -> Option<&str> {
-        match &self.beginning {
-            Beginning::Resume(resumed) => resumed.note.as_deref(),
+    pub fn notes(&self) -> Vec<String> {
+        let damaged = match &self.beginning {
+            Beginning::Resume(resumed) => resumed.note.clone(),
             Beginning::Fresh | Beginning::Weights(_) | Beginning::Body(_) => None,
-        }
+        };
+        let overfit = self.config.training.overfit.map(|batches| {
+            format!(
+                "--overfit {batches}: trains on {} images, which are the validation images too",
+                self.data.len(Split::Train)
+            )
+        });
+        damaged.into_iter().chain(overfit).collect()
     }
 
     /// Whether a resumed run has nothing left to do. The observers are told if that is so.
@@ -129,10 +145,16 @@ impl Trainer {
         else {
             return Ok(false);
         };
-        if progress.epoch < self.config.run.epochs {
+        let config = &self.config;
+        if progress.epoch < config.run.epochs && !progress.is_stalled(config.run.patience) {
             return Ok(false);
         }
-        tell(observers, &Event::AlreadyFinished { folder, progress })?;
+        let event = Event::AlreadyFinished {
+            folder,
+            config,
+            progress,
+        };
+        tell(observers, &event)?;
         Ok(true)
     }
 
@@ -148,6 +170,7 @@ impl Trainer {
         observers: &mut [Box<dyn Observer>],
         stop: &AtomicBool,
     ) -> Result<Outcome> {
+        let begun = Instant::now();
         let plans = self.plan(backend.as_mut(), observers)?;
         let mut session = Session::open(plans, self.data.clone(), backend)?;
         let progress = self.begin(&mut session)?;
@@ -157,6 +180,7 @@ impl Trainer {
                 folder::create(self.config.run.out.as_deref())?
             }
         };
+        let max_time = self.config.run.max_time;
         let run = Run {
             config: &self.config,
             folder: &folder,
@@ -165,6 +189,8 @@ impl Trainer {
             progress,
             observers,
             stop,
+            // A time beyond what the clock can say never comes.
+            deadline: max_time.and_then(|time| begun.checked_add(time.duration())),
             saved: Instant::now(),
         };
         let outcome = folder::write_config(&folder, &self.config).and_then(|()| run.train());
@@ -175,7 +201,7 @@ impl Trainer {
     }
 
     /// Plans and tunes for the device; what that decides becomes part of the settings.
-    fn plan(
+    pub(super) fn plan(
         &mut self,
         backend: &mut dyn Backend,
         observers: &mut [Box<dyn Observer>],
@@ -184,7 +210,7 @@ impl Trainer {
         let spec = SessionSpec {
             optimizer: Some(Optimizer::from(&config.optim)),
             augmentation: config.training.flip.then_some(Augmentation {
-                seed: config.run.seed,
+                seed: config.random.seed,
                 flip: true,
             }),
             ..SessionSpec::evaluating(config, &self.info)
@@ -224,11 +250,11 @@ impl Trainer {
     /// Gives the parameters and the optimiser's states their first values.
     ///
     /// Nothing is trained for which there would be no memory to save it.
-    fn begin(&self, session: &mut Session) -> Result<Progress> {
+    pub(super) fn begin(&self, session: &mut Session) -> Result<Progress> {
         checkpoint::ensure_room(session)?;
         match &self.beginning {
             Beginning::Fresh => {
-                let mut values = initialise(session.params(), self.config.run.seed);
+                let mut values = initialise(session.params(), self.config.random.seed);
                 if self.config.network.zero_init_residual {
                     zero_residuals(self.info.arch.block, session.params(), &mut values);
                 }
@@ -239,7 +265,7 @@ impl Trainer {
             Beginning::Weights(file) => checkpoint::load_weights(session, file)?,
             Beginning::Body(file) => {
                 let params = session.params().to_vec();
-                let initial = initialise(&params, self.config.run.seed);
+                let initial = initialise(&params, self.config.random.seed);
                 let heads = params.iter().zip(initial);
                 for (_, (tensor, values)) in heads.filter(|(param, _)| param.is_of_head()) {
                     session.write(tensor, &values)?;
@@ -250,6 +276,20 @@ impl Trainer {
         }
         Ok(Progress::default())
     }
+}
+
+/// The images as the settings divide them into those to train on and those to validate on.
+fn divided(config: &TrainConfig, data: Arc<dyn ImageSource>) -> Result<Arc<dyn ImageSource>> {
+    let (training, random) = (&config.training, &config.random);
+    if let Some(count) = training.val_split {
+        return Ok(Arc::new(Divided::held_out(data, count, random.seed)?));
+    }
+    if let Some(count) = training.overfit {
+        let order = Sampler::new(random.seed, random.shuffle);
+        let batch_size = config.batch.batch_size;
+        return Ok(Arc::new(Divided::overfit(data, count, batch_size, order)?));
+    }
+    Ok(data)
 }
 
 /// The parameters of a network on images of its size.

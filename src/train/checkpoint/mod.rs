@@ -26,8 +26,8 @@ use store::{STATE, WEIGHTS, named_step};
 use tensor_file::{metadata, parse, read, serialize, tensor};
 use weights::tensors_of;
 
-/// Writes a checkpoint into `run/checkpoints/step-N` and removes those that are neither the newest nor
-/// the best. Returns its folder.
+/// Writes a checkpoint into `run/checkpoints/step-N` and removes those that are neither the best nor among the `keep`
+/// newest. Returns its folder.
 ///
 /// # Errors
 /// When the device or the disk fails; the checkpoints before it stay.
@@ -36,6 +36,7 @@ pub fn save(
     session: &mut Session,
     info: &WeightsInfo,
     progress: &Progress,
+    keep: usize,
 ) -> Result<PathBuf> {
     let params = session.params().to_vec();
     let optimizer_state = session.optimizer_state().to_vec();
@@ -45,7 +46,7 @@ pub fn save(
     let weights = serialize(&tensors_of(&params, values, passes)?, Some(info))?;
     let state = state_file(session, &optimizer_state, progress)?;
     let saved = store::put(run, progress.step, &weights, &state)?;
-    prune(run, progress)?;
+    prune(run, progress, keep)?;
     Ok(saved)
 }
 
@@ -66,13 +67,20 @@ pub(super) fn ensure_room(session: &Session) -> Result<()> {
     ensure_free(3 * 4 * elements as u64, "a checkpoint")
 }
 
-/// Removes the checkpoints that are neither the newest nor the best of a run that has come so far.
+/// Removes the checkpoints that are neither the best of a run that has come so far nor among its `keep` newest.
 ///
 /// # Errors
 /// When the disk fails.
-pub(super) fn prune(run: &Path, progress: &Progress) -> Result<()> {
-    let best = progress.best_step().unwrap_or(progress.step);
-    store::prune(run, &[progress.step, best])
+pub(super) fn prune(run: &Path, progress: &Progress, keep: usize) -> Result<()> {
+    let steps = newest_first(run)?.into_iter();
+    let steps = steps.filter_map(|checkpoint| named_step(&checkpoint));
+    // A damaged one that was passed over is not of this run's past.
+    let mut kept: Vec<u64> = steps
+        .filter(|step| *step <= progress.step)
+        .take(keep)
+        .collect();
+    kept.extend(progress.best_step());
+    store::prune(run, &kept)
 }
 
 /// The best checkpoint of a run, whose progress this is.

@@ -1,5 +1,5 @@
-//! A data set of whose training images some are held out for validation.
-use super::{ImageSource, Info, Split};
+//! A data set whose training images are divided anew: some are held out for validation, or a few are both.
+use super::{ImageSource, Info, Sampler, Split};
 use anyhow::{Result, ensure};
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
@@ -10,27 +10,28 @@ use std::sync::Arc;
 /// of epochs and the augmentations have streams below.
 const STREAM: u64 = 3 << 32;
 
-/// Another source's images, some of those to train on being its validation images instead. Which ones follows from
-/// the seed, their number and the labels alone; every class has the same share among them, to within one image.
-pub struct HeldOut {
+/// Another source's images, with training and validation images chosen from those that it has to train on. The
+/// source's own validation images, if it has any, are not used.
+pub struct Divided {
     source: Arc<dyn ImageSource>,
     train: Subset,
     validation: Subset,
 }
 
 /// Some training images of the source, in its order.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Subset {
     indices: Vec<u32>,
     labels: Vec<u32>,
 }
 
-impl HeldOut {
-    /// Holds out `count` training images. The source's own validation images, if it has any, are not used.
+impl Divided {
+    /// Holds out `count` training images. Which ones follows from the seed, their number and the labels alone; every
+    /// class has the same share among them, to within one image.
     ///
     /// # Errors
     /// When no image would be held out, or fewer than two left to train on.
-    pub fn new(source: Arc<dyn ImageSource>, count: usize, seed: u64) -> Result<HeldOut> {
+    pub fn held_out(source: Arc<dyn ImageSource>, count: usize, seed: u64) -> Result<Divided> {
         let labels = source.labels(Split::Train);
         let most = labels.len().saturating_sub(2);
         ensure!(
@@ -46,10 +47,38 @@ impl HeldOut {
             subset.indices.push(i as u32);
             subset.labels.push(label);
         }
-        Ok(HeldOut {
+        Ok(Divided {
             source,
             train,
             validation,
+        })
+    }
+
+    /// Trains on `count` batches alone, those that the first epoch would begin with, and validates on the same images.
+    ///
+    /// # Errors
+    /// When there are not so many batches.
+    pub fn overfit(
+        source: Arc<dyn ImageSource>,
+        count: usize,
+        batch_size: usize,
+        order: Sampler,
+    ) -> Result<Divided> {
+        let labels = source.labels(Split::Train);
+        let most = labels.len().div_ceil(batch_size);
+        ensure!(
+            count <= most,
+            "--overfit {count}: {} has {most} batches of {batch_size} training images",
+            source.info().name
+        );
+        let mut indices = order.order(0, labels.len());
+        indices.truncate(count * batch_size);
+        let labels = indices.iter().map(|&i| labels[i as usize]).collect();
+        let train = Subset { indices, labels };
+        Ok(Divided {
+            source,
+            validation: train.clone(),
+            train,
         })
     }
 }
@@ -84,7 +113,7 @@ fn quotas(sizes: &[usize], count: usize) -> Vec<usize> {
     quotas
 }
 
-impl ImageSource for HeldOut {
+impl ImageSource for Divided {
     fn info(&self) -> &Info {
         self.source.info()
     }
@@ -148,7 +177,7 @@ mod tests {
         (0..60).map(|i| [0, 1, 0, 2, 0, 1][i % 6]).collect()
     }
 
-    fn pixels(source: &HeldOut, split: Split) -> Vec<u8> {
+    fn pixels(source: &Divided, split: Split) -> Vec<u8> {
         let all: Vec<u32> = (0..source.len(split) as u32).collect();
         let mut pixels = vec![0; all.len()];
         source.read(split, &all, &mut pixels).unwrap();
@@ -162,7 +191,7 @@ mod tests {
     #[test]
     fn every_class_gives_its_share() {
         let held = |count| {
-            let split = HeldOut::new(source(mixed()), count, 7).unwrap();
+            let split = Divided::held_out(source(mixed()), count, 7).unwrap();
             per_class(split.labels(Split::Validation))
         };
         assert_eq!(held(12), [6, 4, 2]);
@@ -175,7 +204,7 @@ mod tests {
     #[test]
     fn the_splits_are_disjoint_and_lose_nothing() {
         let labels = mixed();
-        let split = HeldOut::new(source(labels.clone()), 17, 7).unwrap();
+        let split = Divided::held_out(source(labels.clone()), 17, 7).unwrap();
         let (train, held) = (
             pixels(&split, Split::Train),
             pixels(&split, Split::Validation),
@@ -197,7 +226,7 @@ mod tests {
     #[test]
     fn the_choice_never_changes() {
         let held = |count, seed| {
-            let split = HeldOut::new(source(mixed()), count, seed).unwrap();
+            let split = Divided::held_out(source(mixed()), count, seed).unwrap();
             pixels(&split, Split::Validation)
         };
         assert_eq!(held(6, 42), [6, 9, 24, 26, 29, 43]);
@@ -206,13 +235,33 @@ mod tests {
     }
 
     #[test]
+    fn batches_to_overfit_are_those_of_the_first_epoch() {
+        let labels = mixed();
+        let order = Sampler::new(7, true);
+        let first = order.order(0, 60)[..12].to_vec();
+        let split = Divided::overfit(source(labels.clone()), 2, 6, order).unwrap();
+        for part in [Split::Train, Split::Validation] {
+            assert_eq!(
+                pixels(&split, part),
+                first.iter().map(|&i| i as u8).collect::<Vec<_>>()
+            );
+            assert_eq!(split.labels(part)[3], labels[first[3] as usize]);
+        }
+        assert_eq!(pixels(&split, Split::Test), [0, 1]);
+        let error = Divided::overfit(source(labels), 11, 6, Sampler::new(7, true))
+            .err()
+            .unwrap();
+        assert!(error.to_string().contains("has 10 batches of 6"), "{error}");
+    }
+
+    #[test]
     fn what_cannot_be_held_out_is_refused() {
         for count in [0, 59, 60, 61] {
-            let error = HeldOut::new(source(mixed()), count, 7).err().unwrap();
+            let error = Divided::held_out(source(mixed()), count, 7).err().unwrap();
             let want = format!("--val-split {count}: numbers has 60 training images");
             assert!(error.to_string().starts_with(&want), "{error}");
         }
-        let split = HeldOut::new(source(mixed()), 10, 7).unwrap();
+        let split = Divided::held_out(source(mixed()), 10, 7).unwrap();
         let error = split.read(Split::Validation, &[10], &mut [0]).unwrap_err();
         assert!(
             error.to_string().contains("10 validation images"),
