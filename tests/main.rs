@@ -13,6 +13,7 @@ mod cli;
 mod cooperative;
 mod device;
 mod ends;
+mod eval;
 mod executor;
 mod failure;
 mod family;

@@ -1,5 +1,6 @@
 //! `resnet predict` on real files and on images of the test set.
 use crate::cli::{json, resnet, train};
+use predicates::prelude::PredicateBooleanExt;
 use serde_json::Value;
 use std::fs;
 use tempfile::TempDir;
@@ -81,13 +82,14 @@ fn predict_answers_for_files_and_for_test_images() {
     let mut text = predict(&format!("{} --test-image 7 --ground light", names[0]));
     let text = String::from_utf8(text.output().unwrap().stdout).unwrap();
     let lines: Vec<&str> = text.lines().collect();
-    assert_eq!(lines.len(), 2);
+    assert_eq!(lines.len(), 8, "{text}");
+    assert_eq!(lines[0], format!("{} (inverted)", names[0]));
+    assert_eq!(lines[4], format!("test image 7 ({label})"));
+    let best = &images[4]["classes"][0];
+    let probability = best["probability"].as_f64().unwrap();
+    let line = format!("{probability:.3}  █");
     assert!(
-        lines[0].starts_with(&format!("{} (inverted) ", names[0])),
-        "{text}"
-    );
-    assert!(
-        lines[1].starts_with(&format!("test image 7 ({label}) ")),
+        lines[5].contains(best["class"].as_str().unwrap()) && lines[5].contains(&line),
         "{text}"
     );
 
@@ -105,6 +107,7 @@ fn predict_answers_for_files_and_for_test_images() {
     says("", 2, &["IMAGE"]);
     says("no.png", 1, &["no.png does not exist", "--test-image 0"]);
     says("src", 1, &["src is a folder", "src/*.png"]);
+    says("no*.png", 1, &["no*.png: no file matches"]);
     for path in ["Cargo.toml", &file("cut.png")] {
         says(path, 1, &[path, "not a PNG, JPEG", "--test-image 0"]);
     }
@@ -127,7 +130,7 @@ fn predict_answers_for_files_and_for_test_images() {
         &["cut.png is not", "empty.png is empty", "2 of 4"],
     );
     let text = String::from_utf8(predict(&args).output().unwrap().stdout).unwrap();
-    assert_eq!(text.lines().count(), 2, "{text}");
+    assert_eq!(text.lines().count(), 4, "{text}");
     let output = predict(&format!("{args} --json")).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     let report = json(&output.stdout);
@@ -139,4 +142,66 @@ fn predict_answers_for_files_and_for_test_images() {
     says("--test-image 0 --top 11", 1, &["--top 11", "1 to 10"]);
     says("--test-image 500", 1, &["--test-image 500", "0 to 499"]);
     says("--test-image 0 --data /nonexistent", 1, &["/nonexistent"]);
+}
+
+#[test]
+fn folders_and_patterns_are_answered_and_drawn_as_the_network_saw_them() {
+    let folder = TempDir::new().unwrap();
+    let run = folder.path().join("run");
+    train(&run, &[]).assert().success();
+    let data = resnet::data::load(Some("sample")).unwrap();
+    let pictures = folder.path().join("pictures");
+    fs::create_dir(&pictures).unwrap();
+    let garment = |i: usize| {
+        let pixels = data.test.pixels[i * 784..(i + 1) * 784].to_vec();
+        image::GrayImage::from_raw(28, 28, pixels).unwrap()
+    };
+    for i in 0..3 {
+        garment(i).save(pictures.join(format!("{i}.png"))).unwrap();
+    }
+    fs::write(pictures.join("notes.txt"), "no picture").unwrap();
+    let sheet = folder.path().join("sheet.png");
+    let mut command = resnet();
+    command
+        .arg("predict")
+        .arg(&run)
+        .args(["--device", "cpu", "--json"]);
+    // The shell of this test replaces nothing.
+    command.arg(&pictures).arg(pictures.join("[12].png"));
+    command.args(["--test-image", "3", "--sheet"]).arg(&sheet);
+    let output = command.assert().success().get_output().stdout.clone();
+    let report = json(&output);
+    let images = report["images"].as_array().unwrap();
+    let names: Vec<&str> = images
+        .iter()
+        .map(|image| image["image"].as_str().unwrap())
+        .collect();
+    let file = |name: &str| pictures.join(name).display().to_string();
+    let want = ["0.png", "1.png", "2.png", "1.png", "2.png"].map(file);
+    assert_eq!(names[..5], want);
+    assert_eq!(names[5], "test image 3");
+
+    // Six pictures of 28 pixels, four times as large, in rows of four.
+    let drawn = image::open(&sheet).unwrap().into_luma8();
+    assert_eq!(drawn.width(), 8 + 4 * 120);
+    for (x, y) in [(0, 0), (13, 9), (27, 27), (14, 20)] {
+        let third = drawn.get_pixel(8 + 2 * 120 + 4 * x + 1, 8 + 4 * y + 2);
+        assert_eq!(third, garment(2).get_pixel(x, y));
+    }
+    let dark = |left: u32, top: u32| {
+        let text = (left..left + 112).flat_map(|x| (top..top + 30).map(move |y| (x, y)));
+        text.filter(|&(x, y)| drawn.get_pixel(x, y).0 == [0])
+            .count()
+    };
+    assert!(dark(8, 8 + 112 + 2) > 50);
+
+    let mut command = resnet();
+    command
+        .arg("predict")
+        .arg(&run)
+        .args(["--test-image", "0", "--sheet"])
+        .arg(folder.path());
+    let refused = command.assert().code(1);
+    refused
+        .stderr(predicates::str::contains("--sheet").and(predicates::str::contains("is a folder")));
 }

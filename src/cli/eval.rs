@@ -1,12 +1,14 @@
-//! `resnet eval`: loss, accuracy, per-class accuracy and the confusion matrix on the test images.
+//! `resnet eval`: loss, accuracy, calibration, and each class's share of the confusion matrix on the test images.
 use super::data;
 use super::trained::{Checkpoint, tell_limit};
+use crate::config::range::CLASSES;
 use crate::config::{Batch, Data, Given, Hardware, Limit, Model, Preprocessing};
 use crate::data::{ImageSource, Split};
+use crate::files;
 use crate::process;
-use crate::report::Confusion;
+use crate::report::{Calibration, Confusion, OfClass, Predictions, answers};
 use crate::train::{checkpoint, evaluate_split};
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -17,6 +19,8 @@ const EXAMPLES: &str = "Examples:
   resnet eval runs/001               the newest checkpoint of a run
   resnet eval runs/001 --best        the one with the best accuracy
   resnet eval weights.safetensors    a file of weights
+  resnet eval runs/001 --top-k 3     how often the true class is among three
+  resnet eval runs/001 --save-predictions answers.csv   what it says of each image
   resnet eval runs/001 --json        as JSON";
 
 /// Arguments of `resnet eval`.
@@ -30,6 +34,12 @@ pub struct Args {
     best: bool,
     #[command(flatten)]
     settings: Given<Settings>,
+    /// Also tells how often the true class is among the K most probable ones.
+    #[arg(long, value_name = "K", value_parser = CLASSES.parser::<usize>())]
+    top_k: Option<usize>,
+    /// Writes a CSV file with a row for each image: its number, its class, the predicted one, and the probability of each.
+    #[arg(long, value_name = "FILE")]
+    save_predictions: Option<PathBuf>,
     /// One JSON object instead of text.
     #[arg(long)]
     json: bool,
@@ -61,8 +71,21 @@ struct Report<'a> {
     examples: u64,
     loss: f64,
     accuracy: f64,
+    /// Expected calibration error, in 15 bins.
+    ece: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    top_k: Option<TopK>,
+    /// Accuracies.
     per_class: BTreeMap<&'a str, Option<f64>>,
+    classes: Vec<OfClass<'a>>,
     confusion: &'a [Vec<u64>],
+}
+
+/// How often the true class is among the most probable ones.
+#[derive(Serialize)]
+struct TopK {
+    k: usize,
+    accuracy: f64,
 }
 
 /// Evaluates and prints.
@@ -75,13 +98,34 @@ pub fn run(args: Args) -> Result<()> {
         false => args.checkpoint,
     };
     let checkpoint = Checkpoint::read(&path, args.settings.layers())?;
+    let classes = checkpoint.info.classes.len();
+    if let Some(k) = args.top_k.filter(|k| *k > classes) {
+        bail!("--top-k {k}: must be from 1 to {classes}, the number of classes");
+    }
+    if let Some(file) = &args.save_predictions {
+        files::check_replaceable(file).context("--save-predictions")?;
+    }
     let data = Arc::new(data::load(&checkpoint.settings)?);
     let mut session = checkpoint.open(data.clone())?;
 
-    let mut confusion = Confusion::new(checkpoint.info.classes.clone());
+    let classes = &checkpoint.info.classes;
+    let mut confusion = Confusion::new(classes.clone());
+    let mut calibration = Calibration::default();
+    let mut predictions = Predictions::new(classes.clone())?;
+    let mut among_best = 0_u64;
     let sums = evaluate_split(&mut session, Split::Test, |session, batch| {
         let logits = session.logits()?;
-        confusion.add(&logits, batch.iter().map(|&i| data.test.labels[i as usize]));
+        let label = |i: &u32| data.test.labels[*i as usize];
+        confusion.add(&logits, batch.iter().map(label));
+        for (logits, i) in logits.chunks_exact(classes.len()).zip(batch) {
+            let rank = answers::rank(logits, label(i) as usize);
+            let confidence = answers::softmax(logits)[answers::predicted(logits)];
+            calibration.add(confidence, rank == 0);
+            among_best += u64::from(args.top_k.is_some_and(|k| rank < k));
+            if args.save_predictions.is_some() {
+                predictions.add(*i, label(i), logits)?;
+            }
+        }
         Ok(())
     })?;
     ensure!(
@@ -90,6 +134,10 @@ pub fn run(args: Args) -> Result<()> {
         checkpoint.weights.display()
     );
     tell_limit(&checkpoint.settings, sums.examples, data.len(Split::Test));
+    if let Some(file) = &args.save_predictions {
+        files::replace(file, &predictions.into_bytes()?)?;
+    }
+    let per_class = confusion.per_class();
     let report = Report {
         checkpoint: checkpoint.weights.display().to_string(),
         data: &data.info.name,
@@ -97,7 +145,13 @@ pub fn run(args: Args) -> Result<()> {
         examples: sums.examples,
         loss: sums.mean_loss(),
         accuracy: sums.accuracy(),
-        per_class: confusion.per_class().into_iter().collect(),
+        ece: calibration.error(),
+        top_k: args.top_k.map(|k| TopK {
+            k,
+            accuracy: among_best as f64 / sums.examples as f64,
+        }),
+        per_class: per_class.iter().map(|c| (c.class, c.recall)).collect(),
+        classes: per_class.clone(),
         confusion: confusion.counts(),
     };
     print(&report, &confusion, args.json)
@@ -116,12 +170,21 @@ fn print(report: &Report, confusion: &Confusion, json: bool) -> Result<()> {
         examples,
         loss,
         accuracy,
+        ece,
+        top_k,
         ..
     } = report;
     writeln!(out, "{checkpoint} on {data}, {device}")?;
     writeln!(
         out,
         "test loss {loss:.3}, test acc {accuracy:.4} ({examples} images)"
+    )?;
+    if let Some(TopK { k, accuracy }) = top_k {
+        writeln!(out, "top-{k} acc {accuracy:.4}")?;
+    }
+    writeln!(
+        out,
+        "calibration error {ece:.4} (0: as often right as it says)"
     )?;
     write!(out, "\n{confusion}")?;
     Ok(())

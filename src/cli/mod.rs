@@ -1,4 +1,5 @@
 //! The commands: arguments and printing, one file each. The work is done elsewhere.
+mod answer;
 mod begin;
 mod bench;
 mod config;

@@ -1,12 +1,15 @@
 //! `resnet predict`: the most probable classes of pictures, from files or out of the test set.
+use super::answer::{self, Answer};
 use super::data;
 use super::pictures::Pictures;
 use super::trained::Checkpoint;
 use crate::config::{Batch, Data, Given, Hardware, Model, Preprocessing};
-use crate::data::{Background, Dataset, ImageSource, Split};
+use crate::data::{Background, Dataset, ImageSource, Split, fit, pictures};
+use crate::files;
 use crate::process;
+use crate::report::sheet::{self, Shown};
 use crate::train::evaluate_split;
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use serde::Serialize;
 use std::io::Write;
 use std::path::PathBuf;
@@ -15,6 +18,7 @@ use std::sync::Arc;
 const EXAMPLES: &str = "Examples:
   resnet predict runs/001 boot.jpg             the three most probable classes
   resnet predict runs/001 --test-image 0,7     images of the test set, with their true classes
+  resnet predict runs/001 photos --sheet seen.png   all pictures of a folder, and a sheet of what the network saw
   resnet predict runs/001 *.png --top 1 --json as JSON
   resnet predict resnet50.safetensors cat.jpg  torchvision's or timm's weights, on a photograph";
 
@@ -26,7 +30,8 @@ pub struct Args {
     checkpoint: PathBuf,
     #[command(flatten)]
     settings: Given<Settings>,
-    /// PNG, JPEG, WebP, BMP, GIF or TIFF files of any size; for a network of one channel, one garment in each.
+    /// PNG, JPEG, WebP, BMP, GIF or TIFF files of any size, folders of them, or patterns such as "*.png"; for a network of
+    /// one channel, one garment in each.
     #[arg(value_name = "IMAGE", required_unless_present = "test_image")]
     images: Vec<PathBuf>,
     /// Takes images of the test set too, by their numbers from 0 on.
@@ -39,6 +44,9 @@ pub struct Args {
     /// black.
     #[arg(long, alias = "ground", value_enum, requires = "images")]
     background: Option<Background>,
+    /// Draws the pictures as the network saw them into this PNG file, each with its most probable class.
+    #[arg(long, value_name = "FILE")]
+    sheet: Option<PathBuf>,
     /// One JSON object instead of text.
     #[arg(long)]
     json: bool,
@@ -67,28 +75,6 @@ struct Report {
     images: Vec<Answer>,
 }
 
-#[derive(Serialize)]
-struct Answer {
-    image: String,
-    /// Whether it was made light on dark first.
-    inverted: bool,
-    /// The true class of an image of the test set.
-    label: Option<String>,
-    /// The most probable classes, best first.
-    classes: Vec<Class>,
-    /// What the network says of each class, in their order.
-    logits: Vec<f32>,
-    /// Why there are none.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<String>,
-}
-
-#[derive(Serialize)]
-struct Class {
-    class: String,
-    probability: f64,
-}
-
 /// Predicts and prints.
 ///
 /// # Errors
@@ -104,13 +90,21 @@ pub fn run(args: Args) -> Result<()> {
     );
     // A run on a few batches is no reason to look at a few pictures only.
     checkpoint.settings.config.limit.limit_batches = None;
+    if let Some(file) = &args.sheet {
+        files::check_replaceable(file).context("--sheet")?;
+    }
     let (mut answers, data) = read(&args, &mut checkpoint)?;
     let readable = answers.iter().filter(|answer| answer.error.is_none());
     let unreadable = answers.len() - readable.count();
+    let data = Arc::new(data);
     let device = match unreadable < answers.len() {
-        true => Some(predict(&checkpoint, data, &mut answers, top)?),
+        true => Some(predict(&checkpoint, data.clone(), &mut answers, top)?),
         false => None,
     };
+    if let (Some(file), Some(_)) = (&args.sheet, &device) {
+        let sheet = sheet(&checkpoint, &data, &answers)?;
+        files::replace(file, &sheet)?;
+    }
     let (all, mut out) = (answers.len(), process::output());
     if args.json {
         let report = Report {
@@ -121,7 +115,7 @@ pub fn run(args: Args) -> Result<()> {
         writeln!(out, "{}", serde_json::to_string(&report)?)?;
     } else {
         answers.retain(|answer| answer.error.is_none());
-        print(&mut out, &answers)?;
+        answer::print(&mut out, &answers)?;
     }
     out.flush()?;
     ensure!(
@@ -134,12 +128,12 @@ pub fn run(args: Args) -> Result<()> {
 /// Fills in the classes of what could be read, whose images are the test set. Returns the device.
 fn predict(
     checkpoint: &Checkpoint,
-    data: Dataset,
+    data: Arc<Dataset>,
     answers: &mut [Answer],
     top: usize,
 ) -> Result<String> {
     let classes = &checkpoint.info.classes;
-    let mut session = checkpoint.open(Arc::new(data))?;
+    let mut session = checkpoint.open(data)?;
     let mut readable: Vec<&mut Answer> = answers
         .iter_mut()
         .filter(|answer| answer.error.is_none())
@@ -154,7 +148,7 @@ fn predict(
                 answer.image,
                 checkpoint.weights.display()
             );
-            answer.classes = best(logits, classes, top);
+            answer.classes = answer::best(logits, classes, top);
             answer.logits = logits.to_vec();
         }
         Ok(())
@@ -165,18 +159,30 @@ fn predict(
 /// The images as a test set, files first, and an answer to be filled in for each.
 fn read(args: &Args, checkpoint: &mut Checkpoint) -> Result<(Vec<Answer>, Dataset)> {
     let mut answers = Vec::new();
-    let mut pictures = Pictures::of(checkpoint, args.background)?;
-    for path in &args.images {
-        let mut answer = Answer::to(path.display().to_string());
-        match pictures.read(path, checkpoint) {
-            Ok(inverted) => answer.inverted = inverted,
+    let mut images = Pictures::of(checkpoint, args.background)?;
+    let refused = |error: anyhow::Error, answer: &mut Answer| {
+        process::say(format_args!("error: {error:#}"));
+        answer.error = Some(format!("{error:#}"));
+    };
+    for named in &args.images {
+        let found = match pictures(named) {
+            Ok(found) => found,
             // The others are of use all the same.
             Err(error) => {
-                process::say(format_args!("error: {error:#}"));
-                answer.error = Some(format!("{error:#}"));
+                let mut answer = Answer::to(named.display().to_string());
+                refused(error, &mut answer);
+                answers.push(answer);
+                continue;
             }
+        };
+        for path in found {
+            let mut answer = Answer::to(path.display().to_string());
+            match images.read(&path, checkpoint) {
+                Ok(inverted) => answer.inverted = inverted,
+                Err(error) => refused(error, &mut answer),
+            }
+            answers.push(answer);
         }
-        answers.push(answer);
     }
     if !args.test_image.is_empty() {
         let data = data::load(&checkpoint.settings)?;
@@ -188,62 +194,28 @@ fn read(args: &Args, checkpoint: &mut Checkpoint) -> Result<(Vec<Answer>, Datase
                 data.info.name,
                 count - 1
             );
-            pictures.take(&data, i, checkpoint)?;
+            images.take(&data, i, checkpoint)?;
             answers.push(Answer {
                 label: Some(data.info.classes[data.test.labels[i] as usize].clone()),
                 ..Answer::to(format!("test image {i}"))
             });
         }
     }
-    Ok((answers, pictures.into_data(checkpoint)))
+    Ok((answers, images.into_data(checkpoint)))
 }
 
-impl Answer {
-    /// What is to be filled in for an image.
-    fn to(image: String) -> Answer {
-        Answer {
-            image,
-            inverted: false,
-            label: None,
-            classes: Vec::new(),
-            logits: Vec::new(),
-            error: None,
-        }
-    }
-}
-
-/// The `top` most probable classes by softmax; of equal ones the first.
-fn best(logits: &[f32], classes: &[String], top: usize) -> Vec<Class> {
-    let most = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let powers: Vec<f64> = logits.iter().map(|l| f64::from(l - most).exp()).collect();
-    let sum: f64 = powers.iter().sum();
-    let named = |(class, power): (&String, f64)| Class {
-        class: class.clone(),
-        probability: power / sum,
-    };
-    let mut all: Vec<Class> = classes.iter().zip(powers).map(named).collect();
-    all.sort_by(|a, b| b.probability.total_cmp(&a.probability));
-    all.truncate(top);
-    all
-}
-
-fn print(out: &mut impl Write, answers: &[Answer]) -> Result<()> {
-    let title = |answer: &Answer| match (&answer.label, answer.inverted) {
-        (Some(label), _) => format!("{} ({label})", answer.image),
-        (None, true) => format!("{} (inverted)", answer.image),
-        (None, false) => answer.image.clone(),
-    };
-    let titles: Vec<String> = answers.iter().map(title).collect();
-    let wide = |text: &str| text.chars().count();
-    let width = titles.iter().map(|title| wide(title)).max().unwrap_or(0);
-    let named = answers.iter().flat_map(|answer| &answer.classes);
-    let class_width = named.map(|c| wide(&c.class)).max().unwrap_or(0);
-    for (title, answer) in titles.iter().zip(answers) {
-        write!(out, "{title:width$}")?;
-        for Class { class, probability } in &answer.classes {
-            write!(out, "  {class:class_width$} {probability:.3}")?;
-        }
-        writeln!(out)?;
-    }
-    Ok(())
+/// The pictures that were answered, as the network saw them, as a PNG.
+fn sheet(checkpoint: &Checkpoint, data: &Dataset, answers: &[Answer]) -> Result<Vec<u8>> {
+    let answered = answers.iter().filter(|answer| answer.error.is_none());
+    let (preprocess, channels) = (&checkpoint.info.preprocess, data.info.channels);
+    let shape = [data.info.size, data.info.size, channels];
+    let images = data.test.pixels.chunks_exact(data.info.image_bytes());
+    let shown: Vec<Shown> = answered
+        .zip(images)
+        .map(|(answer, image)| Shown {
+            pixels: fit(image, shape, preprocess),
+            lines: answer.caption(),
+        })
+        .collect();
+    sheet::png(preprocess.size, channels, &shown)
 }

@@ -102,7 +102,7 @@ impl Preprocess {
             ("mean", &self.mean, MEANS),
             ("standard deviation", &self.std, STDS),
         ] {
-            if let Some(value) = values.iter().find(|value| !range.contains(value)) {
+            if let Some(value) = values.iter().find(|value| !range.contains(*value)) {
                 bail!(
                     "the {what} {value} of levels that were divided by 255: it must be from {} to {}",
                     range.start(),

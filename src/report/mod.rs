@@ -1,16 +1,22 @@
 //! What a run tells: progress for people, lines for programs, metrics and tables for later. Each observer of a
 //! run has a file of its own and a line in [`observers`].
+pub mod answers;
+mod calibration;
 mod confusion;
 mod console;
 mod json;
 pub mod lr_curve;
 mod metrics;
 mod pace;
+mod predictions;
+pub mod sheet;
 mod summary;
 
-pub use confusion::Confusion;
+pub use calibration::Calibration;
+pub use confusion::{Confusion, OfClass};
 pub use console::Console;
 pub use json::failed;
+pub use predictions::Predictions;
 
 use crate::train::Observer;
 
