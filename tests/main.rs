@@ -27,6 +27,7 @@ mod gradients;
 mod graph;
 mod grow;
 mod half;
+mod help;
 mod imports;
 mod kept;
 mod kept_run;

@@ -48,7 +48,10 @@ pub fn run(args: Args) -> Result<()> {
         Some(folder) => folder,
         None => data::cache_folder()?,
     };
-    let bar = ProgressBar::no_length();
+    let bar = match process::shows_progress() {
+        true => ProgressBar::no_length(),
+        false => ProgressBar::hidden(),
+    };
     let style = ProgressStyle::with_template("{msg} {wide_bar} {bytes}/{total_bytes}");
     bar.set_style(style.context("the progress bar")?);
     fetch::fetch(&args.url, &folder, |name, done, all| {

@@ -128,7 +128,10 @@ pub fn run(args: Args) -> Result<()> {
     }
     let backend = hardware::open(&hardware)?;
     let mut observers: [Box<dyn Observer>; 1] = [Box::<Console>::default()];
-    let bar = ProgressBar::new(sweep.steps as u64);
+    let bar = match process::shows_progress() {
+        true => ProgressBar::new(sweep.steps as u64),
+        false => ProgressBar::hidden(),
+    };
     let style = ProgressStyle::with_template("{wide_bar} {pos}/{len}  {msg}");
     bar.set_style(style.context("the progress bar")?);
     let curve = trainer.find_lr(backend, &mut observers, &sweep, |tried| {

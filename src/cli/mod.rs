@@ -2,6 +2,7 @@
 mod answer;
 mod begin;
 mod bench;
+mod completions;
 mod config;
 mod data;
 mod devices;
@@ -11,6 +12,7 @@ mod grow;
 mod hardware;
 mod init;
 mod lr_find;
+mod man;
 mod network;
 mod pictures;
 mod predict;
@@ -22,22 +24,51 @@ mod torch;
 mod train;
 mod trained;
 mod verify;
+mod version;
 
 use crate::config::Usage;
-use crate::process::{self, Unwritable};
+use crate::process::{self, Colour, Talk, Unwritable};
 use anyhow::Result;
-use clap::{Parser, Subcommand};
+use clap::{ColorChoice, CommandFactory, FromArgMatches, Parser, Subcommand};
 use status::{Status, USAGE};
+use std::ffi::OsString;
 use std::io::Write;
 use std::process::ExitCode;
 
 /// Trains ResNets on any GPU through WGSL compute shaders, and on the CPU where there is none.
 #[derive(Parser)]
-#[command(name = "resnet", version, arg_required_else_help = true)]
+#[command(
+    name = "resnet",
+    version = version::short(),
+    long_version = version::long(),
+    arg_required_else_help = true,
+    before_help = EXAMPLES
+)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
+    /// No notes and no progress on stderr: only errors, and what to type next.
+    #[arg(short, long, global = true, conflicts_with = "verbose", help_heading = OUTPUT)]
+    quiet: bool,
+    /// More on stderr: settings with their sources, the plan of a step, the time of each phase, every checkpoint.
+    #[arg(short, long, global = true, help_heading = OUTPUT)]
+    verbose: bool,
+    /// Colour in messages and help; auto: on a terminal, unless NO_COLOR is set.
+    #[arg(long = COLOUR, global = true, value_name = "WHEN", value_enum, default_value = "auto", help_heading = OUTPUT)]
+    colour: Colour,
 }
+
+const EXAMPLES: &str = "Examples:
+  resnet train --data sample --image-size 28   a first run: half a minute
+  resnet train                                 ResNet-18 on Fashion-MNIST, as in the book d2l.ai
+  resnet eval runs/001                         how good it is
+  resnet predict runs/001 boot.jpg             what it says of a picture
+  resnet train --help                          examples and flags of a command";
+
+/// The heading of the flags that all commands have.
+const OUTPUT: &str = "Output";
+
+const COLOUR: &str = "color";
 
 #[derive(Subcommand)]
 enum Command {
@@ -65,6 +96,10 @@ enum Command {
     Fetch(fetch::Args),
     /// Checks this device's results against PyTorch's.
     Verify(verify::Args),
+    /// Prints the completions of a shell.
+    Completions(completions::Args),
+    /// Prints or writes the manual pages.
+    Man(man::Args),
     /// Prints a Python file with the networks as PyTorch modules, which load and save weights.
     Torch(torch::Args),
 }
@@ -75,7 +110,11 @@ enum Command {
 /// With the exit code, once all is said.
 pub fn parse() -> Result<Cli, ExitCode> {
     signals::writes_may_fail();
-    Cli::try_parse().map_err(|said| {
+    let mut command = Cli::command().color(help_colour(std::env::args_os()));
+    let matches = command.try_get_matches_from_mut(std::env::args_os());
+    let parsed = matches.and_then(|matches| Cli::from_arg_matches(&matches));
+    parsed.map_err(|said| {
+        let said = said.format(&mut command);
         let printed = said.print();
         if said.use_stderr() {
             return ExitCode::from(USAGE);
@@ -88,8 +127,31 @@ pub fn parse() -> Result<Cli, ExitCode> {
     })
 }
 
+/// The colour of what is said before the command line is understood, such as its help.
+fn help_colour(args: impl Iterator<Item = OsString>) -> ColorChoice {
+    let flag = format!("--{COLOUR}");
+    let texts = args.map(|arg| arg.to_string_lossy().to_string());
+    let texts: Vec<String> = texts.take_while(|arg| arg != "--").collect();
+    let given = texts.iter().enumerate().find_map(|(i, arg)| {
+        let value = arg.strip_prefix(&flag)?;
+        match value.strip_prefix('=') {
+            None if value.is_empty() => texts.get(i + 1).cloned(),
+            value => value.map(str::to_string),
+        }
+    });
+    given
+        .and_then(|given| given.parse().ok())
+        .unwrap_or_default()
+}
+
 /// Runs the command; prints its error, if any, to stderr.
 pub fn run(cli: Cli) -> ExitCode {
+    let talk = match (cli.quiet, cli.verbose) {
+        (true, _) => Talk::Quiet,
+        (_, true) => Talk::Details,
+        _ => Talk::Notes,
+    };
+    process::set_talk(talk, cli.colour);
     let done = |()| Status::Done;
     let result = match cli.command {
         Command::Train(args) => train::run(*args),
@@ -104,6 +166,8 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Config(args) => config::run(*args).map(done),
         Command::Fetch(args) => fetch::run(args).map(done),
         Command::Verify(args) => verify::run(args).map(done),
+        Command::Completions(args) => completions::run(args, Cli::command()).map(done),
+        Command::Man(args) => man::run(args, Cli::command()).map(done),
         Command::Torch(args) => torch::run(args).map(done),
     };
     ended(result)
@@ -122,7 +186,7 @@ fn ended(result: Result<Status>) -> ExitCode {
         // Whoever reads our output has seen enough, as `head` does.
         Err(error) if Unwritable::is_left(error.root_cause()) => ExitCode::SUCCESS,
         Err(error) => {
-            process::say(format_args!("error: {error:#}"));
+            process::fail(&error);
             match error.is::<Usage>() {
                 true => ExitCode::from(USAGE),
                 false => ExitCode::FAILURE,

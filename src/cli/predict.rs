@@ -161,7 +161,7 @@ fn read(args: &Args, checkpoint: &mut Checkpoint) -> Result<(Vec<Answer>, Datase
     let mut answers = Vec::new();
     let mut images = Pictures::of(checkpoint, args.background)?;
     let refused = |error: anyhow::Error, answer: &mut Answer| {
-        process::say(format_args!("error: {error:#}"));
+        process::fail(&error);
         answer.error = Some(format!("{error:#}"));
     };
     for named in &args.images {

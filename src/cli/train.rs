@@ -64,6 +64,8 @@ fn train(args: Args) -> Result<Status> {
         Some(run) => config::resume(folder::settings(run)?, given),
         None => config::from_file(args.config.as_deref(), given),
     };
+    let resolved = resolved?;
+    resolved.given().iter().for_each(process::detail);
     let start = match args.resume {
         Some(run) => Start::Resume(run),
         None => begin::start(args.init.as_deref(), args.new_head)?,
@@ -73,7 +75,7 @@ fn train(args: Args) -> Result<Status> {
         arch,
         data,
         start,
-    } = begin::with(resolved?, start)?;
+    } = begin::with(resolved, start)?;
     let hardware = config.hardware.clone();
     let trainer = Trainer::new(config, arch, data, start)?;
     let mut observers = observers(args.json);

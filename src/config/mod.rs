@@ -16,6 +16,7 @@ mod usage;
 pub use layer::{Given, Layer, Source};
 pub use levels::Levels;
 pub use micro_batch::MicroBatch;
+pub use names::nearest;
 pub use reference::reference;
 pub use settings::{
     Batch, Data, Hardware, Limit, Model, Network, Optim, OptimizerName, Precision, Preprocessing,
@@ -132,20 +133,33 @@ pub fn resume(run: Layer, given: &[Layer]) -> Result<Resolved> {
     Ok(resolved)
 }
 
+impl Resolved {
+    /// The settings that are not left to their defaults, each with what gave it.
+    pub fn given(&self) -> Vec<String> {
+        let table = self.config.table();
+        let keys = self.sources.keys();
+        keys.map(|key| self.line(key, &table)).collect()
+    }
+
+    /// A setting as a file has it, with its source behind it.
+    fn line(&self, key: &str, table: &toml::Table) -> String {
+        let line = match table.get(key) {
+            Some(value) => format!("{key} = {value}"),
+            None => format!("# {key} is not set"),
+        };
+        match self.sources.get(key) {
+            Some(source) => format!("{line:32} # {source}"),
+            None => line,
+        }
+    }
+}
+
 impl fmt::Display for Resolved {
     /// As a file has them, with the source of each behind it.
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         let table = self.config.table();
         for arg in declared::all() {
-            let key = arg.get_id().as_str();
-            let line = match table.get(key) {
-                Some(value) => format!("{key} = {value}"),
-                None => format!("# {key} is not set"),
-            };
-            match self.sources.get(key) {
-                Some(source) => writeln!(f, "{line:32} # {source}")?,
-                None => writeln!(f, "{line}")?,
-            }
+            writeln!(f, "{}", self.line(arg.get_id().as_str(), &table))?;
         }
         match self.config.tilings.is_empty() {
             true => Ok(()),

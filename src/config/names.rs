@@ -111,7 +111,7 @@ fn strip_prefix_in_any_case(name: &str) -> Option<&str> {
 }
 
 /// The known name that is nearest to an unknown one, if any is near.
-pub(super) fn nearest<'k>(unknown: &str, known: impl Iterator<Item = &'k str>) -> Option<&'k str> {
+pub fn nearest<'k>(unknown: &str, known: impl Iterator<Item = &'k str>) -> Option<&'k str> {
     let alike = |name: &str| strsim::damerau_levenshtein(unknown, name);
     let near = known.min_by_key(|name| alike(name))?;
     (alike(near) <= 1 + unknown.len().min(near.len()) / 8).then_some(near)

@@ -4,8 +4,12 @@ mod called;
 mod guard;
 mod memory;
 mod streams;
+mod talk;
+mod version;
 
 pub use called::{command, program, quoted};
 pub use guard::unless_it_panics;
 pub use memory::ensure_free;
-pub use streams::{Output, Unwritable, output, say};
+pub use streams::{Output, Unwritable, detail, fail, insist, output, say};
+pub use talk::{Colour, Talk, is_coloured, set_talk, shows_progress, tells};
+pub use version::{GIT, VERSION, WGPU};

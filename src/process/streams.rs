@@ -1,11 +1,38 @@
 //! Standard error, where notes may be lost, and standard output, where nothing may be lost unnoticed.
+use super::talk::{Talk, is_coloured, tells};
 use std::borrow::Cow;
 use std::error::Error;
 use std::fmt::{self, Display};
 use std::io::{self, Write, stderr, stdout};
 
-/// Prints a line for people. A stderr that is closed or full is no reason to stop, so the line is then lost.
+/// Prints a note for people, unless they want none.
 pub fn say(line: impl Display) {
+    if tells(Talk::Notes) {
+        insist(line);
+    }
+}
+
+/// Prints a detail for people who want them.
+pub fn detail(line: impl Display) {
+    if tells(Talk::Details) {
+        insist(line);
+    }
+}
+
+/// Prints what went wrong.
+pub fn fail(error: &anyhow::Error) {
+    let text = format!("{error:#}\n");
+    let begin = match is_coloured() {
+        true => "\x1b[1;31merror:\x1b[0m ",
+        false => "error: ",
+    };
+    let line = [begin.as_bytes(), &printable(text.as_bytes())].concat();
+    let _ = stderr().write_all(&line);
+}
+
+/// Prints a line for people, also for those who want no notes. A stderr that is closed or full is no reason to stop, so
+/// the line is then lost.
+pub fn insist(line: impl Display) {
     // In one piece, since several threads or processes may write there.
     let line = format!("{line}\n");
     let _ = stderr().write_all(printable(line.as_bytes()).as_ref());

@@ -2,11 +2,10 @@
 use super::pace::{Pace, Spoken};
 use crate::config::TrainConfig;
 use crate::plan::mib;
-use crate::process::{command, quoted, say};
+use crate::process::{command, insist, quoted, say, shows_progress};
 use crate::train::{Cause, EpochResult, Event, Observer, Progress};
 use anyhow::Result;
 use indicatif::{ProgressBar, ProgressStyle};
-use std::io::{IsTerminal, stderr};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -57,6 +56,7 @@ impl Observer for Console {
                 memory,
                 batch,
                 micro_batch,
+                ..
             } => {
                 say(network);
                 say(format_args!("{data}: {} planned on {device}", mib(*memory)));
@@ -101,7 +101,7 @@ impl Observer for Console {
                     Cause::Asked => "",
                     Cause::MaxTime => "--max-time is over: ",
                 };
-                say(format_args!(
+                insist(format_args!(
                     "{why}stopped at step {}; checkpoint saved; resume with\n  {} {}",
                     progress.step,
                     command("train --resume"),
@@ -190,7 +190,7 @@ impl Console {
                 self.warmup
             ));
         }
-        if !stderr().is_terminal() {
+        if !shows_progress() {
             return;
         }
         let bar = ProgressBar::new(steps as u64).with_position(progress.batch as u64);

@@ -4,6 +4,7 @@ pub mod answers;
 mod calibration;
 mod confusion;
 mod console;
+mod details;
 mod json;
 pub mod lr_curve;
 mod metrics;
@@ -29,6 +30,7 @@ pub fn observers(json: bool) -> Vec<Box<dyn Observer>> {
     vec![
         Box::new(metrics::Metrics),
         Box::<console::Console>::default(),
+        Box::<details::Details>::default(),
         results,
     ]
 }

@@ -18,6 +18,10 @@ pub enum Event<'a> {
         device: &'a str,
         /// Bytes that the session will take.
         memory: u64,
+        /// Dispatches of a step.
+        dispatches: usize,
+        /// Floating-point operations of a step.
+        flops: u64,
         /// Examples per step.
         batch: usize,
         /// Examples per micro-batch, where a step has several.

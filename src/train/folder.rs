@@ -2,6 +2,7 @@
 //! leaves behind.
 use super::checkpoint::{self, is_leftover};
 use super::lock::{self, Lock};
+use super::near::did_you_mean;
 use crate::config::{Layer, TrainConfig};
 use crate::files::replace;
 use crate::process::{command, quoted};
@@ -181,7 +182,7 @@ pub fn settings(run: &Path) -> Result<Layer> {
     let path = run.join(CONFIG);
     if !path.is_file() {
         let shown = run.display();
-        ensure!(run.exists(), "there is no run {shown}");
+        ensure!(run.exists(), "there is no run {shown}{}", did_you_mean(run));
         match run_of(run)? {
             Some(whole) => bail!(
                 "{shown} is a part of a run: resume that by `{} {}`",

@@ -69,10 +69,14 @@ impl LrCurve {
         self.tried.push(Tried { lr, loss, smoothed });
     }
 
-    /// The rate at which the smoothed loss falls most steeply over the logarithm of the rate; `None` if it falls nowhere.
-    /// The first tenth of the steps is left out, whose average is of few losses.
+    /// The rate at which the smoothed loss falls most steeply over the logarithm of the rate, on its way to the lowest;
+    /// `None` if it falls nowhere. The first tenth of the steps is left out, whose average is of few losses.
     pub fn suggestion(&self) -> Option<f32> {
         let settled = &self.tried[self.tried.len() / 10..];
+        let finite = |(_, tried): &(usize, &Tried)| tried.smoothed.is_finite();
+        let lowest = settled.iter().enumerate().filter(finite);
+        let lowest = lowest.min_by(|a, b| a.1.smoothed.total_cmp(&b.1.smoothed))?;
+        let settled = &settled[..=lowest.0];
         let slope = |pair: &[Tried]| {
             let [a, b] = [&pair[0], &pair[1]];
             let rise = (f64::from(b.lr) / f64::from(a.lr)).ln();
@@ -169,6 +173,18 @@ mod tests {
         assert!((2..9).contains(&steps), "{steps}");
         curve.add(30.0, f32::NAN);
         assert!(curve.diverged);
+    }
+
+    /// Above the rate of the lowest loss a loss that jumps up falls most steeply of all.
+    #[test]
+    fn what_falls_after_the_lowest_loss_is_not_suggested() {
+        let losses = [2.0, 2.0, 2.0, 1.8, 1.5, 1.3, 1.2, 1.2, 1.3, 5.0, 1.4, 1.3];
+        let mut curve = LrCurve::default();
+        for (step, loss) in losses.into_iter().enumerate() {
+            curve.add(1e-4 * 2f32.powi(step as i32), loss);
+        }
+        let suggestion = curve.suggestion().unwrap();
+        assert!((4e-4..=6.4e-3).contains(&suggestion), "{suggestion}");
     }
 
     #[test]

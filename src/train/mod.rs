@@ -10,6 +10,7 @@ mod lock;
 mod lr_find;
 mod memory;
 mod micro;
+mod near;
 pub mod optim;
 mod probe;
 mod progress;

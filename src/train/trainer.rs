@@ -9,7 +9,7 @@ use super::progress::Progress;
 use super::resume::Resumed;
 use super::run::{Outcome, Run};
 use super::session::Session;
-use super::step_plans::{SessionSpec, StepPlans, steps};
+use super::step_plans::{Program, SessionSpec, StepPlans, steps};
 use crate::backend::Backend;
 use crate::config::{MicroBatch, Preprocessing, TrainConfig, Usage};
 use crate::data::{Augmentation, Divided, ImageSource, Sampler, Split};
@@ -225,6 +225,7 @@ impl Trainer {
         let batch = plans.spec().batch_size;
         let micro_batch = plans.spec().micro_batch;
         config.batch.micro_batch = micro_batch.map(MicroBatch::Examples);
+        let of_step = plans.runs(Program::Train);
         tell(
             observers,
             &Event::Planned {
@@ -232,6 +233,8 @@ impl Trainer {
                 data: &self.data.info().name,
                 device: backend.device(),
                 memory: plans.memory(),
+                dispatches: of_step.iter().map(|plan| plan.dispatches.len()).sum(),
+                flops: of_step.iter().map(|plan| plan.flops()).sum(),
                 batch,
                 micro_batch: micro_batch.filter(|micro| *micro < batch),
             },

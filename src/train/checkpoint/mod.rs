@@ -13,6 +13,7 @@ pub use weights::{
 };
 
 use super::info::WeightsInfo;
+use super::near::did_you_mean;
 use super::progress::Progress;
 use super::session::Session;
 use crate::files;
@@ -140,9 +141,10 @@ pub fn weights_of(path: &Path) -> Result<PathBuf> {
     }
     ensure!(
         there,
-        "{} does not exist: name a run's folder, one of its checkpoints or a weights.safetensors; `{}` makes one",
+        "{} does not exist: name a run's folder, one of its checkpoints or a weights.safetensors; `{}` makes one{}",
         path.display(),
-        command("train")
+        command("train"),
+        did_you_mean(path)
     );
     let inside = path.join(WEIGHTS);
     Ok(if inside.exists() {
