@@ -145,6 +145,16 @@ pub fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
     sync_folder(folder)
 }
 
+/// Opens a file to be written on at its end, and makes it if it is not there.
+///
+/// # Errors
+/// When the disk fails, or [`check_replaceable`] refuses what is there.
+pub fn append(path: &Path) -> Result<File> {
+    check_replaceable(path)?;
+    let opened = OpenOptions::new().create(true).append(true).open(path);
+    opened.with_context(|| format!("writing {}", path.display()))
+}
+
 /// Writes a new file and waits until it is on the disk.
 ///
 /// # Errors

@@ -51,6 +51,7 @@ mod sizes;
 mod small;
 mod start;
 mod streams;
+mod tensorboard;
 mod torchvision;
 mod tracked;
 mod training;

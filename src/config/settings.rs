@@ -399,6 +399,9 @@ pub struct Run {
     /// Steps between checkpoints within an epoch [default: every ten minutes]. Every epoch ends with one.
     #[arg(long, value_name = "STEPS", value_parser = STEPS.parser::<usize>(), group = ON_RESUME)]
     pub save_every: Option<usize>,
+    /// Writes event files for TensorBoard too, into the folder tensorboard of the run.
+    #[arg(long, group = ON_RESUME)]
+    pub tensorboard: bool,
     /// Checkpoints to keep, the newest ones; the best is kept besides.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = STEPS.parser::<usize>(), group = ON_RESUME)]
     pub keep: usize,

@@ -85,7 +85,9 @@ impl Observer for JsonLines {
                     settings: Box::new(settings),
                 }
             }
-            Event::Step { progress, result } => Line::Step {
+            Event::Step {
+                progress, result, ..
+            } => Line::Step {
                 epoch: progress.epoch + 1,
                 step: progress.step,
                 loss: result.loss,

@@ -12,6 +12,7 @@ mod pace;
 mod predictions;
 pub mod sheet;
 mod summary;
+mod tensorboard;
 
 pub use calibration::Calibration;
 pub use confusion::{Confusion, OfClass};
@@ -31,6 +32,7 @@ pub fn observers(json: bool) -> Vec<Box<dyn Observer>> {
         Box::new(metrics::Metrics),
         Box::<console::Console>::default(),
         Box::<details::Details>::default(),
+        Box::<tensorboard::TensorBoard>::default(),
         results,
     ]
 }

@@ -55,6 +55,8 @@ pub enum Event<'a> {
         progress: &'a Progress,
         /// What was measured.
         result: StepResult,
+        /// Its learning rate.
+        lr: f32,
     },
     /// A checkpoint is on the disk.
     Saved {

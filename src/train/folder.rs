@@ -13,6 +13,9 @@ use std::path::{Path, PathBuf};
 
 const CONFIG: &str = "config.toml";
 
+/// The folder of its event files for TensorBoard.
+pub const TENSORBOARD: &str = "tensorboard";
+
 /// Where the folders of runs without a name of their own are.
 const RUNS: &str = "runs";
 
@@ -128,7 +131,8 @@ fn is_free(folder: &Path) -> Result<bool> {
     let mut checkpoints = checkpoint::entries(&folder.join(checkpoint::FOLDER))?.into_iter();
     let of_a_run = |path: &PathBuf| {
         let named = |name: &str| path.ends_with(name);
-        named(lock::NAME) || named(CONFIG) || named(checkpoint::FOLDER) || is_leftover(path)
+        let own = [lock::NAME, CONFIG, checkpoint::FOLDER, TENSORBOARD];
+        own.into_iter().any(named) || is_leftover(path)
     };
     let locked = entries.iter().any(|path| path.ends_with(lock::NAME));
     Ok(entries.is_empty()

@@ -293,8 +293,12 @@ impl Run<'_> {
 
     /// The learning rate of a step of the run, from 0.
     fn lr(&self, step: u64) -> f32 {
-        let total = self.config.run.epochs as u64 * self.steps() as u64;
-        Schedule::from(&self.config.rate).lr(step, total)
+        Schedule::from(&self.config.rate).lr(step, self.total_steps())
+    }
+
+    /// Steps of the whole run.
+    fn total_steps(&self) -> u64 {
+        self.config.run.epochs as u64 * self.steps() as u64
     }
 
     /// Queues a step, and has the images of the next one read meanwhile.
@@ -311,10 +315,13 @@ impl Run<'_> {
         let results = results.map_err(|error| self.stopped(error))?;
         let micro_batch = self.session.spec().micro_batch;
         let mut passes = self.passes();
+        let total = self.total_steps();
+        let schedule = Schedule::from(&self.config.rate);
         let progress = &mut self.progress;
         progress.seconds += last_read.elapsed().as_secs_f64();
         let mut told = Ok(());
         for (result, examples) in results.into_iter().zip(queued.drain(..)) {
+            let lr = schedule.lr(progress.step, total);
             progress.step += 1;
             progress.batch += 1;
             progress.examples += examples as u64;
@@ -326,7 +333,14 @@ impl Run<'_> {
             }
             // The device has done them all, so all of them are counted in.
             if told.is_ok() {
-                told = tell(self.observers, &Event::Step { progress, result });
+                told = tell(
+                    self.observers,
+                    &Event::Step {
+                        progress,
+                        result,
+                        lr,
+                    },
+                );
             }
         }
         told
