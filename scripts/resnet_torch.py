@@ -4,7 +4,7 @@
     resnet torch > resnet_torch.py
 
     from resnet_torch import load, preprocess, save
-    model = load("runs/001")                                   # a run, a checkpoint or a file of weights
+    model = load("runs/first")                                   # a run, a checkpoint or a file of weights
     logits = model(preprocess(image, model))                   # image: a PIL image or a uint8 array [h, w] or [h, w, 3]
     model.classes[logits.argmax(1)]
     save(model, "start.safetensors")                           # resnet eval start.safetensors

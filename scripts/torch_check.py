@@ -129,7 +129,7 @@ def other_types():
 def documentation():
     """The documentation's Python runs as it stands there."""
     Path("runs").mkdir()
-    Path("run-28").rename("runs/001")
+    Path("run-28").rename("runs/first")
     image = sample("t10k-images-idx3-ubyte.gz", 16)[:784].reshape(28, 28)
     Image.fromarray(image).save("boot.png")
     for page in ["README.md", "docs/training.md"]:

@@ -7,10 +7,13 @@ use std::fs;
 use tempfile::TempDir;
 
 /// All commands, in the order of the help.
-const COMMANDS: [&str; 17] = [
+const COMMANDS: [&str; 20] = [
     "train",
     "lr-find",
     "eval",
+    "runs",
+    "compare",
+    "report",
     "predict",
     "grow",
     "probe",
@@ -114,7 +117,7 @@ fn every_help_text_is_as_it_was_looked_at() {
         .collect();
     assert_eq!(
         listed,
-        COMMANDS[..16],
+        COMMANDS[..19],
         "the commands whose help is looked at"
     );
 }
@@ -256,7 +259,7 @@ fn every_shell_gets_completions_and_every_command_a_manual_page() {
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
     pages.sort();
-    let mut want: Vec<String> = COMMANDS[..15]
+    let mut want: Vec<String> = COMMANDS[..18]
         .iter()
         .map(|name| format!("resnet-{name}.1"))
         .collect();

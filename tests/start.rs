@@ -155,6 +155,9 @@ impl Observer for Recorder {
             Event::Started { .. } => "started",
             Event::Epoch { .. } => "epoch",
             Event::Step { .. } => "step",
+            Event::Answers { .. } => "answers",
+            Event::Saving => "saving",
+            Event::Failed { .. } => "failed",
             Event::Saved { .. } => "saved",
             Event::Evaluated { .. } => "evaluated",
             Event::Finished { .. } => "finished",
@@ -196,6 +199,9 @@ fn observers_are_told_of_all_in_order() {
         "epoch",
         "step",
         "step",
+        "answers",
+        "answers",
+        "saving",
         "saved",
         "evaluated",
         "finished",
@@ -212,6 +218,7 @@ fn observers_are_told_of_all_in_order() {
             "started",
             "epoch",
             "step",
+            "saving",
             "saved",
             "interrupted"
         ]
@@ -232,7 +239,7 @@ fn a_run_that_failed_before_its_first_checkpoint_leaves_no_folder() {
 
 #[test]
 fn a_run_whose_observer_fails_saves_before_it_ends() {
-    for (fails_at, step) in [("step", 2), ("evaluated", 2)] {
+    for (fails_at, step) in [("step", 2), ("answers", 2), ("saving", 2), ("evaluated", 2)] {
         let folder = TempDir::new().unwrap();
         let out = folder.path().join("run");
         let (_, outcome) = observed(&out, fails_at, false);

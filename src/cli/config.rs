@@ -8,7 +8,7 @@ use std::path::PathBuf;
 const EXAMPLES: &str = "Examples:
   resnet config                                the defaults, with what the environment changes
   resnet config --config configs/smoke.toml --lr 0.1
-  resnet config --config runs/001/config.toml  a run's";
+  resnet config --config runs/first/config.toml  a run's";
 
 /// Arguments of `resnet config`.
 #[derive(clap::Args)]

@@ -16,12 +16,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 const EXAMPLES: &str = "Examples:
-  resnet eval runs/001               the newest checkpoint of a run
-  resnet eval runs/001 --best        the one with the best accuracy
+  resnet eval runs/first               the newest checkpoint of a run
+  resnet eval runs/first --best        the one with the best accuracy
   resnet eval weights.safetensors    a file of weights
-  resnet eval runs/001 --top-k 3     how often the true class is among three
-  resnet eval runs/001 --save-predictions answers.csv   what it says of each image
-  resnet eval runs/001 --json        as JSON";
+  resnet eval runs/first --top-k 3     how often the true class is among three
+  resnet eval runs/first --save-predictions answers.csv   what it says of each image
+  resnet eval runs/first --json        as JSON";
 
 /// Arguments of `resnet eval`.
 #[derive(clap::Args)]

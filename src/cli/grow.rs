@@ -12,8 +12,8 @@ use std::io::Write;
 use std::path::PathBuf;
 
 const EXAMPLES: &str = "Examples:
-  resnet grow runs/001 --arch resnet34 --out grown.safetensors     18 layers become 34
-  resnet grow runs/001 --blocks 2,2,6,2 --out grown.safetensors    four blocks more in the third stage
+  resnet grow runs/first --arch resnet34 --out grown.safetensors     18 layers become 34
+  resnet grow runs/first --blocks 2,2,6,2 --out grown.safetensors    four blocks more in the third stage
   resnet eval grown.safetensors                                    the same loss as before
   resnet train --init grown.safetensors                            trains it on";
 

@@ -20,7 +20,7 @@ const EXAMPLES: &str = "Examples:
   resnet lr-find                             100 steps on the data, at 96×96
   resnet lr-find --image-size 28 --out lr.svg   faster, and the curve as a picture
   resnet lr-find --optimizer adamw --to 1    another optimiser, and no rates above 1
-  resnet lr-find --init runs/001 --freeze stem,layer1   before fine-tuning
+  resnet lr-find --init runs/first --freeze stem,layer1   before fine-tuning
   resnet lr-find --json                      as JSON";
 
 /// Arguments of `resnet lr-find`.

@@ -2,6 +2,7 @@
 mod answer;
 mod begin;
 mod bench;
+mod compare;
 mod completions;
 mod config;
 mod data;
@@ -17,6 +18,8 @@ mod network;
 mod pictures;
 mod predict;
 mod probe;
+mod report;
+mod runs;
 mod shapes;
 mod signals;
 mod status;
@@ -61,8 +64,8 @@ pub struct Cli {
 const EXAMPLES: &str = "Examples:
   resnet train --data sample --image-size 28   a first run: half a minute
   resnet train                                 ResNet-18 on Fashion-MNIST, as in the book d2l.ai
-  resnet eval runs/001                         how good it is
-  resnet predict runs/001 boot.jpg             what it says of a picture
+  resnet eval runs/first                       how good it is
+  resnet predict runs/first boot.jpg           what it says of a picture
   resnet train --help                          examples and flags of a command";
 
 /// The heading of the flags that all commands have.
@@ -78,6 +81,12 @@ enum Command {
     LrFind(lr_find::Args),
     /// Evaluates a run or a file of weights on the test images.
     Eval(eval::Args),
+    /// Lists the runs in a folder.
+    Runs(runs::Args),
+    /// Compares runs: results, settings, curves.
+    Compare(compare::Args),
+    /// Makes the report of a run again.
+    Report(report::Args),
     /// Predicts the classes of image files.
     Predict(predict::Args),
     /// Makes a trained network deeper by blocks that compute the identity.
@@ -157,6 +166,9 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Train(args) => train::run(*args),
         Command::LrFind(args) => lr_find::run(args).map(done),
         Command::Eval(args) => eval::run(args).map(done),
+        Command::Runs(args) => runs::run(args).map(done),
+        Command::Compare(args) => compare::run(args).map(done),
+        Command::Report(args) => report::run(args).map(done),
         Command::Predict(args) => predict::run(args).map(done),
         Command::Grow(args) => grow::run(args).map(done),
         Command::Probe(args) => probe::run(args).map(done),

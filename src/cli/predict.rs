@@ -16,10 +16,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 const EXAMPLES: &str = "Examples:
-  resnet predict runs/001 boot.jpg             the three most probable classes
-  resnet predict runs/001 --test-image 0,7     images of the test set, with their true classes
-  resnet predict runs/001 photos --sheet seen.png   all pictures of a folder, and a sheet of what the network saw
-  resnet predict runs/001 *.png --top 1 --json as JSON
+  resnet predict runs/first boot.jpg             the three most probable classes
+  resnet predict runs/first --test-image 0,7     images of the test set, with their true classes
+  resnet predict runs/first photos --sheet seen.png   all pictures of a folder, and a sheet of what the network saw
+  resnet predict runs/first *.png --top 1 --json as JSON
   resnet predict resnet50.safetensors cat.jpg  torchvision's or timm's weights, on a photograph";
 
 /// Arguments of `resnet predict`.

@@ -16,8 +16,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 const EXAMPLES: &str = "Examples:
-  resnet probe runs/001                        every block, on all test images
-  resnet probe runs/001 --limit-batches 4      on four batches of them
+  resnet probe runs/first                        every block, on all test images
+  resnet probe runs/first --limit-batches 4      on four batches of them
   resnet probe grown.safetensors --json        what `resnet grow` wrote; as JSON";
 
 /// Columns of a full bar.

@@ -3,9 +3,9 @@ use super::begin::{self, Beginning};
 use super::hardware;
 use super::signals::{Signals, Stop};
 use super::status::Status;
-use crate::config::{self, Given, TrainConfig};
+use crate::config::{self, Given, Source, TrainConfig};
 use crate::process;
-use crate::report::{self, observers};
+use crate::report::{self, Origin, observers};
 use crate::train::{Cause, Outcome, Start, Trainer, folder};
 use anyhow::Result;
 use std::path::PathBuf;
@@ -13,13 +13,14 @@ use std::path::PathBuf;
 const EXAMPLES: &str = "Examples:
   resnet train                             the chapter's run: 10 epochs at 96×96, lr 0.05
   resnet train --epochs 1 --image-size 28  minutes instead of hours on a CPU
+  resnet train --name first                into runs/first
   resnet train --data sample --limit-batches 2   a few seconds on any machine
   resnet train --arch resnet20 --image-size 28   another network; `resnet shapes` tells of it
   resnet train --init model.safetensors --new-head   fine-tunes weights, torchvision's or others
   resnet train --val-split 5000 --patience 3     stops when the validation accuracy no longer rises
   resnet train --max-time 2h --keep 3            saves and stops after two hours; keeps three checkpoints
   resnet train --micro-batch auto          gradient accumulation where the batch does not fit
-  resnet train --resume runs/001 --epochs 20     resumes a run, to 20 epochs";
+  resnet train --resume runs/first --epochs 20     resumes a run, to 20 epochs";
 
 /// Arguments of `resnet train`.
 #[derive(clap::Args)]
@@ -31,7 +32,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Resumes the run in this folder, bit-identical to an uninterrupted one.
-    #[arg(long, value_name = "RUN", conflicts_with_all = ["config", "init", "out"])]
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["config", "init", "name", "out"])]
     resume: Option<PathBuf>,
     /// Starts from the weights in this safetensors file, with PyTorch's names and layouts, or the newest of a run. The
     /// network is theirs.
@@ -59,6 +60,7 @@ pub fn run(args: Args) -> Result<Status> {
 }
 
 fn train(args: Args) -> Result<Status> {
+    process::hold_messages();
     let given = args.settings.layers();
     let resolved = match &args.resume {
         Some(run) => config::resume(folder::settings(run)?, given),
@@ -66,6 +68,16 @@ fn train(args: Args) -> Result<Status> {
     };
     let resolved = resolved?;
     resolved.given().iter().for_each(process::detail);
+    let of_run = args.resume.as_deref().map(|run| run.join(folder::CONFIG));
+    let mut origin = Origin {
+        sources: resolved.sources.clone(),
+        init: args.init.clone(),
+        new_head: args.new_head,
+    };
+    // What the run's own file says was given when the run began.
+    let is_runs =
+        |source: &Source| matches!(source, Source::File(file) if Some(file) == of_run.as_ref());
+    origin.sources.retain(|_, source| !is_runs(source));
     let start = match args.resume {
         Some(run) => Start::Resume(run),
         None => begin::start(args.init.as_deref(), args.new_head)?,
@@ -77,8 +89,8 @@ fn train(args: Args) -> Result<Status> {
         start,
     } = begin::with(resolved, start)?;
     let hardware = config.hardware.clone();
-    let trainer = Trainer::new(config, arch, data, start)?;
-    let mut observers = observers(args.json);
+    let trainer = Trainer::new(config, arch, data.clone(), start)?;
+    let mut observers = observers(args.json, origin, data);
     for note in trainer.notes() {
         process::say(note);
     }

@@ -1,4 +1,5 @@
 //! Settings as a file, the environment or the command line gives them: checked one by one, not yet merged.
+use super::again;
 use super::declared;
 use super::names;
 use crate::files;
@@ -70,15 +71,8 @@ impl Layer {
                     names::advice(&key, &args)
                 );
             };
-            let text = match value {
-                toml::Value::String(text) => text,
-                toml::Value::Boolean(value) => (value != declared::negates(arg)).to_string(),
-                toml::Value::Integer(_) | toml::Value::Float(_) => value.to_string(),
-                toml::Value::Array(values) if declared::is_list(arg) => {
-                    let values: Vec<String> = values.iter().map(ToString::to_string).collect();
-                    values.join(",")
-                }
-                _ => bail!("{shown}: {key} must be one value"),
+            let Some(text) = again::text_of(arg, &value) else {
+                bail!("{shown}: {key} must be one value");
             };
             layer.insert(arg, text)?;
         }

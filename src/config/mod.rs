@@ -1,4 +1,5 @@
 //! The settings of a command: defaults, then files, then the environment, then flags.
+mod again;
 pub mod counts;
 mod declared;
 mod layer;
@@ -72,6 +73,13 @@ pub fn resolve(layers: &[Layer]) -> Result<Resolved> {
     let mut texts = BTreeMap::new();
     let mut tilings = TuningTable::default();
     for layer in layers {
+        // Each of the two is the whole place of the folder.
+        for (key, other) in [("name", "out"), ("out", "name")] {
+            if layer.texts.contains_key(key) && !layer.texts.contains_key(other) {
+                texts.remove(other);
+                sources.remove(other);
+            }
+        }
         for (key, text) in &layer.texts {
             texts.insert(key.as_str(), text);
             sources.insert(key.clone(), layer.source(key));
@@ -183,7 +191,7 @@ impl TrainConfig {
 
     /// The settings by their keys, as the file has them; those that are absent are left out. The file has the shortest
     /// decimals of an f32, which a table made directly would widen to f64.
-    fn table(&self) -> toml::Table {
+    pub fn table(&self) -> toml::Table {
         let text = self.to_toml().expect("resolved settings can be written");
         text.parse().expect("what is written can be read")
     }
@@ -230,6 +238,11 @@ impl TrainConfig {
             self.training.overfit.is_none() || self.training.val_split.is_none(),
             "{}: the batches of --overfit are the validation images too; leave --val-split out",
             said("overfit")
+        );
+        ensure!(
+            self.run.name.is_none() || self.run.out.is_none(),
+            "{}: --out says already which folder the run has; leave one of them out",
+            said("name")
         );
         // Channels and classes are those of the data.
         self.network.choice().arch(1, 1)?;

@@ -131,6 +131,24 @@ pub fn named(text: &str) -> Result<String, String> {
     }
 }
 
+/// A name that a folder can have on every system, and that no shell takes for a flag.
+pub fn folder_name(text: &str) -> Result<String, String> {
+    let refused = |c: char| c.is_control() || "/\\<>:\"|?*".contains(c);
+    let ends = |c: char| c.is_whitespace() || c == '.' || c == '-';
+    if text.is_empty() || text.len() > 100 {
+        return Err("must have from 1 to 100 bytes".to_string());
+    }
+    if let Some(c) = text.chars().find(|&c| refused(c)) {
+        return Err(format!(
+            "must not have {c:?}, since it is the name of a folder in runs; --out DIR is for another place"
+        ));
+    }
+    match text.starts_with(ends) || text.ends_with(ends) {
+        true => Err("must not begin or end with a dot, a hyphen or a space".to_string()),
+        false => Ok(text.to_string()),
+    }
+}
+
 /// A type of numbers that are not whole.
 pub trait Real: FromStr + Into<f64> + Copy {
     /// Which numbers it has.

@@ -4,7 +4,7 @@ use super::counts::{Counts, SHAPE};
 use super::levels::{CHANNELS, Levels, deviations, means};
 use super::range::{
     BATCH, EPOCHS, IMAGE_SIZE, IMAGES, SEED, STEPS, STEPS_OR_NONE, above_zero, finite_from_zero,
-    named, share, threads,
+    folder_name, named, share, threads,
 };
 use super::time_span::TimeSpan;
 use super::{MicroBatch, Usage};
@@ -393,7 +393,11 @@ pub struct Run {
     /// images [default: never].
     #[arg(long, value_name = "N", value_parser = EPOCHS.parser::<usize>(), group = ON_RESUME)]
     pub patience: Option<usize>,
-    /// Folder of the run, which must not hold anything yet [default: the first free runs/NNN].
+    /// Name of the run, whose folder is runs/NAME [default: the date, the network and a word, such as
+    /// 2026-11-26-resnet18-amber].
+    #[arg(long, value_name = "NAME", value_parser = folder_name)]
+    pub name: Option<String>,
+    /// Folder of the run in another place than runs; it must not hold anything yet.
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
     /// Steps between checkpoints within an epoch [default: every ten minutes]. Every epoch ends with one.

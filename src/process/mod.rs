@@ -10,6 +10,8 @@ mod version;
 pub use called::{command, program, quoted};
 pub use guard::unless_it_panics;
 pub use memory::ensure_free;
-pub use streams::{Output, Unwritable, detail, fail, insist, output, say};
+pub use streams::{
+    Output, Unwritable, detail, fail, hold_messages, insist, keep_messages_in, output, say,
+};
 pub use talk::{Colour, Talk, is_coloured, set_talk, shows_progress, tells};
 pub use version::{GIT, VERSION, WGPU};

@@ -4,6 +4,22 @@ use std::borrow::Cow;
 use std::error::Error;
 use std::fmt::{self, Display};
 use std::io::{self, Write, stderr, stdout};
+use std::sync::{Mutex, PoisonError};
+
+/// Bytes of messages that are kept at most until it is known where.
+const MOST_HELD: usize = 1 << 16;
+
+/// Where messages are kept, besides being printed.
+enum Kept {
+    /// Nowhere.
+    Not,
+    /// Here, until it is known where.
+    Held(Vec<u8>),
+    /// There.
+    In(Box<dyn Write + Send>),
+}
+
+static KEPT: Mutex<Kept> = Mutex::new(Kept::Not);
 
 /// Prints a note for people, unless they want none.
 pub fn say(line: impl Display) {
@@ -22,12 +38,13 @@ pub fn detail(line: impl Display) {
 /// Prints what went wrong.
 pub fn fail(error: &anyhow::Error) {
     let text = format!("{error:#}\n");
-    let begin = match is_coloured() {
-        true => "\x1b[1;31merror:\x1b[0m ",
-        false => "error: ",
+    let text = printable(text.as_bytes());
+    let plain = [b"error: ", &*text].concat();
+    let _ = match is_coloured() {
+        true => stderr().write_all(&[b"\x1b[1;31merror:\x1b[0m ", &*text].concat()),
+        false => stderr().write_all(&plain),
     };
-    let line = [begin.as_bytes(), &printable(text.as_bytes())].concat();
-    let _ = stderr().write_all(&line);
+    keep(&plain);
 }
 
 /// Prints a line for people, also for those who want no notes. A stderr that is closed or full is no reason to stop, so
@@ -35,7 +52,34 @@ pub fn fail(error: &anyhow::Error) {
 pub fn insist(line: impl Display) {
     // In one piece, since several threads or processes may write there.
     let line = format!("{line}\n");
-    let _ = stderr().write_all(printable(line.as_bytes()).as_ref());
+    let line = printable(line.as_bytes());
+    let _ = stderr().write_all(&line);
+    keep(&line);
+}
+
+fn keep(line: &[u8]) {
+    match &mut *KEPT.lock().unwrap_or_else(PoisonError::into_inner) {
+        Kept::Not => {}
+        Kept::Held(held) if held.len() + line.len() > MOST_HELD => {}
+        Kept::Held(held) => held.extend_from_slice(line),
+        Kept::In(log) => {
+            let _ = log.write_all(line);
+        }
+    }
+}
+
+/// Holds what is said from now on, for [`keep_messages_in`].
+pub fn hold_messages() {
+    *KEPT.lock().unwrap_or_else(PoisonError::into_inner) = Kept::Held(Vec::new());
+}
+
+/// Writes what was held, and what is said from now on, there too. What cannot be written is lost.
+pub fn keep_messages_in(mut log: Box<dyn Write + Send>) {
+    let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Kept::Held(held) = &*kept {
+        let _ = log.write_all(held);
+    }
+    *kept = Kept::In(log);
 }
 
 /// Text in which control characters other than tabs and ends of lines are written out as `\x1b`: names of files, classes

@@ -24,6 +24,11 @@ impl Confusion {
         }
     }
 
+    /// The classes in the order of the counts.
+    pub fn classes(&self) -> &[String] {
+        &self.classes
+    }
+
     /// Counts by true class, then by predicted class.
     pub fn counts(&self) -> &[Vec<u64>] {
         &self.counts

@@ -1,5 +1,7 @@
 //! A run for people, on stderr: a progress bar on a terminal, elsewhere a line from time to time.
 use super::pace::{Pace, Spoken};
+use super::page::PAGE;
+use super::spark::Spark;
 use crate::config::TrainConfig;
 use crate::plan::mib;
 use crate::process::{command, insist, quoted, say, shows_progress};
@@ -21,6 +23,7 @@ pub struct Console {
     /// Steps of an epoch.
     steps: usize,
     pace: Pace,
+    losses: Spark,
     /// When the event before this one was told.
     last: Instant,
     /// Examples of the epoch at work that were counted in.
@@ -38,6 +41,7 @@ impl Default for Console {
             patience: None,
             steps: 0,
             pace: Pace::default(),
+            losses: Spark::default(),
             last: Instant::now(),
             counted: 0,
             said: Instant::now(),
@@ -74,7 +78,12 @@ impl Observer for Console {
                 self.said = Instant::now();
             }
             Event::Epoch { progress, steps } => self.begin(progress, *steps),
-            Event::Step { progress, .. } => self.step(progress),
+            Event::Step {
+                progress, result, ..
+            } => {
+                self.losses.push(f64::from(result.loss));
+                self.step(progress);
+            }
             Event::Evaluated { epoch, .. } => self.epoch(epoch),
             Event::Finished {
                 folder,
@@ -90,6 +99,7 @@ impl Observer for Console {
                     ));
                 }
                 say(format_args!("run saved in {}", folder.display()));
+                say(format_args!("report: {}", folder.join(PAGE).display()));
             }
             Event::Interrupted {
                 folder,
@@ -114,6 +124,7 @@ impl Observer for Console {
                 progress,
             } => already_finished(folder, config, progress),
             Event::Saved { .. } => self.last = Instant::now(),
+            Event::Answers { .. } | Event::Saving | Event::Failed { .. } => {}
         }
         Ok(())
     }
@@ -145,6 +156,12 @@ fn already_finished(folder: &Path, config: &TrainConfig, progress: &Progress) {
         }
         _ => format!("--epochs {}", 2 * epochs),
     };
+    if !folder.join(PAGE).exists() {
+        say(format_args!(
+            "its report is missing; to make it:\n  {} {run}",
+            command("report")
+        ));
+    }
     say(format_args!(
         "to train it on:\n  {} {run} {more}",
         command("train --resume")
@@ -204,7 +221,11 @@ impl Console {
         let now = Instant::now();
         self.count(progress, now);
         if let Some(bar) = &self.bar {
-            bar.set_message(self.measured(progress));
+            bar.set_message(format!(
+                "{}  {}",
+                self.losses.text(),
+                self.measured(progress)
+            ));
             bar.set_position(progress.batch as u64);
         } else if let Some(line) = self.line(progress, now) {
             say(line);

@@ -56,7 +56,12 @@ impl Observer for Details {
                     epoch.epoch
                 ));
             }
-            Event::Finished { .. } | Event::AlreadyFinished { .. } | Event::Interrupted { .. } => {}
+            Event::Answers { .. }
+            | Event::Saving
+            | Event::Finished { .. }
+            | Event::AlreadyFinished { .. }
+            | Event::Interrupted { .. }
+            | Event::Failed { .. } => {}
         }
         Ok(())
     }

@@ -1,7 +1,8 @@
 //! What a run tells while it works. The loop prints nothing: whoever wants to know is an [`Observer`].
 use super::progress::{EpochResult, Progress, StepResult};
 use crate::config::TrainConfig;
-use anyhow::Result;
+use crate::data::Split;
+use anyhow::{Error, Result};
 use std::fmt;
 use std::path::Path;
 
@@ -58,6 +59,19 @@ pub enum Event<'a> {
         /// Its learning rate.
         lr: f32,
     },
+    /// Some images were evaluated after the steps so far, in the order of their split.
+    Answers {
+        /// Whose images they are.
+        split: Split,
+        /// Their indices.
+        examples: &'a [u32],
+        /// Their true classes.
+        labels: &'a [u32],
+        /// What the network says of them, `[examples, classes]`.
+        logits: &'a [f32],
+    },
+    /// A checkpoint is about to be written. What must not be behind it on the disk is made durable now.
+    Saving,
     /// A checkpoint is on the disk.
     Saved {
         /// Its folder.
@@ -101,6 +115,11 @@ pub enum Event<'a> {
         progress: &'a Progress,
         /// Why it stopped.
         cause: Cause,
+    },
+    /// The run has its folder and failed. Without a checkpoint the folder is removed then.
+    Failed {
+        /// Why.
+        error: &'a Error,
     },
 }
 

@@ -7,31 +7,47 @@ use crate::config::{Layer, TrainConfig};
 use crate::files::replace;
 use crate::process::{command, quoted};
 use anyhow::{Context, Result, bail, ensure};
+use clap::ValueEnum;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-const CONFIG: &str = "config.toml";
+/// The settings of a run.
+pub const CONFIG: &str = "config.toml";
+/// What happened in a run, for programs.
+pub const EVENTS: &str = "events.jsonl";
+/// What a run said on stderr.
+pub const LOG: &str = "log.txt";
 
 /// The folder of its event files for TensorBoard.
 pub const TENSORBOARD: &str = "tensorboard";
 
-/// Where the folders of runs without a name of their own are.
-const RUNS: &str = "runs";
+/// Where the folders of runs are, unless they are told another place.
+pub const RUNS: &str = "runs";
+
+/// Words that tell the runs of a day apart. In this order, so that a sorted list has the runs in theirs.
+const WORDS: [&str; 52] = [
+    "amber", "aspen", "basil", "birch", "cedar", "coral", "dawn", "delta", "elm", "ember", "fern",
+    "flint", "grove", "gust", "hazel", "heron", "indigo", "iris", "jade", "juniper", "kelp",
+    "kite", "lark", "lotus", "maple", "moss", "nectar", "nova", "oak", "onyx", "pearl", "plum",
+    "quail", "quartz", "raven", "river", "sage", "slate", "tansy", "tulip", "ultra", "umber",
+    "velvet", "violet", "walnut", "willow", "xenon", "xylem", "yarrow", "yew", "zephyr", "zinc",
+];
 
 /// Refuses what [`create`] could not create; nothing is created.
 ///
 /// # Errors
 /// When the folder is taken, or nothing can be written where it is to be.
-pub fn check(wanted: Option<&Path>) -> Result<()> {
-    let folder = wanted.unwrap_or(Path::new(RUNS));
-    let named = || match wanted {
-        Some(folder) => format!("--out {}", folder.display()),
+pub fn check(config: &TrainConfig) -> Result<()> {
+    let wanted = wanted(config);
+    let folder = wanted.as_deref().unwrap_or(Path::new(RUNS));
+    let named = || match &wanted {
+        Some(folder) => given(config, folder),
         None => format!("the folder {RUNS}"),
     };
     match folder.symlink_metadata() {
         Ok(_) if !folder.exists() => bail!("{}: a link to what does not exist", named()),
-        Ok(_) if wanted.is_some() => refuse_taken(folder)?,
+        Ok(_) if wanted.is_some() => refuse_taken(folder, &named())?,
         Err(error) if error.kind() == ErrorKind::InvalidFilename => bail!("{}: {error}", named()),
         _ => {}
     }
@@ -48,51 +64,65 @@ pub fn check(wanted: Option<&Path>) -> Result<()> {
     Ok(())
 }
 
+/// The folder that the settings ask for, if they do.
+fn wanted(config: &TrainConfig) -> Option<PathBuf> {
+    let named = config.run.name.as_ref();
+    let named = named.map(|name| Path::new(RUNS).join(name));
+    config.run.out.clone().or(named)
+}
+
+/// How they ask for it.
+fn given(config: &TrainConfig, folder: &Path) -> String {
+    match &config.run.name {
+        Some(name) => format!("--name {name}: {}", folder.display()),
+        None => format!("--out {}", folder.display()),
+    }
+}
+
 /// Refuses a folder in which another process trains, or that holds anything but what a run left that never came to a
 /// checkpoint.
-fn refuse_taken(folder: &Path) -> Result<()> {
-    let shown = folder.display();
-    ensure!(folder.is_dir(), "--out {shown}: not a folder");
+fn refuse_taken(folder: &Path, shown: &str) -> Result<()> {
+    ensure!(folder.is_dir(), "{shown}: not a folder");
     if folder.join(lock::NAME).exists() {
         Lock::take(folder)?;
     }
     ensure!(
         checkpoint::latest(folder).is_err(),
-        "--out {shown} already holds a run: resume it with `{} {}`, or take another folder",
+        "{shown} already holds a run: resume it with `{} {}`, or take another folder",
         command("train --resume"),
         quoted(folder)
     );
     ensure!(
         is_free(folder)?,
-        "--out {shown} already holds files that are not a resumable run: take another folder, or remove them"
+        "{shown} already holds files that are not a resumable run: take another folder, or remove them"
     );
     Ok(())
 }
 
-/// Creates the folder of a new run and locks it: `wanted`, which must not hold anything yet, or the first free
-/// `runs/NNN`.
+/// Creates the folder of a new run and locks it: the one that the settings ask for, which must not hold anything yet,
+/// or the first free one in `runs` with a name of today.
 ///
 /// # Errors
 /// When the folder is taken or cannot be created.
-pub fn create(wanted: Option<&Path>) -> Result<(PathBuf, Lock)> {
-    check(wanted)?;
+pub fn create(config: &TrainConfig) -> Result<(PathBuf, Lock)> {
+    check(config)?;
     let creating = |folder: &Path| format!("creating {}", folder.display());
-    if let Some(folder) = wanted {
-        fs::create_dir_all(folder).with_context(|| creating(folder))?;
-        let lock = Lock::take(folder)?;
+    if let Some(folder) = wanted(config) {
+        fs::create_dir_all(&folder).with_context(|| creating(&folder))?;
+        let lock = Lock::take(&folder)?;
         // Another run may have been here since.
         ensure!(
-            is_free(folder)?,
-            "--out {} was taken meanwhile: take another folder",
-            folder.display()
+            is_free(&folder)?,
+            "{} was taken meanwhile: take another folder",
+            given(config, &folder)
         );
-        clear(folder)?;
-        return Ok((folder.to_path_buf(), lock));
+        clear(&folder)?;
+        return Ok((folder, lock));
     }
     let runs = Path::new(RUNS);
     fs::create_dir_all(runs).with_context(|| creating(runs))?;
-    for number in 1.. {
-        let folder = runs.join(format!("{number:03}"));
+    for name in names(config) {
+        let folder = runs.join(name);
         // Creating is the test, so that two runs started together do not share a folder.
         match fs::create_dir(&folder) {
             Ok(()) => {}
@@ -110,7 +140,21 @@ pub fn create(wanted: Option<&Path>) -> Result<(PathBuf, Lock)> {
             return Ok((folder, lock));
         }
     }
-    unreachable!("the numbers do not end")
+    unreachable!("the names do not end")
+}
+
+/// Names of a run of today, without end.
+fn names(config: &TrainConfig) -> impl Iterator<Item = String> {
+    let arch = config.network.arch.to_possible_value();
+    let arch = arch.map_or(String::new(), |arch| arch.get_name().to_string());
+    let day = jiff::ZonedDateTime::now().date();
+    (1_u64..).flat_map(move |round| {
+        let arch = arch.clone();
+        WORDS.iter().map(move |word| match round {
+            1 => format!("{day}-{arch}-{word}"),
+            _ => format!("{day}-{arch}-{word}-{round}"),
+        })
+    })
 }
 
 /// Removes the folder of a run that failed before its first checkpoint, so that it does not stand in the way of the
@@ -131,8 +175,15 @@ fn is_free(folder: &Path) -> Result<bool> {
     let mut checkpoints = checkpoint::entries(&folder.join(checkpoint::FOLDER))?.into_iter();
     let of_a_run = |path: &PathBuf| {
         let named = |name: &str| path.ends_with(name);
-        let own = [lock::NAME, CONFIG, checkpoint::FOLDER, TENSORBOARD];
-        own.into_iter().any(named) || is_leftover(path)
+        let files = [
+            lock::NAME,
+            CONFIG,
+            EVENTS,
+            LOG,
+            checkpoint::FOLDER,
+            TENSORBOARD,
+        ];
+        files.into_iter().any(named) || is_leftover(path)
     };
     let locked = entries.iter().any(|path| path.ends_with(lock::NAME));
     Ok(entries.is_empty()
@@ -167,6 +218,7 @@ pub fn write_config(run: &Path, config: &TrainConfig) -> Result<()> {
 /// # Errors
 /// When the path cannot be resolved.
 pub fn run_of(checkpoint: &Path) -> Result<Option<PathBuf>> {
+    let checkpoint = &*checkpoint::named(checkpoint);
     let resolve = || format!("resolving {}", checkpoint.display());
     let path = checkpoint.canonicalize().with_context(resolve)?;
     let is_run = |folder: &&Path| {

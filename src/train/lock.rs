@@ -6,6 +6,8 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::Write;
 use std::path::Path;
 use std::process;
+use std::thread::sleep;
+use std::time::Duration;
 
 /// The file. It tells the process that holds it, and stays when that one ends.
 pub const NAME: &str = ".lock";
@@ -34,7 +36,13 @@ impl Lock {
         let mut file = opened.with_context(|| format!("creating {shown}"))?;
         match file.try_lock() {
             Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Ok(None),
+            Err(TryLockError::WouldBlock) => {
+                // Someone may only be looking whether it is held, for a moment.
+                sleep(Duration::from_millis(50));
+                if file.try_lock().is_err() {
+                    return Ok(None);
+                }
+            }
             // A file system without locks, as some of networks are.
             Err(TryLockError::Error(error)) if error.kind() == std::io::ErrorKind::Unsupported => {}
             Err(TryLockError::Error(error)) => {
@@ -62,6 +70,14 @@ impl Lock {
         };
         Ok(lock)
     }
+}
+
+/// Whether a process has the run. Nothing is written.
+pub fn is_held(run: &Path) -> bool {
+    let path = run.join(NAME);
+    // Opening a FIFO of this name would wait for a writer.
+    let file = path.is_file().then(|| File::open(&path).ok()).flatten();
+    file.is_some_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
 }
 
 /// The process that has the run, as far as its lock can be read.

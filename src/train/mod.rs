@@ -26,6 +26,7 @@ pub use evaluation::evaluate_split;
 pub use event::{Cause, Event, Observer};
 pub use feed::{DataTensors, Feed};
 pub use info::WeightsInfo;
+pub use lock::is_held;
 pub use lr_find::{LrCurve, Sweep, Tried};
 pub use memory::micro_batch;
 pub use micro::passes;

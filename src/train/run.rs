@@ -100,7 +100,7 @@ impl Run<'_> {
                 0 => Split::Test,
                 _ => Split::Validation,
             };
-            let evaluated = match self.evaluate(split)? {
+            let (evaluated, heard) = match self.evaluate(split)? {
                 Continue(evaluated) => evaluated,
                 Break(cause) => {
                     self.save()?;
@@ -117,6 +117,7 @@ impl Run<'_> {
             let lr = self.lr(self.progress.step.saturating_sub(1));
             self.progress.finish_epoch(split, &evaluated, lr);
             self.save()?;
+            heard?;
             if let Some(epoch) = self.progress.history.last() {
                 tell(
                     self.observers,
@@ -161,19 +162,35 @@ impl Run<'_> {
         Ok(Outcome::Interrupted(cause))
     }
 
-    /// What a split measures, unless the run is to stop meanwhile.
-    fn evaluate(&mut self, split: Split) -> Result<ControlFlow<Cause, Sums>> {
+    /// What a split measures, unless the run is to stop meanwhile; and whether the observers took note of the answers:
+    /// what was trained is saved before that counts.
+    fn evaluate(&mut self, split: Split) -> Result<ControlFlow<Cause, (Sums, Result<()>)>> {
         let (stop, deadline) = (self.stop, self.deadline);
         let told = Cell::new(None);
         let stops = || {
             told.set(cause(stop, deadline));
             told.get().is_some()
         };
-        let evaluated = evaluate_unless(self.session, split, stops, |_, _| Ok(()));
+        let labels = self.session.labels(split).to_vec();
+        let observers = &mut *self.observers;
+        let mut heard = Ok(());
+        let evaluated = evaluate_unless(self.session, split, stops, |session, examples| {
+            let of_batch: Vec<u32> = examples.iter().map(|&i| labels[i as usize]).collect();
+            let answers = Event::Answers {
+                split,
+                examples,
+                labels: &of_batch,
+                logits: &session.logits()?,
+            };
+            if heard.is_ok() {
+                heard = tell(observers, &answers);
+            }
+            Ok(())
+        });
         let evaluated = evaluated.map_err(|error| self.stopped(error))?;
         Ok(match told.get() {
             Some(cause) => Break(cause),
-            None => Continue(evaluated.unwrap_or_default()),
+            None => Continue((evaluated.unwrap_or_default(), heard)),
         })
     }
 
@@ -186,12 +203,19 @@ impl Run<'_> {
         }
         let best = checkpoint::best_of(self.folder, &self.progress)?;
         checkpoint::load_weights(self.session, &checkpoint::weights_in(&best))?;
-        let evaluated = self.evaluate(Split::Test)?;
-        Ok(evaluated.map_continue(|sums| sums.accuracy()))
+        match self.evaluate(Split::Test)? {
+            Break(cause) => Ok(Break(cause)),
+            Continue((evaluated, heard)) => {
+                heard?;
+                Ok(Continue(evaluated.accuracy()))
+            }
+        }
     }
 
     fn save(&mut self) -> Result<()> {
+        let heard = tell(self.observers, &Event::Saving);
         let checkpoint = &self.write()?;
+        heard?;
         tell(self.observers, &Event::Saved { checkpoint })
     }
 

@@ -177,6 +177,11 @@ impl Session {
         self.feeder.source.len(split)
     }
 
+    /// The class of each image of a split.
+    pub fn labels(&self, split: Split) -> &[u32] {
+        self.feeder.source.labels(split)
+    }
+
     /// Sets the epoch, from 0, of the training steps that follow: their images are augmented by it.
     pub fn set_epoch(&mut self, epoch: usize) {
         self.feeder.epoch = epoch;

@@ -65,7 +65,7 @@ impl Trainer {
     ) -> Result<Trainer> {
         let trainer = Trainer::without_folder(config, arch, data, start)?;
         if !matches!(trainer.beginning, Beginning::Resume(_)) {
-            folder::check(trainer.config.run.out.as_deref())?;
+            folder::check(&trainer.config)?;
         }
         Ok(trainer)
     }
@@ -177,7 +177,7 @@ impl Trainer {
         let (folder, lock) = match self.beginning {
             Beginning::Resume(Resumed { folder, lock, .. }) => (folder, lock),
             Beginning::Fresh | Beginning::Weights(_) | Beginning::Body(_) => {
-                folder::create(self.config.run.out.as_deref())?
+                folder::create(&self.config)?
             }
         };
         let max_time = self.config.run.max_time;
@@ -194,7 +194,9 @@ impl Trainer {
             saved: Instant::now(),
         };
         let outcome = folder::write_config(&folder, &self.config).and_then(|()| run.train());
-        if outcome.is_err() {
+        if let Err(error) = &outcome {
+            // The failure itself is what people are to hear of.
+            let _ = tell(observers, &Event::Failed { error });
             folder::clear_failed(&folder, lock);
         }
         outcome

@@ -1,10 +1,12 @@
 //! Checkpoints on disk: weights as PyTorch reads them, and beside them what a resumed run needs
 //! to go on with the very same bits. A checkpoint exists whole or not at all.
 mod floats;
+mod names;
 mod store;
 mod tensor_file;
 mod weights;
 
+pub use names::{BEST, LAST, named};
 pub use store::{FOLDER, latest};
 pub(super) use store::{entries, is_leftover, leftovers, newest_first, recover, remove};
 pub use weights::{
@@ -27,8 +29,8 @@ use store::{STATE, WEIGHTS, named_step};
 use tensor_file::{metadata, parse, read, serialize, tensor};
 use weights::tensors_of;
 
-/// Writes a checkpoint into `run/checkpoints/step-N` and removes those that are neither the best nor among the `keep`
-/// newest. Returns its folder.
+/// Writes a checkpoint into `run/checkpoints/step-N`, names the newest and the best, and removes those that are neither
+/// the best nor among the `keep` newest. Returns its folder.
 ///
 /// # Errors
 /// When the device or the disk fails; the checkpoints before it stay.
@@ -68,11 +70,16 @@ pub(super) fn ensure_room(session: &Session) -> Result<()> {
     ensure_free(3 * 4 * elements as u64, "a checkpoint")
 }
 
-/// Removes the checkpoints that are neither the best of a run that has come so far nor among its `keep` newest.
+/// Names the newest and the best checkpoint of a run that has come so far, and removes those that are neither the best nor
+/// among its `keep` newest.
 ///
 /// # Errors
 /// When the disk fails.
 pub(super) fn prune(run: &Path, progress: &Progress, keep: usize) -> Result<()> {
+    names::point(run, LAST, progress.step)?;
+    if let Some(best) = progress.best_step() {
+        names::point(run, BEST, best)?;
+    }
     let steps = newest_first(run)?.into_iter();
     let steps = steps.filter_map(|checkpoint| named_step(&checkpoint));
     // A damaged one that was passed over is not of this run's past.
@@ -116,6 +123,11 @@ pub fn best(run: &Path) -> Result<PathBuf> {
     best_of(run, &progress(&newest, &read(&newest)?)?)
 }
 
+/// The step after which a checkpoint was saved, as its folder's name tells it.
+pub fn step_of(checkpoint: &Path) -> Option<u64> {
+    named_step(checkpoint)
+}
+
 /// The file of weights of a checkpoint folder.
 pub fn weights_in(checkpoint: &Path) -> PathBuf {
     checkpoint.join(WEIGHTS)
@@ -126,6 +138,7 @@ pub fn weights_in(checkpoint: &Path) -> PathBuf {
 /// # Errors
 /// When there is nothing of the kind.
 pub fn weights_of(path: &Path) -> Result<PathBuf> {
+    let path = &*named(path);
     let there = path
         .try_exists()
         .with_context(|| format!("looking at {}", path.display()))?;
