@@ -172,7 +172,7 @@ fn a_network_that_is_not_there_is_refused_with_a_near_one() {
     );
     contains(
         &refusal(&["bench", "--widths", "8,16"]),
-        &["--widths 8,16", "--blocks 2,2,2,2", "same number"],
+        &["widths 8,16", "blocks 2,2,2,2", "same number"],
     );
     contains(
         &refusal(&["shapes", "--blocks", "2,x"]),

@@ -138,9 +138,9 @@ fn predict_answers_for_files_and_for_test_images() {
     let answered = images.iter().map(|i| i["error"].is_null());
     assert_eq!(answered.collect::<Vec<_>>(), [false, true, false, true]);
     assert_eq!(images[1]["classes"], images[3]["classes"]);
-    says("--test-image 0 --top 0", 1, &["--top 0", "1 to 10"]);
-    says("--test-image 0 --top 11", 1, &["--top 11", "1 to 10"]);
-    says("--test-image 500", 1, &["--test-image 500", "0 to 499"]);
+    says("--test-image 0 --top 0", 2, &["--top 0", "1 to 10"]);
+    says("--test-image 0 --top 11", 2, &["--top 11", "1 to 10"]);
+    says("--test-image 500", 2, &["--test-image 500", "0 to 499"]);
     says("--test-image 0 --data /nonexistent", 1, &["/nonexistent"]);
 }
 

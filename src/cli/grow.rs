@@ -1,4 +1,5 @@
 //! `resnet grow`: a deeper network that computes what a trained one does.
+use crate::config::Usage;
 use crate::config::counts::{Counts, SHAPE};
 use crate::config::range::SEED;
 use crate::model::zoo::{Choice, Name, title};
@@ -9,7 +10,7 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::ValueEnum;
 use serde::Serialize;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{MAIN_SEPARATOR, PathBuf};
 
 const EXAMPLES: &str = "Examples:
   resnet grow runs/first --arch resnet34 --out grown.safetensors     18 layers become 34
@@ -69,6 +70,14 @@ pub fn run(args: Args) -> Result<()> {
         "--out {}: it exists already; name a file that does not",
         out.display()
     );
+    if out.as_os_str().to_string_lossy().ends_with(MAIN_SEPARATOR) {
+        let file = out.join("grown.safetensors");
+        return Err(Usage::error(format!(
+            "--out {}: name a file, such as {}",
+            out.display(),
+            file.display()
+        )));
+    }
     let weights = checkpoint::weights_of(&args.checkpoint)?;
     let told = checkpoint::told(&weights)?;
     let small = match &told {
@@ -77,8 +86,9 @@ pub fn run(args: Args) -> Result<()> {
     };
     let shown = weights.display().to_string();
     let of_file = || format!("{shown} holds {}", title(&small));
-    let blocks = blocks(args.arch, args.blocks, &small).with_context(of_file)?;
-    let large = small.deeper(&blocks).with_context(of_file)?;
+    let blocks = blocks(args.arch, args.blocks, &small).with_context(of_file);
+    let large = blocks.and_then(|blocks| small.deeper(&blocks).with_context(of_file));
+    let large = large.map_err(Usage::error)?;
 
     let params = params(&small)?;
     let values = checkpoint::read_weights(&weights, &params)?;

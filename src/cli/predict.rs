@@ -3,7 +3,7 @@ use super::answer::{self, Answer};
 use super::data;
 use super::pictures::Pictures;
 use super::trained::Checkpoint;
-use crate::config::{Batch, Data, Given, Hardware, Model, Preprocessing};
+use crate::config::{Batch, Data, Given, Hardware, Model, Preprocessing, Usage};
 use crate::data::{Background, Dataset, ImageSource, Split, fit, pictures};
 use crate::files;
 use crate::process;
@@ -84,10 +84,11 @@ pub fn run(args: Args) -> Result<()> {
     let mut checkpoint = Checkpoint::read(&args.checkpoint, args.settings.layers())?;
     let classes = checkpoint.info.classes.len();
     let top = args.top.unwrap_or(classes.min(3));
-    ensure!(
-        (1..=classes).contains(&top),
-        "--top {top}: must be from 1 to {classes}, the number of classes"
-    );
+    if !(1..=classes).contains(&top) {
+        return Err(Usage::error(format!(
+            "--top {top}: must be from 1 to {classes}, the number of classes"
+        )));
+    }
     // A run on a few batches is no reason to look at a few pictures only.
     checkpoint.settings.config.limit.limit_batches = None;
     if let Some(file) = &args.sheet {
@@ -188,12 +189,13 @@ fn read(args: &Args, checkpoint: &mut Checkpoint) -> Result<(Vec<Answer>, Datase
         let data = data::load(&checkpoint.settings)?;
         let count = data.len(Split::Test);
         for &i in &args.test_image {
-            ensure!(
-                i < count,
-                "--test-image {i}: {} has the test images 0 to {}",
-                data.info.name,
-                count - 1
-            );
+            if i >= count {
+                return Err(Usage::error(format!(
+                    "--test-image {i}: {} has the test images 0 to {}",
+                    data.info.name,
+                    count - 1
+                )));
+            }
             images.take(&data, i, checkpoint)?;
             answers.push(Answer {
                 label: Some(data.info.classes[data.test.labels[i] as usize].clone()),

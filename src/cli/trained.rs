@@ -1,12 +1,12 @@
 //! A trained network: where its weights are and how it is run, shared by the commands that take one.
 use super::hardware;
 use super::init::IMAGENET;
-use crate::config::{self, Layer, Preprocessing, Resolved, Source};
+use crate::config::{self, Layer, Preprocessing, Resolved, Source, Usage};
 use crate::data::{self, ImageSource, Preprocess, listed};
 use crate::model;
 use crate::process;
 use crate::train::{Session, SessionSpec, StepPlans, WeightsInfo, checkpoint, folder};
-use anyhow::{Result, bail};
+use anyhow::Result;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -104,7 +104,9 @@ fn told_by_flags_too(info: WeightsInfo, settings: &Resolved) -> Result<WeightsIn
     ];
     for (key, contradicts, value) in contradicted {
         if let (Some(Source::Flag(flag)), true) = (settings.sources.get(key), contradicts) {
-            bail!("{flag} {value}: the weights say that they take {told}; leave it out");
+            return Err(Usage::error(format!(
+                "{flag} {value}: the weights say that they take {told}; leave it out"
+            )));
         }
     }
     Ok(info)

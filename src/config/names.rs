@@ -11,11 +11,13 @@ const OTHERS: [&str; 3] = [
 ];
 
 /// Flags that are no settings, and what they take.
-const FLAGS_ONLY: [(&str, &str); 4] = [
+const FLAGS_ONLY: [(&str, &str); 6] = [
     ("config", " FILE"),
     ("resume", " RUN"),
     ("init", " FILE"),
     ("json", ""),
+    ("channels", " N"),
+    ("classes", " N"),
 ];
 
 /// What to say to somebody who wrote an unknown key into a file.
@@ -135,6 +137,7 @@ mod tests {
             ("RESNET_EPOCH", "mean RESNET_EPOCHS?"),
             ("RESNET_CONFIG", "give --config FILE"),
             ("Resnet_Resume", "give --resume RUN"),
+            ("RESNET_CHANNELS", "give --channels N"),
         ] {
             let why = refusal(name);
             let says = why

@@ -176,7 +176,7 @@ fn wrong_values_are_named() {
     says("arch = \"vgg\"", "arch = vgg: must be one of resnet18");
     says(
         "widths = [8, 16]",
-        "--widths 8,16 and --blocks 2,2,2,2 must have the same number of stages",
+        "widths 8,16 and blocks 2,2,2,2 must be of the same number of stages",
     );
     says(
         "blocks = [1,1,1,1,1,1,1]\nwidths = [1,1,1,1,1,1,1]",

@@ -40,7 +40,7 @@ impl Frozen {
         for part in 1..=STAGES {
             ensure!(
                 self.parts & (1 << part) == 0 || part as usize <= stages,
-                "--freeze layer{part}: the network has the parts stem and layer1 to layer{stages}"
+                "layer{part} cannot be frozen: the network has the parts stem and layer1 to layer{stages}"
             );
         }
         Ok(())

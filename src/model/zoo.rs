@@ -139,13 +139,13 @@ impl Choice {
         let stages = blocks.len();
         ensure!(
             widths.len() == stages,
-            "--widths {} and --blocks {} must have the same number of stages: give both",
+            "widths {} and blocks {} must be of the same number of stages: give both, by --widths and --blocks",
             listed(widths),
             listed(blocks)
         );
         ensure!(
             (1..=MOST_STAGES).contains(&stages),
-            "--blocks {}: a network has from 1 to {MOST_STAGES} stages",
+            "blocks {}: a network has from 1 to {MOST_STAGES} stages",
             listed(blocks)
         );
         let stages = blocks.iter().zip(widths);

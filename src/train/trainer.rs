@@ -80,7 +80,7 @@ impl Trainer {
         data: Arc<dyn ImageSource>,
         start: Start,
     ) -> Result<Trainer> {
-        let data = divided(&config, data)?;
+        let data = divided(&config, data).map_err(Usage::error)?;
         let preprocess = config.preprocessing.preprocess(config.model.image_size);
         Preprocessing::check(&preprocess, data.info().channels)?;
         let info = WeightsInfo::new(arch, preprocess, data.info().classes.clone());

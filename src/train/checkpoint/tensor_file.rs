@@ -53,7 +53,13 @@ fn refuse_pickle(path: &Path, bytes: &[u8]) -> Result<()> {
         _ => false,
     };
     let shown = path.display();
-    let safe = path.with_extension("safetensors");
+    let safe = match path
+        .extension()
+        .is_some_and(|ending| ending == "safetensors")
+    {
+        true => path.with_extension("converted.safetensors"),
+        false => path.with_extension("safetensors"),
+    };
     ensure!(
         !is_pickle,
         "{shown} is a file of PyTorch's torch.save (.pth, .pt or .bin), which is never read here, since reading one may run \
