@@ -243,6 +243,6 @@ fn what_cannot_end_a_run_is_refused() {
     let run = train(&folder.path().join("run"), &["--overfit", "1000"]);
     { run }
         .assert()
-        .code(1)
+        .code(2)
         .stderr(contains("has 125 batches of 16"));
 }
