@@ -66,6 +66,7 @@ fn convolutions(c: &mut Criterion) {
         let out = window.out(size).expect("the window fits");
         let g = Geometry {
             matmul: Matmul::F32,
+            batch: N,
             x: Shape([N, size, size, c_in]),
             w: Shape([window.kernel, window.kernel, c_in, c_out]),
             y: Shape([N, out, out, c_out]),

@@ -53,6 +53,8 @@ pub enum Matmul {
 pub struct CpuContext {
     /// How matrices are multiplied.
     pub matmul: Matmul,
+    /// Images of the whole batch, where the kernel gets a part of it: the part is to have the batch's bits.
+    pub batch: Option<usize>,
 }
 
 impl Matmul {

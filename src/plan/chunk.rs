@@ -113,6 +113,7 @@ fn along_n(whole: Dispatch, limits: Limits) -> Result<Vec<Dispatch>> {
         inputs: cut(&whole.inputs, &batched.inputs, first),
         outputs: cut(&whole.outputs, &batched.outputs, first),
         cooperative: whole.cooperative,
+        cut_from: whole.inputs.first().map(|b| b.desc.shape.n()),
     };
     Ok((0..batched.units).step_by(per_chunk).map(piece).collect())
 }

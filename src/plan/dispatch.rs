@@ -57,6 +57,8 @@ pub struct Dispatch {
     pub outputs: Vec<Binding>,
     /// What its kernel may multiply with, where it is a convolution's.
     pub cooperative: Option<Cooperative>,
+    /// Images of the whole, where this is a piece of them.
+    pub cut_from: Option<usize>,
 }
 
 impl Dispatch {

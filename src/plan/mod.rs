@@ -75,6 +75,7 @@ pub fn plan(g: &Graph, range: Range<usize>, keep: &[TensorId], limits: Limits) -
             inputs: node.inputs.iter().map(whole).collect(),
             outputs: node.outputs.iter().map(whole).collect(),
             cooperative: limits.cooperative,
+            cut_from: None,
         };
         assert!(
             dispatch

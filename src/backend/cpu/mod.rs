@@ -87,7 +87,10 @@ impl Cpu {
         );
         Ok(Cpu {
             device,
-            context: CpuContext { matmul },
+            context: CpuContext {
+                matmul,
+                batch: None,
+            },
             threads,
             owned: HashMap::new(),
             parts: HashMap::new(),
@@ -232,6 +235,14 @@ impl Backend for Cpu {
     }
 }
 
+/// How a dispatch is computed, which may be a piece of one.
+fn context_of(dispatch: &Dispatch, cpu: CpuContext) -> CpuContext {
+    CpuContext {
+        batch: dispatch.cut_from,
+        ..cpu
+    }
+}
+
 /// Takes the written buffers out of their places, so that the kernel borrows the read ones beside them. A weight may be
 /// `prepared`.
 fn run_dispatch(
@@ -267,7 +278,7 @@ fn run_dispatch(
         })
         .collect();
     let mut outputs = views(&mut written, &dispatch.outputs);
-    run_in_f32(dispatch, cpu, &inputs, &mut outputs);
+    run_in_f32(dispatch, context_of(dispatch, cpu), &inputs, &mut outputs);
     for (place, buffer) in written {
         match place {
             Place::Own(t) => *owned.get_mut(&t).expect("allocated by compile") = buffer,

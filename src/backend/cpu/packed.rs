@@ -112,7 +112,7 @@ impl Weight<'_> {
             return None;
         };
         let [x, y] = [&dispatch.inputs[0], &dispatch.outputs[0]].map(|b| b.desc.shape);
-        let geometry = conv.geometry(x, binding.desc.shape, y, cpu);
+        let geometry = conv.geometry(x, binding.desc.shape, y, super::context_of(dispatch, cpu));
         let (form, len) = conv::form(&geometry)?;
         Some(Weight {
             key: (buffer, binding.offset, form),

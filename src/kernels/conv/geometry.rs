@@ -16,4 +16,7 @@ pub struct Geometry {
     pub window: Window,
     /// How products are made.
     pub matmul: Matmul,
+    /// Images among which the cost of preparing the weight is shared, or of a partial gradient of it; `x` and `y` may be a
+    /// part of the batch. The algorithm follows from this number, so that a part has the bits of the whole.
+    pub batch: usize,
 }

@@ -113,8 +113,8 @@ pub fn grad_weight_by(
             }
         });
         if let Some(tile) = conv.winograd {
-            let targets = sums.par_chunks_mut(per_target);
-            targets.for_each(|sums| winograd::transform_sums(tile, sums, sources * SQUARE));
+            let (targets, used) = (sums.par_chunks_mut(per_target), conv.used());
+            targets.for_each(|sums| winograd::transform_sums(tile, sums, sources * SQUARE, used));
         }
         let sums = &*sums;
         // They are `[split][block of c_out][tap or point][block of c_in][32][32]`.
@@ -215,7 +215,7 @@ impl GradWeightTask<'_> {
         sums: &mut [f32],
         begun: &mut bool,
     ) {
-        let (x, taps) = (self.x, self.conv.taps());
+        let (x, taps, used) = (self.x, self.conv.taps(), self.conv.used());
         let sources = x.blocks.len();
         let seen = run.taps[0];
         let column = (x.left + run.targets.start).wrapping_add_signed(seen.shift);
@@ -228,7 +228,7 @@ impl GradWeightTask<'_> {
                     let a = &x.from(row, seen.plane, source, column)[chunk.clone()];
                     let at = (target * taps + tap) * sources + source;
                     let sum = &mut sums[at * SQUARE..(at + 1) * SQUARE];
-                    multiply_transposed(s, a, b, sum, *begun);
+                    multiply_transposed(s, [a, b], used, sum, *begun);
                 }
             }
             *begun = true;

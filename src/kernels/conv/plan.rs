@@ -2,6 +2,7 @@
 //! the taps that lie inside the source, its channels times a block of the weight.
 use super::axis::Axis;
 use super::block::{BLOCK, SQUARE};
+use super::micro_f32::Used;
 use super::pack::{self, Direction, Rows};
 use super::{Geometry, winograd};
 use crate::kernels::Norm;
@@ -13,6 +14,9 @@ use crate::tensor::Shape;
 /// Images that a task works on at once by the definition: enough rows for the micro-kernels at a border pixel, few
 /// enough that the image rows in work stay in the L2 cache.
 pub const IMAGES: usize = 16;
+
+/// Fewer source channels than these are computed as patches.
+const FEW: usize = 8;
 
 /// How a pass is computed: products of source pixels with the weight, by the definition or by tiles.
 pub struct ConvPlan {
@@ -36,8 +40,15 @@ impl ConvPlan {
     pub fn forward(g: &Geometry) -> ConvPlan {
         let [k_h, k_w, c_in, c_out] = g.w.0;
         let patch = k_h * k_w * c_in;
-        // A pixel's channels are filled up to a block; a patch's may waste less.
-        let patches = patch.next_multiple_of(BLOCK) < k_h * k_w * c_in.next_multiple_of(BLOCK);
+        let patches = match g.matmul {
+            // What a block lacks of channels is left out; but pairs of squares in which there is hardly a channel cost
+            // more than to put a patch together.
+            Matmul::F32 => c_in < FEW && k_h * k_w > 1,
+            // A pixel's channels are filled up to a block; a patch's may waste less.
+            Matmul::Bf16 { .. } => {
+                patch.next_multiple_of(BLOCK) < k_h * k_w * c_in.next_multiple_of(BLOCK)
+            }
+        };
         let axis = |i: usize| match patches {
             true => {
                 let itself = Window {
@@ -101,8 +112,9 @@ impl ConvPlan {
             pad,
         } = g.window;
         if (kernel, stride) == (3, 1) && pad <= 2 && self.patches.is_none() {
+            let [_, h, w, _] = self.target.0;
             let definition = self.rows.products() * self.columns.products();
-            self.winograd = winograd::WinogradTile::choose(self.target, definition / speed);
+            self.winograd = winograd::WinogradTile::choose(g.batch, [h, w], definition / speed);
         }
         if self.winograd.is_some() {
             self.matmul = Matmul::F32;
@@ -142,6 +154,13 @@ impl ConvPlan {
         let [_, _, c_in, c_out] = self.weight.0;
         let sources = self.direction.sources(self.weight);
         [sources, c_in + c_out - sources].map(|c| c.div_ceil(BLOCK))
+    }
+
+    /// How much of a block of source channels and of target channels is in use: less than 32 where it is the only one.
+    pub fn used(&self) -> Used {
+        let [_, _, c_in, c_out] = self.weight.0;
+        let sources = self.direction.sources(self.weight);
+        [sources, c_in + c_out - sources].map(|c| c.min(BLOCK))
     }
 
     /// How source rows are packed, `images` side by side.

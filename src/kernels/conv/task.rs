@@ -84,6 +84,7 @@ impl<'a> Tasks<'a> {
         let all = part.target.len() / (rows.len() * w * c);
         let (row_len, out_len) = (self.rows.row_len(), self.out_len());
         let packed_len = self.conv.floats((self.ring + 1) * row_len);
+        let used = self.conv.used();
         // A row is packed in f32 before it is rounded.
         let whole_len = match self.conv.matmul {
             Matmul::F32 => 0,
@@ -123,7 +124,7 @@ impl<'a> Tasks<'a> {
                                 self.w,
                                 out,
                                 |pairs, rows, out, more| {
-                                    multiply(s, pairs, rows, out, more);
+                                    multiply(s, pairs, rows, used, out, more);
                                 },
                             );
                         }

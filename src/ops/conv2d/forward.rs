@@ -71,6 +71,7 @@ impl Conv2d {
             y,
             window: self.window,
             matmul: cpu.matmul,
+            batch: cpu.batch.unwrap_or(x.n()),
         }
     }
 

@@ -114,6 +114,7 @@ impl OpDef for Conv2dGradInput {
             y: dy.shape(),
             window: self.window,
             matmul: cpu.matmul,
+            batch: self.x.n(),
         };
         let masking = inputs.get(self.pre()..).unwrap_or_default();
         let epilogue = Epilogue {

@@ -91,6 +91,7 @@ impl OpDef for Conv2dGradWeight {
             y: dy.shape(),
             window: self.window,
             matmul: cpu.matmul,
+            batch: self.images_per_split,
         };
         let norm = self.activate.then(|| Norm::of(inputs[2].f32()));
         let (x, dy, partials) = (x.floats(), dy.floats(), outputs[0].f32());

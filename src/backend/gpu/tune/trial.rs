@@ -223,6 +223,7 @@ fn fill(tensor: TensorId, slot: usize, bytes: usize, limits: Limits) -> Vec<Disp
                 desc: TensorDesc::f32(shape),
             }],
             cooperative: None,
+            cut_from: None,
         }
     };
     (0..bytes).step_by(piece).map(dispatch).collect()

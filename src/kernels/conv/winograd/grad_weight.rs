@@ -34,6 +34,7 @@ fn add<S: Simd, const M: usize, const P: usize>(
 ) {
     let [_, h, w, _] = dy.shape.0;
     let (sources, targets) = (x.blocks.len(), dy.blocks.len());
+    let used = [x.used(), dy.used()];
     let across = w.div_ceil(M);
     let tiles = across.min(DEPTH);
     let most = at_once * tiles;
@@ -66,7 +67,7 @@ fn add<S: Simd, const M: usize, const P: usize>(
                             let to = &mut sums[(target * P * P + point) * sources * SQUARE..];
                             for (a, sum) in v.chunks_exact(matrix).zip(to.chunks_exact_mut(SQUARE))
                             {
-                                multiply_transposed(s, a, b, sum, begun);
+                                multiply_transposed(s, [a, b], used, sum, begun);
                             }
                         }
                     }

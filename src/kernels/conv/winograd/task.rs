@@ -112,6 +112,7 @@ impl TileTasks<'_> {
             #[inline(always)]
             || transform_input::<S, M, P>(s, &self.source, &seen, v, apart),
         );
+        let used = [self.source.used(), self.target.c().min(BLOCK)];
         let mut pairs = Vec::with_capacity(sources);
         for (block, u) in self.u.chunks_exact(P * P * sources * SQUARE).enumerate() {
             let points = u.chunks_exact(sources * SQUARE).enumerate();
@@ -120,7 +121,7 @@ impl TileTasks<'_> {
                 pairs.clear();
                 pairs.extend(v.chunks_exact(matrix).zip(u.chunks_exact(SQUARE)));
                 let m = &mut m[point * stride(1, rows)..][..matrix];
-                multiply(s, &pairs, rows, m, false);
+                multiply(s, &pairs, rows, used, m, false);
             }
             s.vectorize(
                 #[inline(always)]

@@ -13,8 +13,9 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 /// An image `[n, h, w, c_in]`, output channels, and padding.
-const CASES: [([usize; 4], usize, usize); 7] = [
+const CASES: [([usize; 4], usize, usize); 8] = [
     ([3, 6, 6, 32], 32, 1),
+    ([3, 7, 7, 16], 16, 1),
     ([1, 7, 4, 31], 7, 1),
     ([2, 3, 3, 63], 33, 1),
     ([9, 5, 8, 32], 8, 0),
@@ -31,6 +32,7 @@ fn geometry([n, h, w, c_in]: [usize; 4], c_out: usize, pad: usize) -> Geometry {
     };
     Geometry {
         matmul: Matmul::F32,
+        batch: n,
         x: Shape([n, h, w, c_in]),
         w: Shape([3, 3, c_in, c_out]),
         y: Shape([n, h + 2 * pad - 2, w + 2 * pad - 2, c_out]),

@@ -1,6 +1,5 @@
 //! The size of a tile, and when it pays.
 use crate::kernels::conv::block::BLOCK;
-use crate::tensor::Shape;
 use fearless_simd::prelude::*;
 
 /// Rows of tiles for which it pays to read a block of the weight.
@@ -36,11 +35,10 @@ impl WinogradTile {
         targets.div_ceil(self.size())
     }
 
-    /// The tile that takes the fewest products for images `[n, h, w, c]`, if they are clearly fewer than the
-    /// `definition`'s per image. A number of the transformed weight costs [`WEIGHT`]: batches that it decides are about
-    /// as fast either way.
-    pub fn choose(target: Shape, definition: usize) -> Option<WinogradTile> {
-        let [n, h, w, _] = target.0;
+    /// The tile that takes the fewest products for `n` images `[h, w, c]`, if they are clearly fewer than the `definition`'s
+    /// per image. A number of the transformed weight costs [`WEIGHT`]: batches that it decides are about as fast either
+    /// way.
+    pub fn choose(n: usize, [h, w]: [usize; 2], definition: usize) -> Option<WinogradTile> {
         let cost =
             |tile: &WinogradTile| tile.points() * (n * tile.across(h) * tile.across(w) + WEIGHT);
         let best = [WinogradTile::Two, WinogradTile::Three]

@@ -46,6 +46,11 @@ pub struct TileSource<'a> {
 }
 
 impl TileSource<'_> {
+    /// How many channels of a block are in use: fewer than 32 where it is the only one.
+    pub fn used(&self) -> usize {
+        self.shape.c().min(BLOCK)
+    }
+
     /// The same channels of the `size × size` pixels from `(y, x)` of image n on, positions that count the padding.
     #[inline(always)]
     fn read<S: Simd, const P: usize>(
@@ -141,7 +146,7 @@ pub fn transform_input<S: Simd, const M: usize, const P: usize>(
     let rows = line.rows();
     for (row, (n, x)) in line.corners(M).enumerate() {
         for (block, number) in from.blocks.clone().enumerate() {
-            for lane in (0..BLOCK).step_by(S::f32s::LEN) {
+            for lane in (0..from.used()).step_by(S::f32s::LEN) {
                 let (at, channel) = ([n, line.y, x], number * BLOCK + lane);
                 let mut d = match activation(s, from, channel) {
                     None => from.read::<S, P>(
@@ -202,7 +207,7 @@ pub fn transform_gradient<S: Simd, const M: usize, const P: usize>(
     let rows = line.rows();
     for (row, (n, x)) in line.corners(M).enumerate() {
         for (block, number) in from.blocks.clone().enumerate() {
-            for lane in (0..BLOCK).step_by(S::f32s::LEN) {
+            for lane in (0..from.used()).step_by(S::f32s::LEN) {
                 let at = [n, line.y, x];
                 let mut dy = from.read::<S, P>(
                     s,

@@ -2,6 +2,7 @@
 use super::tile::{WinogradTile, put, vector};
 use super::{filter, tiles};
 use crate::kernels::conv::block::{BLOCK, SQUARE};
+use crate::kernels::conv::micro_f32::Used;
 use crate::kernels::conv::pack::{self, Direction};
 use crate::kernels::simd::level;
 use crate::tensor::Shape;
@@ -72,19 +73,22 @@ fn transform_weight<S: Simd, const P: usize>(
 }
 
 /// `Gᵀ·dU·G`, the adjoint of what [`weight`] does to a tap: turns the blocks of `stride` numbers that a tile's points
-/// have into 9, in place.
-pub fn transform_sums(tile: WinogradTile, du: &mut [f32], stride: usize) {
+/// have into 9, in place, as far as squares are in use.
+pub fn transform_sums(tile: WinogradTile, du: &mut [f32], stride: usize, used: Used) {
     dispatch!(level(), s => match tile {
-        WinogradTile::Two => collect::<_, 4>(s, du, stride),
-        WinogradTile::Three => collect::<_, 5>(s, du, stride),
+        WinogradTile::Two => collect::<_, 4>(s, du, stride, used),
+        WinogradTile::Three => collect::<_, 5>(s, du, stride, used),
     });
 }
 
-fn collect<S: Simd, const P: usize>(s: S, du: &mut [f32], stride: usize) {
+fn collect<S: Simd, const P: usize>(s: S, du: &mut [f32], stride: usize, [height, width]: Used) {
     s.vectorize(
         #[inline(always)]
         || {
             for i in (0..stride).step_by(S::f32s::LEN) {
+                if i % BLOCK >= width || i % SQUARE / BLOCK >= height {
+                    continue;
+                }
                 let mut rows = [[S::f32s::splat(s, 0.0); P]; P];
                 for (y, row) in rows.iter_mut().enumerate() {
                     for (x, point) in row.iter_mut().enumerate() {
