@@ -249,6 +249,33 @@ fn fused_steps_are_the_unfused_ones() {
     });
 }
 
+/// By the definition of PyTorch's `CrossEntropyLoss`, from the logits.
+#[test]
+fn a_step_minimises_the_smoothed_loss_and_an_evaluation_tells_the_plain_one() {
+    const SMOOTHING: f32 = 0.25;
+    let smoothed = Optimizer {
+        label_smoothing: SMOOTHING,
+        ..OPTIMIZER
+    };
+    for (optimizer, smoothing) in [(Some(smoothed), f64::from(SMOOTHING)), (None, 0.0)] {
+        let network = network(&archs()[0].1, optimizer);
+        let keep = [("logits".to_string(), network.pass.network.logits)];
+        let after = run(network, &keep.into(), 1, true, &|| {
+            Box::new(Cpu::new().unwrap())
+        });
+        let examples = after["logits"].chunks(after["logits"].len() / BATCH);
+        let losses = examples.enumerate().map(|(label, logits)| {
+            let sum: f64 = logits.iter().map(|x| f64::from(*x).exp()).sum();
+            let log_p: Vec<f64> = logits.iter().map(|x| f64::from(*x) - sum.ln()).collect();
+            let mean = log_p.iter().sum::<f64>() / log_p.len() as f64;
+            -(1.0 - smoothing) * log_p[label] - smoothing * mean
+        });
+        let wanted = losses.sum::<f64>() / BATCH as f64;
+        let got = f64::from(after["losses"][0]);
+        assert!((got - wanted).abs() < 1e-6 * wanted, "{got}, not {wanted}");
+    }
+}
+
 #[test]
 fn fused_evaluations_are_the_unfused_ones() {
     on_every_device(|device, open| {

@@ -71,6 +71,7 @@ pub fn config(micro_batch: Option<usize>, epochs: usize) -> TrainConfig {
     config.optim.momentum = MOMENTUM;
     config.optim.nesterov = true;
     config.optim.weight_decay = OPTIMIZER.weight_decay;
+    config.optim.decay_all = OPTIMIZER.decay_all;
     config.hardware.deterministic = true;
     config
 }

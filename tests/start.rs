@@ -141,6 +141,16 @@ fn a_run_begins_with_the_weights_of_a_file() {
     assert!(kernel(&weights(&second)) == kernel(&init));
 }
 
+/// What a flag leaves open is as in the file, not as in the default network.
+#[test]
+fn flags_that_say_what_the_file_of_weights_holds_are_taken() {
+    let narrow = checkpoints::copy("1-f32");
+    let weights = checkpoint::weights_of(&narrow.path().join("run")).unwrap();
+    let folder = TempDir::new().unwrap();
+    let mut command = cli::train(&folder.path().join("run"), &["--widths", "8,12", "--init"]);
+    command.arg(&weights).assert().success();
+}
+
 /// Writes down what it is told, and fails at an event.
 struct Recorder {
     told: Arc<Mutex<Vec<String>>>,

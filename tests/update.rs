@@ -445,3 +445,51 @@ fn a_resumed_run_of_adamw_and_the_average_has_the_bits_of_an_unbroken_one() {
         }
     }
 }
+
+#[test]
+fn weights_alone_decay_unless_all_do() {
+    let mut g = Graph::default();
+    let names = [
+        "conv1.weight",
+        "conv1.bias",
+        "bn1.weight",
+        "fc.weight",
+        "fc.bias",
+    ];
+    let roles = [
+        Role::ConvWeight,
+        Role::Bias { fan_in: 3 },
+        Role::Gamma,
+        Role::LinearWeight,
+        Role::Bias { fan_in: 3 },
+    ];
+    let params = names.into_iter().zip(roles).map(|(name, role)| Param {
+        name: name.to_string(),
+        tensor: g.state(name, TensorDesc::f32(Shape::channels(3))),
+        shape: Shape::channels(3),
+        role,
+    });
+    let params: Vec<Param> = params.collect();
+    for decay_all in [false, true] {
+        let optimizer = Optimizer {
+            decay_all,
+            lr_scale_backbone: 0.5,
+            ..Optimizer::sgd(0.0, false, 0.25)
+        };
+        let groups = optimizer.groups(&params);
+        let told = params.iter().map(|p| {
+            let of: Vec<_> = groups.iter().filter(|g| g.params.contains(p)).collect();
+            assert_eq!(of.len(), 1, "{}", p.name);
+            (of[0].lr_scale, of[0].weight_decay)
+        });
+        let other = if decay_all { 0.25 } else { 0.0 };
+        let wanted = [
+            (0.5, 0.25),
+            (0.5, other),
+            (0.5, other),
+            (1.0, 0.25),
+            (1.0, other),
+        ];
+        assert_eq!(told.collect::<Vec<_>>(), wanted);
+    }
+}

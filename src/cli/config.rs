@@ -1,5 +1,5 @@
 //! `resnet config`: the resolved settings.
-use crate::config::{self, Given, TrainConfig};
+use crate::config::{self, Given, TrainConfig, Usage};
 use crate::process;
 use anyhow::Result;
 use std::io::Write;
@@ -35,6 +35,9 @@ pub fn run(args: Args) -> Result<()> {
         return Ok(());
     }
     let resolved = config::from_file(args.config.as_deref(), args.settings.layers())?;
+    // No data say how many channels and classes.
+    let network = resolved.config.network.choice().arch(1, 1);
+    network.map_err(Usage::error)?;
     write!(out, "{resolved}")?;
     Ok(())
 }

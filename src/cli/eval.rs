@@ -5,6 +5,7 @@ use crate::config::range::CLASSES;
 use crate::config::{Batch, Data, Given, Hardware, Limit, Model, Preprocessing};
 use crate::data::{ImageSource, Split};
 use crate::files;
+use crate::model::zoo::title;
 use crate::process;
 use crate::report::{Calibration, Confusion, OfClass, Predictions, answers};
 use crate::train::{checkpoint, evaluate_split};
@@ -66,6 +67,7 @@ struct Settings {
 struct Report<'a> {
     /// The file of weights.
     checkpoint: String,
+    network: String,
     data: &'a str,
     device: &'a str,
     examples: u64,
@@ -140,6 +142,7 @@ pub fn run(args: Args) -> Result<()> {
     let per_class = confusion.per_class();
     let report = Report {
         checkpoint: checkpoint.weights.display().to_string(),
+        network: title(&checkpoint.info.arch),
         data: &data.info.name,
         device: session.backend().device(),
         examples: sums.examples,
@@ -165,6 +168,7 @@ fn print(report: &Report, confusion: &Confusion, json: bool) -> Result<()> {
     }
     let Report {
         checkpoint,
+        network,
         data,
         device,
         examples,
@@ -174,7 +178,7 @@ fn print(report: &Report, confusion: &Confusion, json: bool) -> Result<()> {
         top_k,
         ..
     } = report;
-    writeln!(out, "{checkpoint} on {data}, {device}")?;
+    writeln!(out, "{checkpoint} on {data}, {device}\n{network}")?;
     writeln!(
         out,
         "test loss {loss:.3}, test acc {accuracy:.4} ({examples} images)"

@@ -1,13 +1,12 @@
 //! `resnet grow`: a deeper network that computes what a trained one does.
-use crate::config::Usage;
 use crate::config::counts::{Counts, SHAPE};
 use crate::config::range::SEED;
+use crate::config::{Usage, value_name};
 use crate::model::zoo::{Choice, Name, title};
 use crate::model::{self, Arch, Param};
 use crate::process::{self, command, quoted};
 use crate::train::{WeightsInfo, checkpoint};
 use anyhow::{Context, Result, bail, ensure};
-use clap::ValueEnum;
 use serde::Serialize;
 use std::io::Write;
 use std::path::{MAIN_SEPARATOR, PathBuf};
@@ -142,7 +141,7 @@ fn blocks(name: Option<Name>, blocks: Option<Counts>, small: &Arch) -> Result<Ve
     if bottleneck(&named) != bottleneck(small) {
         bail!(
             "--arch {} is made of {}, but a network of {} grows by its own kind of blocks only",
-            flag(name),
+            value_name(&name),
             kind(bottleneck(&named)),
             kind(bottleneck(small))
         );
@@ -151,17 +150,11 @@ fn blocks(name: Option<Name>, blocks: Option<Counts>, small: &Arch) -> Result<Ve
     ensure!(
         widths(&named) == widths(small),
         "--arch {} has other widths: {:?}, not {:?}; give --blocks instead",
-        flag(name),
+        value_name(&name),
         widths(&named),
         widths(small)
     );
     Ok(named.stages.iter().map(|stage| stage.blocks).collect())
-}
-
-/// A network's name as the flag takes it.
-fn flag(name: Name) -> String {
-    let value = name.to_possible_value();
-    value.map_or_else(String::new, |value| value.get_name().to_string())
 }
 
 fn params(arch: &Arch) -> Result<Vec<Param>> {

@@ -1,5 +1,5 @@
 //! Which network a training makes: the one that the settings choose, or that of the weights it begins with.
-use crate::config::{Network, Resolved, Source, Usage};
+use crate::config::{Network, Resolved, Source, Usage, value_name};
 use crate::data::Info;
 use crate::model::Arch;
 use crate::model::zoo::{Choice, title};
@@ -15,7 +15,10 @@ const KEYS: [&str; 6] = ["arch", "variant", "preact", "stem", "widths", "blocks"
 /// # Errors
 /// When a size is out of range.
 pub fn chosen(settings: &Network, data: &Info) -> Result<(Arch, Network)> {
-    let arch = settings.choice().arch(data.channels, data.classes.len())?;
+    let arch = settings
+        .choice()
+        .arch(data.channels, data.classes.len())
+        .map_err(Usage::error)?;
     let choice = Choice::of(&arch).context("a network that was chosen can be chosen")?;
     Ok((arch, said(settings, choice)))
 }
@@ -100,19 +103,14 @@ fn wanted(given: &[&str], settings: Choice, own: &Choice) -> Choice {
 fn asked(key: &str, settings: &Network) -> String {
     let counts = |counts: &Option<_>| counts.as_ref().map_or(String::new(), ToString::to_string);
     match key {
-        "arch" => value(&settings.arch),
-        "variant" => settings.variant.as_ref().map_or(String::new(), value),
-        "stem" => settings.stem.as_ref().map_or(String::new(), value),
+        "arch" => value_name(&settings.arch),
+        "variant" => settings.variant.as_ref().map_or(String::new(), value_name),
+        "stem" => settings.stem.as_ref().map_or(String::new(), value_name),
         "widths" => counts(&settings.widths),
         "blocks" => counts(&settings.blocks),
         _ if settings.preact => "pre-activation blocks".to_string(),
         _ => "blocks without pre-activation".to_string(),
     }
-}
-
-fn value(value: &impl clap::ValueEnum) -> String {
-    let value = value.to_possible_value();
-    value.map_or(String::new(), |value| value.get_name().to_string())
 }
 
 fn said(settings: &Network, choice: Choice) -> Network {

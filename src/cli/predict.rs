@@ -6,6 +6,7 @@ use super::trained::Checkpoint;
 use crate::config::{Batch, Data, Given, Hardware, Model, Preprocessing, Usage};
 use crate::data::{Background, Dataset, ImageSource, Split, fit, pictures};
 use crate::files;
+use crate::model::zoo::title;
 use crate::process;
 use crate::report::sheet::{self, Shown};
 use crate::train::evaluate_split;
@@ -70,6 +71,7 @@ struct Settings {
 #[derive(Serialize)]
 struct Report {
     checkpoint: String,
+    network: String,
     /// Absent where no picture could be read.
     device: Option<String>,
     images: Vec<Answer>,
@@ -110,6 +112,7 @@ pub fn run(args: Args) -> Result<()> {
     if args.json {
         let report = Report {
             checkpoint: args.checkpoint.display().to_string(),
+            network: title(&checkpoint.info.arch),
             device,
             images: answers,
         };

@@ -87,6 +87,20 @@ impl Layer {
         self
     }
 
+    /// The same with a value for a setting that is not there.
+    ///
+    /// # Errors
+    /// When there is no such setting or the value is wrong.
+    pub fn or(mut self, key: &str, text: &str) -> Result<Layer> {
+        if !self.texts.contains_key(key) {
+            let args = declared::all();
+            let arg = args.iter().find(|arg| *arg.get_id() == *key);
+            let arg = arg.with_context(|| format!("there is no setting {key}"))?;
+            self.insert(arg, text.to_string())?;
+        }
+        Ok(self)
+    }
+
     fn empty(place: Place) -> Layer {
         Layer {
             place,

@@ -1,5 +1,6 @@
 //! The settings of a command: defaults, then files, then the environment, then flags.
 mod again;
+mod checks;
 pub mod counts;
 mod declared;
 mod layer;
@@ -28,7 +29,7 @@ pub use usage::Usage;
 
 use crate::data;
 use crate::ops::tuning::TuningTable;
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result};
 use clap::FromArgMatches;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -97,8 +98,8 @@ pub fn resolve(layers: &[Layer]) -> Result<Resolved> {
         (Some(source), Some(text)) => source.says(key, text),
         _ => declared::long(key),
     };
-    config.check(said).map_err(Usage::error)?;
-    check_heeded(&config, &sources).map_err(Usage::error)?;
+    checks::check(&config, said).map_err(Usage::error)?;
+    checks::check_heeded(&config, &sources).map_err(Usage::error)?;
     if config.hardware.deterministic {
         config.tilings = TuningTable::default();
     }
@@ -220,61 +221,10 @@ impl TrainConfig {
             _ => Ok(()),
         }
     }
-
-    /// What no range of a single setting says; `said` is how one was given.
-    fn check(&self, said: impl Fn(&str) -> String) -> Result<()> {
-        let Optim {
-            optimizer,
-            momentum,
-            nesterov,
-            ..
-        } = self.optim;
-        ensure!(
-            optimizer == OptimizerName::Sgd || momentum == 0.0,
-            "{}: momentum is for the optimizer sgd; adamw has beta1 in its place",
-            said("momentum")
-        );
-        ensure!(
-            self.training.overfit.is_none() || self.training.val_split.is_none(),
-            "{}: the batches of --overfit are the validation images too; leave --val-split out",
-            said("overfit")
-        );
-        ensure!(
-            self.run.name.is_none() || self.run.out.is_none(),
-            "{}: --out says already which folder the run has; leave one of them out",
-            said("name")
-        );
-        // Channels and classes are those of the data.
-        self.network.choice().arch(1, 1)?;
-        ensure!(
-            !nesterov || momentum > 0.0,
-            "{}: Nesterov's momentum needs a momentum above 0",
-            said("nesterov")
-        );
-        Ok(())
-    }
 }
 
-/// Refuses flags that nothing would heed. What files and variables say may be meant for other commands.
-fn check_heeded(config: &TrainConfig, sources: &BTreeMap<String, Source>) -> Result<()> {
-    let flag = |key: &str| match sources.get(key) {
-        Some(Source::Flag(flag)) => Some(flag.as_str()),
-        _ => None,
-    };
-    let device = config.hardware.device.as_str();
-    let unheeded = [
-        ("threads", !["auto", "cpu"].contains(&device), "the CPU"),
-        ("checked", device == "cpu", "GPUs"),
-    ];
-    for (key, is_unheeded, whose) in unheeded {
-        if let (Some(flag), true) = (flag(key), is_unheeded) {
-            bail!("{flag} is for {whose}, but the device is {device}");
-        }
-    }
-    let is_sgd = config.optim.optimizer == OptimizerName::Sgd;
-    let adamws = ["beta1", "beta2", "eps"].into_iter().find_map(flag);
-    if let (Some(flag), true) = (adamws, is_sgd) {
-        bail!("{flag} is for --optimizer adamw, but the optimizer is sgd");
-    }
-    Ok(())
+/// What a flag calls a value.
+pub fn value_name(value: &impl clap::ValueEnum) -> String {
+    let value = value.to_possible_value();
+    value.map_or(String::new(), |value| value.get_name().to_string())
 }

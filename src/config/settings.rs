@@ -119,12 +119,20 @@ pub enum OptimizerName {
 
 /// What the learning rate does after the warm-up.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, clap::ValueEnum)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum ScheduleName {
     /// It stays.
     Constant,
-    /// It falls to zero along half a cosine wave (<https://arxiv.org/abs/1608.03983>).
+    /// It falls by a factor after every few epochs.
+    Step,
+    /// It falls by a factor after some epochs.
+    Multistep,
+    /// It falls along a line.
+    Linear,
+    /// It falls along half a cosine wave (<https://arxiv.org/abs/1608.03983>).
     Cosine,
+    /// It rises and falls, each along half a cosine wave (<https://arxiv.org/abs/1708.07120>).
+    OneCycle,
 }
 
 /// Which device is used, and how.
@@ -348,9 +356,16 @@ pub struct Optim {
     /// Added to the square root that adamw divides by.
     #[arg(long, default_value_t = 1e-8, value_parser = above_zero::<f32>)]
     pub eps: f32,
-    /// Weight decay: added to the gradient by sgd, taken from the weight by adamw.
+    /// Weight decay of the weights of convolutions and of the linear layer: added to the gradient by sgd, taken from the
+    /// weight by adamw.
     #[arg(long, default_value_t = 0.0, value_parser = finite_from_zero)]
     pub weight_decay: f32,
+    /// Weight decay of biases and BatchNorms too.
+    #[arg(long)]
+    pub decay_all: bool,
+    /// Share of the target that is spread over all classes, in the loss that is trained on.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0, value_parser = share::<f32>)]
+    pub label_smoothing: f32,
     /// Keeps an exponential moving average of the weights with this decay, such as 0.999, in the checkpoint's state.
     #[arg(long, value_name = "DECAY", value_parser = share::<f64>)]
     pub ema: Option<f64>,
@@ -370,12 +385,23 @@ pub struct Rate {
     /// Learning rate; the highest one where a schedule changes it.
     #[arg(long, default_value_t = 0.05, value_parser = above_zero::<f32>, group = ON_RESUME)]
     pub lr: f32,
-    /// What the learning rate does after the warm-up. constant: it stays. cosine: it falls to zero over all epochs.
+    /// What the learning rate does after the warm-up. constant: it stays. step, multistep: it is multiplied by --lr-gamma
+    /// after the epochs of --lr-epochs. linear, cosine: it falls to --lr-final over all epochs. one-cycle: it rises from a
+    /// 25th of --lr in the first 30 % of all steps, or those of --warmup, and falls to --lr-final, along cosines.
     #[arg(long, value_enum, default_value = "constant")]
     pub schedule: ScheduleName,
     /// Steps in which the learning rate first rises to --lr, by the same amount in each.
     #[arg(long, value_name = "STEPS", default_value_t = 0, value_parser = STEPS_OR_NONE.parser::<u64>())]
     pub warmup: u64,
+    /// Learning rate at the end of linear, cosine and one-cycle.
+    #[arg(long, value_name = "LR", default_value_t = 0.0, value_parser = finite_from_zero)]
+    pub lr_final: f32,
+    /// With step N: the learning rate falls after every N epochs. With multistep 5,8 and so on: after these.
+    #[arg(long, value_name = SHAPE)]
+    pub lr_epochs: Option<Counts>,
+    /// What step and multistep multiply the learning rate by.
+    #[arg(long, value_name = "FACTOR", default_value_t = 0.1, value_parser = above_zero::<f32>)]
+    pub lr_gamma: f32,
 }
 
 /// The course of a run.

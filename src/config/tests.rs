@@ -137,6 +137,29 @@ fn an_unknown_key_names_a_near_one_or_all() {
     );
 }
 
+/// A file of weights may say what is left open, so that only who makes a network finds these.
+#[test]
+fn networks_that_there_are_not_are_refused_where_they_are_made() {
+    for (text, wanted) in [
+        (
+            "widths = [8, 16]",
+            "widths 8,16 and blocks 2,2,2,2 must be of the same number of stages",
+        ),
+        (
+            "blocks = [1,1,1,1,1,1,1]\nwidths = [1,1,1,1,1,1,1]",
+            "from 1 to 6 stages",
+        ),
+        (
+            "widths = [16384, 16384, 16384, 16384]",
+            "weights: they must be at most",
+        ),
+    ] {
+        let choice = written(text).unwrap().network.choice();
+        let error = choice.arch(1, 1).unwrap_err().to_string();
+        assert!(error.contains(wanted), "{error}");
+    }
+}
+
 #[test]
 fn wrong_values_are_named() {
     let says = |text: &str, words: &str| {
@@ -175,23 +198,11 @@ fn wrong_values_are_named() {
     );
     says("arch = \"vgg\"", "arch = vgg: must be one of resnet18");
     says(
-        "widths = [8, 16]",
-        "widths 8,16 and blocks 2,2,2,2 must be of the same number of stages",
-    );
-    says(
-        "blocks = [1,1,1,1,1,1,1]\nwidths = [1,1,1,1,1,1,1]",
-        "from 1 to 6 stages",
-    );
-    says(
         "widths = [8.5]",
         "widths = 8.5: must be whole numbers with commas",
     );
     says("widths = \"8,,8\"", "must be whole numbers with commas");
     says("blocks = [2, 0]", "blocks = 2,0: each must be at least 1");
-    says(
-        "widths = [16384, 16384, 16384, 16384]",
-        "weights: they must be at most",
-    );
     says(
         "optimizer = \"adamw\"\nmomentum = 0.9",
         "momentum = 0.9: momentum is for the optimizer sgd",
@@ -199,6 +210,18 @@ fn wrong_values_are_named() {
     says(
         "seed = 9223372036854775807\nnesterov = true",
         "nesterov = true: Nesterov's momentum needs a momentum above 0",
+    );
+    says(
+        "schedule = \"step\"",
+        "schedule = step: needs the number of epochs after which the learning rate falls each time",
+    );
+    says(
+        "schedule = \"multistep\"\nlr_epochs = [5, 5]",
+        "lr_epochs = 5,5: each epoch must come after the one before it",
+    );
+    says(
+        "lr = 0.1\nlr_final = 0.2",
+        "lr_final = 0.2: the learning rate falls, so that its last must not be above the highest, 0.1",
     );
     says("tilings = 3", "tilings");
     says("out = \"\"", "must not be empty");
@@ -290,6 +313,10 @@ fn flags_that_nothing_heeds_are_refused() {
         ),
         (&["--checked", "--device=cpu"], "--checked is for GPUs"),
         (&["--beta1=0.8"], "--beta1 is for --optimizer adamw"),
+        (
+            &["--lr-epochs=3", "--schedule=cosine"],
+            "--lr-epochs is for --schedule step or multistep, but the schedule is cosine",
+        ),
         (
             &["--eps=0.1", "--optimizer=sgd"],
             "--eps is for --optimizer adamw",

@@ -43,6 +43,11 @@ impl Param {
         !matches!(self.role, Role::RunningMean | Role::RunningVar)
     }
 
+    /// Whether it is the weight of a convolution or of the linear layer, and no bias and no part of a BatchNorm.
+    pub fn is_weight(&self) -> bool {
+        matches!(self.role, Role::ConvWeight | Role::LinearWeight)
+    }
+
     /// PyTorch's name of the layer that has it, such as `layer1.0.conv1`.
     pub fn layer(&self) -> &str {
         self.name.rsplit_once('.').map_or("", |(layer, _)| layer)

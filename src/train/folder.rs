@@ -3,11 +3,10 @@
 use super::checkpoint::{self, is_leftover};
 use super::lock::{self, Lock};
 use super::near::did_you_mean;
-use crate::config::{Layer, TrainConfig};
+use crate::config::{Layer, TrainConfig, value_name};
 use crate::files::replace;
 use crate::process::{command, quoted};
 use anyhow::{Context, Result, bail, ensure};
-use clap::ValueEnum;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -145,8 +144,7 @@ pub fn create(config: &TrainConfig) -> Result<(PathBuf, Lock)> {
 
 /// Names of a run of today, without end.
 fn names(config: &TrainConfig) -> impl Iterator<Item = String> {
-    let arch = config.network.arch.to_possible_value();
-    let arch = arch.map_or(String::new(), |arch| arch.get_name().to_string());
+    let arch = value_name(&config.network.arch);
     let day = jiff::ZonedDateTime::now().date();
     (1_u64..).flat_map(move |round| {
         let arch = arch.clone();
@@ -248,5 +246,6 @@ pub fn settings(run: &Path) -> Result<Layer> {
             None => bail!("{shown} is not a run's folder: it has no {CONFIG}"),
         }
     }
-    Layer::file(&path)
+    // Earlier versions had it so, and did not say it.
+    Layer::file(&path)?.or("decay_all", "true")
 }

@@ -4,7 +4,7 @@ use super::evaluation::evaluate_unless;
 use super::event::{Cause, Event, Observer, Unheard, tell};
 use super::info::WeightsInfo;
 use super::micro;
-use super::optim::Schedule;
+use super::optim::{Length, Schedule};
 use super::progress::{Progress, Sums};
 use super::session::{READ_AFTER, Session};
 use super::step_plans::{self, Program, batches};
@@ -317,12 +317,14 @@ impl Run<'_> {
 
     /// The learning rate of a step of the run, from 0.
     fn lr(&self, step: u64) -> f32 {
-        Schedule::from(&self.config.rate).lr(step, self.total_steps())
+        Schedule::from(&self.config.rate).lr(step, self.length())
     }
 
-    /// Steps of the whole run.
-    fn total_steps(&self) -> u64 {
-        self.config.run.epochs as u64 * self.steps() as u64
+    /// Steps of an epoch and of the whole run.
+    fn length(&self) -> Length {
+        let epoch = self.steps() as u64;
+        let total = self.config.run.epochs as u64 * epoch;
+        Length { epoch, total }
     }
 
     /// Queues a step, and has the images of the next one read meanwhile.
@@ -339,13 +341,13 @@ impl Run<'_> {
         let results = results.map_err(|error| self.stopped(error))?;
         let micro_batch = self.session.spec().micro_batch;
         let mut passes = self.passes();
-        let total = self.total_steps();
+        let length = self.length();
         let schedule = Schedule::from(&self.config.rate);
         let progress = &mut self.progress;
         progress.seconds += last_read.elapsed().as_secs_f64();
         let mut told = Ok(());
         for (result, examples) in results.into_iter().zip(queued.drain(..)) {
-            let lr = schedule.lr(progress.step, total);
+            let lr = schedule.lr(progress.step, length);
             progress.step += 1;
             progress.batch += 1;
             progress.examples += examples as u64;

@@ -50,7 +50,7 @@ pub fn learning_rate(g: &mut Graph) -> TensorId {
 /// # Errors
 /// When the images are too small for the network.
 pub fn evaluate(g: &mut Graph, arch: &Arch, data: &DataTensors, batch: usize) -> Result<StepGraph> {
-    forward(g, arch, data, batch, Mode::Eval)
+    forward(g, arch, data, batch, None)
 }
 
 /// Appends a training step on `batch` examples: the gradient of their mean loss, and the update. Where
@@ -65,7 +65,7 @@ pub fn train(
     batch: usize,
     optimizer: Optimizer,
 ) -> Result<StepGraph> {
-    let mut pass = forward(g, arch, data, batch, Mode::Train(optimizer.frozen))?;
+    let mut pass = forward(g, arch, data, batch, Some(optimizer))?;
     differentiate(g, &mut pass)?;
     pass.optimizer_state = follow(g, &pass, &pass.gradients, optimizer)?;
     pass.nodes.end = g.nodes().len();
@@ -86,7 +86,7 @@ pub fn accumulate(
     [batch, of]: [usize; 2],
     optimizer: Optimizer,
 ) -> Result<StepGraph> {
-    let mut pass = forward(g, arch, data, batch, Mode::Train(optimizer.frozen))?;
+    let mut pass = forward(g, arch, data, batch, Some(optimizer))?;
     pass.of = of;
     differentiate(g, &mut pass)?;
     let trained = optimizer.trained(&pass.network.params);
@@ -151,14 +151,17 @@ fn follow(
     Ok(state)
 }
 
+/// The network and its loss on a batch: to be trained by the optimizer, or to be evaluated.
 fn forward(
     g: &mut Graph,
     arch: &Arch,
     data: &DataTensors,
     batch: usize,
-    mode: Mode,
+    optimizer: Option<Optimizer>,
 ) -> Result<StepGraph> {
     let start = g.nodes().len();
+    let mode = optimizer.map_or(Mode::Eval, |optimizer| Mode::Train(optimizer.frozen));
+    let label_smoothing = optimizer.map_or(0.0, |optimizer| optimizer.label_smoothing);
     let indices = g.input(
         &format!("indices.{batch}"),
         TensorDesc::u32(Shape::examples(batch)),
@@ -188,7 +191,7 @@ fn forward(
     let x = g.push1(gather, &taken.collect::<Vec<_>>())?;
     let labels = g.gather_labels(labels, indices)?;
     let network = build(g, arch, x, mode)?;
-    let [losses, correct] = g.cross_entropy(network.logits, labels, 0.0)?;
+    let [losses, correct] = g.cross_entropy(network.logits, labels, label_smoothing)?;
     let log = g.log_loss(losses, correct)?;
     let scaled = mode != Mode::Eval && stored == DType::F16;
     let scaling = scaled.then(|| g.state("loss_scale", SCALING));

@@ -2,7 +2,7 @@
 //! What a rule computes is in `ops::update`; here is where its states lie and what they are called.
 mod schedule;
 
-pub use schedule::Schedule;
+pub use schedule::{Length, Schedule};
 
 use crate::config::{self, OptimizerName};
 use crate::graph::{Gradients, Graph, TensorId};
@@ -15,13 +15,17 @@ use crate::tensor::{Shape, TensorDesc};
 use anyhow::{Context, Result};
 use std::collections::BTreeSet;
 
-/// How a network is trained, once its gradients are there.
+/// How a network is trained: what of its loss, and by which rule once the gradients are there.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Optimizer {
     /// How parameters follow their gradients.
     pub rule: Rule,
-    /// Weight decay of all parameters, as the rule understands it.
+    /// The share of the target that is spread over all classes, see [`crate::ops::CrossEntropy`].
+    pub label_smoothing: f32,
+    /// Weight decay, as the rule understands it.
     pub weight_decay: f32,
+    /// Whether biases and BatchNorms have it too, and not only the weights of convolutions and the linear layer.
+    pub decay_all: bool,
     /// Beside the weights, their moving average.
     pub ema: Option<Ema>,
     /// What is not trained.
@@ -39,6 +43,8 @@ impl From<&config::Optim> for Optimizer {
             beta2,
             eps,
             weight_decay,
+            decay_all,
+            label_smoothing,
             freeze,
             lr_scale_backbone,
             ..
@@ -48,7 +54,9 @@ impl From<&config::Optim> for Optimizer {
                 OptimizerName::Sgd => Sgd { momentum, nesterov }.into(),
                 OptimizerName::AdamW => AdamW { beta1, beta2, eps }.into(),
             },
+            label_smoothing,
             weight_decay,
+            decay_all,
             ema: settings.ema.map(|decay| Ema { decay }),
             frozen: freeze.unwrap_or_default(),
             lr_scale_backbone,
@@ -61,7 +69,9 @@ impl Optimizer {
     pub const fn sgd(momentum: f32, nesterov: bool, weight_decay: f32) -> Optimizer {
         Optimizer {
             rule: Rule::Sgd(Sgd { momentum, nesterov }),
+            label_smoothing: 0.0,
             weight_decay,
+            decay_all: true,
             ema: None,
             frozen: Frozen::NONE,
             lr_scale_backbone: 1.0,
@@ -74,19 +84,25 @@ impl Optimizer {
         params.iter().filter(trained).cloned().collect()
     }
 
-    /// The parameters that are trained, in groups that are treated alike: the linear layer's, and the backbone's if
-    /// any of them are.
+    /// The parameters that are trained, in groups that are treated alike: the linear layer has a learning rate of its
+    /// own, and biases and BatchNorms may have no weight decay.
     pub fn groups(&self, params: &[Param]) -> Vec<ParamGroup> {
         let trained = self.trained(params).into_iter();
         let (head, backbone): (Vec<_>, Vec<_>) = trained.partition(Param::is_of_head);
-        let group = |(params, lr_scale)| ParamGroup {
+        let group = |params, lr_scale, weight_decay| ParamGroup {
             params,
             lr_scale,
-            weight_decay: self.weight_decay,
+            weight_decay,
         };
-        [(backbone, self.lr_scale_backbone), (head, 1.0)]
-            .map(group)
-            .into()
+        let mut groups = Vec::new();
+        for (params, lr_scale) in [(backbone, self.lr_scale_backbone), (head, 1.0)] {
+            let alike = self.decay_all || self.weight_decay == 0.0;
+            let decays = |p: &Param| alike || p.is_weight();
+            let (decayed, others): (Vec<_>, Vec<_>) = params.into_iter().partition(decays);
+            groups.push(group(decayed, lr_scale, self.weight_decay));
+            groups.push(group(others, lr_scale, 0.0));
+        }
+        groups
     }
 }
 
