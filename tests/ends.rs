@@ -1,5 +1,5 @@
 //! What ends a run before its last epoch, what stays of it, and the range test of learning rates.
-use crate::cli::{json, resnet, train};
+use crate::cli::{SMALL, json, resnet, train};
 use predicates::prelude::PredicateBooleanExt;
 use predicates::str::contains;
 use serde_json::Value;
@@ -70,6 +70,7 @@ fn the_newest_checkpoints_stay_besides_the_best() {
     command
         .args(["--limit-batches", "3", "--out"])
         .arg(&run)
+        .args(SMALL)
         .args(more);
     command.assert().success();
     let rows = metrics(&run);
@@ -130,7 +131,7 @@ fn patience_ends_a_run_and_the_end_says_on_which_images() {
             "1",
             "--out",
         ]);
-        let ended = command.arg(&run).args(more).assert().success();
+        let ended = command.arg(&run).args(SMALL).args(more).assert().success();
         let said = String::from_utf8_lossy(&ended.get_output().stderr).to_string();
         let rows = metrics(&run);
         let accuracies: Vec<f64> = rows
@@ -169,7 +170,8 @@ fn a_few_batches_are_learnt_by_heart() {
     let mut command = resnet();
     command.args("train --data sample --device cpu --image-size 28 --batch-size 16".split(' '));
     let trained = command
-        .args(["--overfit", "2", "--epochs", "40", "--out"])
+        .args(SMALL)
+        .args(["--overfit", "2", "--epochs", "90", "--out"])
         .arg(&run)
         .assert()
         .success();
@@ -178,7 +180,7 @@ fn a_few_batches_are_learnt_by_heart() {
     ));
     let rows = metrics(&run);
     let last = rows.last().unwrap();
-    assert_eq!(last["step"], "80");
+    assert_eq!(last["step"], "180");
     for (column, below) in [("train_loss", 0.1), ("val_loss", 0.1)] {
         let loss: f64 = last[column].parse().unwrap();
         assert!(loss < below, "{column} {loss}");
@@ -194,7 +196,10 @@ fn the_range_test_suggests_a_rate_and_leaves_nothing() {
         command.current_dir(folder.path());
         command
             .args("lr-find --data sample --device cpu --image-size 28 --batch-size 16".split(' '));
-        command.args(["--from", "1e-4", "--steps", "40"]).args(more);
+        command
+            .args(["--from", "1e-4", "--steps", "40"])
+            .args(SMALL);
+        command.args(more);
         command
     };
     let told = find(&["--json"]).assert().success();
