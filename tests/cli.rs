@@ -33,6 +33,13 @@ pub fn json(bytes: &[u8]) -> Value {
     serde_json::from_slice(bytes).unwrap()
 }
 
+/// What a command that succeeds prints with `--json` for a path.
+pub fn told(command: &str, path: &Path, more: &[&str]) -> Value {
+    let mut line = resnet();
+    line.arg(command).arg(path).args(more).arg("--json");
+    json(&line.assert().success().get_output().stdout)
+}
+
 #[test]
 fn shapes_prints_the_chapters_lines() {
     let output = resnet().arg("shapes").output().unwrap();

@@ -220,7 +220,7 @@ fn the_range_test_suggests_a_rate_and_leaves_nothing() {
         .stderr(contains(format!("train --lr {suggestion:.1e}").as_str()));
     let svg = fs::read_to_string(folder.path().join("lr.svg")).unwrap();
     assert_eq!(
-        svg.matches("<circle").count(),
+        svg.matches("r=\"1.5\"").count(),
         steps
             .iter()
             .filter(|step| step["smoothed"].is_number())

@@ -188,6 +188,14 @@ fn quiet_leaves_errors_and_the_next_command_and_verbose_tells_more() {
     assert_eq!(said(&["-q"], "quiet"), "");
     let notes = said(&[], "notes");
     let details = said(&["-v"], "details");
+    // Their logs are the same, but for times and folders.
+    let logged = |name: &str| {
+        let log = fs::read_to_string(folder.path().join(name).join("log.txt")).unwrap();
+        let words = |line: &str| line.split_whitespace().next().map(str::to_string);
+        log.lines().filter_map(words).collect::<Vec<_>>()
+    };
+    assert_eq!(logged("quiet"), logged("details"));
+    assert_eq!(logged("quiet"), logged("notes"));
     for word in [
         "planned in",
         "dispatches",

@@ -162,6 +162,28 @@ fn a_run_that_diverges_saves_nothing_that_cannot_go_on() {
     let says = contains("the loss on the test images is").and(contains("try --lr 0.05"));
     train(&run, &more).assert().code(1).stderr(says);
     assert!(!run.exists());
+
+    // Weights that are finite, and too large for a finite loss.
+    let first = two_epochs(&folder);
+    let file = checkpoint::weights_of(&first).unwrap();
+    let bytes = fs::read(&file).unwrap();
+    let (_, header) = SafeTensors::read_metadata(&bytes).unwrap();
+    let told = header.metadata().clone().unwrap();
+    let large = folder.path().join("large.safetensors");
+    write(&large, &bytes, told, |name, data| {
+        let is_weight = name == "fc.weight";
+        data.chunks_exact_mut(4)
+            .filter(|_| is_weight)
+            .for_each(|value| value.copy_from_slice(&3e38_f32.to_le_bytes()));
+    });
+    let says = contains("the training loss is ")
+        .and(contains("after step 1,").and(contains("the learning rate is not the cause")))
+        .and(contains("the weights of --init").and(contains("verify")));
+    let init = ["--init", large.to_str().unwrap()];
+    train(&folder.path().join("other"), &init)
+        .assert()
+        .code(1)
+        .stderr(says);
 }
 
 /// Rewrites what a safetensors file tells in its metadata.

@@ -1,5 +1,5 @@
 //! `report.html`: one file that needs no network and holds what it promises, and what a browser makes of it.
-use crate::cli::{json, resnet, train};
+use crate::cli::{resnet, told, train};
 use predicates::prelude::*;
 use predicates::str::contains;
 use std::fs;
@@ -61,13 +61,7 @@ fn a_report_is_one_file_with_all_that_it_promises() {
         page.contains("Permission is hereby granted, free of charge"),
         "uPlot's licence"
     );
-    let eval = resnet()
-        .arg("eval")
-        .arg(run)
-        .arg("--json")
-        .output()
-        .unwrap();
-    let eval = json(&eval.stdout);
+    let eval = told("eval", run, &[]);
     assert!(page.contains(&format!("{:.4}", eval["accuracy"].as_f64().unwrap())));
     let wrong = 48.0 * (1.0 - eval["accuracy"].as_f64().unwrap());
     let shown = (wrong.round() as usize).min(24);

@@ -1,5 +1,5 @@
 //! `resnet runs` and `resnet compare`: what they say of runs in every state.
-use crate::cli::{json, resnet, train};
+use crate::cli::{json, resnet, told, train};
 use predicates::prelude::*;
 use predicates::str::contains;
 use serde_json::Value;
@@ -8,18 +8,10 @@ use std::path::Path;
 use tempfile::TempDir;
 
 fn listed(folder: &Path) -> Vec<Value> {
-    let output = resnet()
-        .arg("runs")
-        .arg(folder)
-        .arg("--json")
-        .output()
-        .unwrap();
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    json(&output.stdout)["runs"].as_array().unwrap().clone()
+    told("runs", folder, &[])["runs"]
+        .as_array()
+        .unwrap()
+        .clone()
 }
 
 fn states(folder: &Path) -> Vec<String> {
@@ -59,13 +51,8 @@ fn runs_are_listed_with_their_states() {
         (&run["epochs"], &run["of_epochs"], &run["best_epoch"]),
         (&1.into(), &1.into(), &1.into())
     );
-    let eval = resnet()
-        .arg("eval")
-        .arg(runs.join("a"))
-        .arg("--json")
-        .output()
-        .unwrap();
-    assert_eq!(run["best_acc"], json(&eval.stdout)["accuracy"]);
+    let eval = told("eval", &runs.join("a"), &[]);
+    assert_eq!(run["best_acc"], eval["accuracy"]);
     assert!(run["device"].as_str().unwrap().starts_with("cpu ("));
     resnet()
         .arg("runs")

@@ -69,7 +69,7 @@ fn of_process(id: &str, way: &str, signal: u32) -> bool {
 }
 
 /// A shell ignores SIGINT for what it runs in the background, and so does all that this starts.
-fn is_ignored_here(signal: u32) -> bool {
+pub fn is_ignored_here(signal: u32) -> bool {
     of_process("self", "SigIgn:", signal)
 }
 

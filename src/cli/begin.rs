@@ -1,11 +1,10 @@
 //! What a training begins with: its settings, images and network brought together, shared by the commands that train.
 use super::{data, init, network};
-use crate::config::{Resolved, TrainConfig};
+use crate::config::{Begin, Resolved, TrainConfig};
 use crate::data::ImageSource;
 use crate::model::Arch;
 use crate::train::{Start, checkpoint};
-use anyhow::Result;
-use std::path::Path;
+use anyhow::{Context, Result};
 use std::sync::Arc;
 
 /// All that a trainer takes.
@@ -20,12 +19,12 @@ pub struct Beginning {
 ///
 /// # Errors
 /// When there are no such weights.
-pub fn start(init: Option<&Path>, new_head: bool) -> Result<Start> {
-    let Some(path) = init else {
+pub fn start(begin: &Begin) -> Result<Start> {
+    let Some(path) = &begin.init else {
         return Ok(Start::Fresh);
     };
     let weights = checkpoint::weights_of(path)?;
-    Ok(match new_head {
+    Ok(match begin.new_head {
         true => Start::Body(weights),
         false => Start::Weights(weights),
     })
@@ -58,6 +57,11 @@ pub fn with(resolved: Resolved, start: Start) -> Result<Beginning> {
     config.preprocessing = preprocessing;
     config.model.image_size = image_size;
     config.locate_data()?;
+    if let Start::Weights(weights) | Start::Body(weights) = &start {
+        // The run whose newest weights these are may go on, and this one be made again from another place.
+        let absolute = std::path::absolute(weights).context("the weights of --init")?;
+        config.begin.init = Some(absolute);
+    }
     config.network = network;
     Ok(Beginning {
         config,

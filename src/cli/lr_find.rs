@@ -3,8 +3,8 @@ use super::begin::{self, Beginning};
 use super::hardware;
 use crate::config::range::{LR_STEPS, above_zero};
 use crate::config::{
-    self, Batch, Data, Given, Hardware, Model, Network, Optim, Preprocessing, Random, Training,
-    Usage,
+    self, Batch, Begin, Data, Given, Hardware, Model, Network, Optim, Preprocessing, Random,
+    Training, Usage,
 };
 use crate::files;
 use crate::process::{self, command};
@@ -32,12 +32,6 @@ pub struct Args {
     /// TOML file of settings. Flags and variables override it.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Starts from the weights in this file, or the newest of a run. The network is theirs.
-    #[arg(long, value_name = "FILE|RUN")]
-    init: Option<PathBuf>,
-    /// With --init: begins with a new last layer, and takes the rest of the weights.
-    #[arg(long, requires = "init")]
-    new_head: bool,
     /// The first learning rate.
     #[arg(long, value_name = "LR", default_value_t = 1e-5, value_parser = above_zero::<f32>)]
     from: f32,
@@ -68,6 +62,8 @@ struct Settings {
     batch: Batch,
     #[command(flatten)]
     network: Network,
+    #[command(flatten)]
+    begin: Begin,
     #[command(flatten)]
     model: Model,
     #[command(flatten)]
@@ -114,7 +110,7 @@ pub fn run(args: Args) -> Result<()> {
         files::check_replaceable(file).context("--out")?;
     }
     let resolved = config::from_file(args.config.as_deref(), args.settings.layers())?;
-    let start = begin::start(args.init.as_deref(), args.new_head)?;
+    let start = begin::start(&resolved.config.begin)?;
     let Beginning {
         config,
         arch,

@@ -30,12 +30,14 @@ mod verify;
 mod version;
 
 use crate::config::Usage;
-use crate::process::{self, Colour, Talk, Unwritable};
+use crate::process::{self, Colour, Talk, Unwritable, command, quoted};
 use anyhow::Result;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ColorChoice, CommandFactory, FromArgMatches, Parser, Subcommand};
 use status::{Status, USAGE};
 use std::ffi::OsString;
 use std::io::Write;
+use std::path::Path;
 use std::process::ExitCode;
 
 /// Trains ResNets on any GPU through WGSL compute shaders, and on the CPU where there is none.
@@ -122,7 +124,8 @@ pub fn parse() -> Result<Cli, ExitCode> {
     let mut command = Cli::command().color(help_colour(std::env::args_os()));
     let matches = command.try_get_matches_from_mut(std::env::args_os());
     let parsed = matches.and_then(|matches| Cli::from_arg_matches(&matches));
-    parsed.map_err(|said| {
+    parsed.map_err(|mut said| {
+        advise_to_resume(&mut said);
         let said = said.format(&mut command);
         let printed = said.print();
         if said.use_stderr() {
@@ -134,6 +137,26 @@ pub fn parse() -> Result<Cli, ExitCode> {
                 .map_err(|error| Unwritable::of(error).into()),
         )
     })
+}
+
+/// Adds to the error of an argument that `train` does not take how to go on with a run, if it names one.
+fn advise_to_resume(said: &mut clap::Error) {
+    let trains = std::env::args_os().any(|arg| arg == "train");
+    let Some(ContextValue::String(arg)) = said.get(ContextKind::InvalidArg) else {
+        return;
+    };
+    let path = Path::new(arg);
+    if said.kind() == ErrorKind::UnknownArgument && trains && path.is_dir() {
+        let tip = format!(
+            "to go on with a run: {} {}",
+            command("train --resume"),
+            quoted(path)
+        );
+        said.insert(
+            ContextKind::Suggested,
+            ContextValue::StyledStrs(vec![tip.into()]),
+        );
+    }
 }
 
 /// The colour of what is said before the command line is understood, such as its help.

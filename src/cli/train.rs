@@ -34,13 +34,6 @@ pub struct Args {
     /// Resumes the run in this folder, bit-identical to an uninterrupted one.
     #[arg(long, value_name = "RUN", conflicts_with_all = ["config", "init", "name", "out"])]
     resume: Option<PathBuf>,
-    /// Starts from the weights in this safetensors file, with PyTorch's names and layouts, or the newest of a run. The
-    /// network is theirs.
-    #[arg(long, value_name = "FILE|RUN")]
-    init: Option<PathBuf>,
-    /// With --init: begins with a new last layer, which may have other classes, and takes the rest of the weights.
-    #[arg(long, requires = "init")]
-    new_head: bool,
     /// One JSON object per line on stdout: the start, steps, epochs, and how it ended.
     #[arg(long)]
     json: bool,
@@ -71,8 +64,6 @@ fn train(args: Args) -> Result<Status> {
     let of_run = args.resume.as_deref().map(|run| run.join(folder::CONFIG));
     let mut origin = Origin {
         sources: resolved.sources.clone(),
-        init: args.init.clone(),
-        new_head: args.new_head,
     };
     // What the run's own file says was given when the run began.
     let is_runs =
@@ -80,7 +71,7 @@ fn train(args: Args) -> Result<Status> {
     origin.sources.retain(|_, source| !is_runs(source));
     let start = match args.resume {
         Some(run) => Start::Resume(run),
-        None => begin::start(args.init.as_deref(), args.new_head)?,
+        None => begin::start(&resolved.config.begin)?,
     };
     let Beginning {
         config,

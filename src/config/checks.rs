@@ -38,6 +38,11 @@ pub fn check(config: &TrainConfig, said: impl Fn(&str) -> String) -> Result<()> 
         "{}: --out says already which folder the run has; leave one of them out",
         said("name")
     );
+    ensure!(
+        !config.begin.new_head || config.begin.init.is_some(),
+        "{}: the rest of the weights must come from somewhere: name them by --init",
+        said("new_head")
+    );
     check_rate(&config.rate, &said)?;
     ensure!(
         !optim.nesterov || optim.momentum > 0.0,

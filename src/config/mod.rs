@@ -21,8 +21,8 @@ pub use micro_batch::MicroBatch;
 pub use names::nearest;
 pub use reference::reference;
 pub use settings::{
-    Batch, Data, Hardware, Limit, Model, Network, Optim, OptimizerName, Precision, Preprocessing,
-    Random, Rate, Run, ScheduleName, TrainConfig, Training,
+    Batch, Begin, Data, Hardware, Limit, Model, Network, Optim, OptimizerName, Precision,
+    Preprocessing, Random, Rate, Run, ScheduleName, TrainConfig, Training,
 };
 pub use time_span::TimeSpan;
 pub use usage::Usage;

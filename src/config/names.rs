@@ -11,10 +11,9 @@ const OTHERS: [&str; 3] = [
 ];
 
 /// Flags that are no settings, and what they take.
-const FLAGS_ONLY: [(&str, &str); 6] = [
+const FLAGS_ONLY: [(&str, &str); 5] = [
     ("config", " FILE"),
     ("resume", " RUN"),
-    ("init", " FILE"),
     ("json", ""),
     ("channels", " N"),
     ("classes", " N"),

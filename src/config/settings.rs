@@ -51,6 +51,10 @@ pub struct TrainConfig {
     #[command(flatten)]
     #[serde(flatten)]
     pub network: Network,
+    /// What its weights are at first.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub begin: Begin,
     /// What the network is given.
     #[command(flatten)]
     #[serde(flatten)]
@@ -281,6 +285,19 @@ impl Network {
             zero_init_residual,
         };
     }
+}
+
+/// What the weights are at first.
+#[derive(Clone, PartialEq, Debug, Serialize, clap::Args)]
+#[command(next_help_heading = "Model")]
+pub struct Begin {
+    /// Starts from the weights in this safetensors file, with PyTorch's names and layouts, or the newest of a run. The
+    /// network is theirs [default: initial values by --seed].
+    #[arg(long, value_name = "FILE|RUN")]
+    pub init: Option<PathBuf>,
+    /// With --init: begins with a new last layer, which may have other classes, and takes the rest of the weights.
+    #[arg(long)]
+    pub new_head: bool,
 }
 
 /// What the network is given.

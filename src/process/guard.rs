@@ -8,6 +8,11 @@ thread_local! {
     static EXPECTED: Cell<bool> = const { Cell::new(false) };
 }
 
+/// Whether a panic of this thread is expected, so that nobody is to hear of it.
+pub fn is_panic_expected() -> bool {
+    EXPECTED.get()
+}
+
 /// Runs a library's code that may panic on damaged input. `None` if it did; nothing is printed then. What the code
 /// changes outside of itself must not be used afterwards.
 pub fn unless_it_panics<T>(work: impl FnOnce() -> T) -> Option<T> {

@@ -6,12 +6,14 @@ mod memory;
 mod streams;
 mod talk;
 mod version;
+mod view;
 
 pub use called::{command, program, quoted};
-pub use guard::unless_it_panics;
+pub use guard::{is_panic_expected, unless_it_panics};
 pub use memory::ensure_free;
 pub use streams::{
-    Output, Unwritable, detail, fail, hold_messages, insist, keep_messages_in, output, say,
+    Output, Unwritable, detail, fail, hold_messages, insist, keep_messages_in, note, output, say,
 };
 pub use talk::{Colour, Talk, is_coloured, set_talk, shows_progress, tells};
 pub use version::{GIT, VERSION, WGPU};
+pub use view::{begin_view, end_view, is_viewed, last_lines};

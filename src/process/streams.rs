@@ -1,5 +1,6 @@
 //! Standard error, where notes may be lost, and standard output, where nothing may be lost unnoticed.
 use super::talk::{Talk, is_coloured, tells};
+use super::view;
 use std::borrow::Cow;
 use std::error::Error;
 use std::fmt::{self, Display};
@@ -21,18 +22,36 @@ enum Kept {
 
 static KEPT: Mutex<Kept> = Mutex::new(Kept::Not);
 
-/// Prints a note for people, unless they want none.
+/// Tells people a note, unless they want none.
 pub fn say(line: impl Display) {
-    if tells(Talk::Notes) {
-        insist(line);
-    }
+    tell(line, tells(Talk::Notes));
 }
 
-/// Prints a detail for people who want them.
+/// Tells a detail to people who want them.
 pub fn detail(line: impl Display) {
-    if tells(Talk::Details) {
-        insist(line);
+    tell(line, tells(Talk::Details));
+}
+
+/// Tells people a line, also those who want no notes.
+pub fn insist(line: impl Display) {
+    tell(line, true);
+}
+
+/// Keeps a line in the log of which people see something else, such as a bar.
+pub fn note(line: impl Display) {
+    tell(line, false);
+}
+
+/// A line goes into the log in any case, and to people if they are to see it. A stderr that is closed or full is no reason
+/// to stop, so the line is then lost to them.
+fn tell(line: impl Display, shown: bool) {
+    // In one piece, since several threads or processes may write there.
+    let line = format!("{line}\n");
+    let line = printable(line.as_bytes());
+    if shown && !view::take(&line) {
+        let _ = stderr().write_all(&line);
     }
+    keep(&line);
 }
 
 /// Prints what went wrong.
@@ -45,16 +64,6 @@ pub fn fail(error: &anyhow::Error) {
         false => stderr().write_all(&plain),
     };
     keep(&plain);
-}
-
-/// Prints a line for people, also for those who want no notes. A stderr that is closed or full is no reason to stop, so
-/// the line is then lost.
-pub fn insist(line: impl Display) {
-    // In one piece, since several threads or processes may write there.
-    let line = format!("{line}\n");
-    let line = printable(line.as_bytes());
-    let _ = stderr().write_all(&line);
-    keep(&line);
 }
 
 fn keep(line: &[u8]) {

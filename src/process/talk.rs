@@ -1,4 +1,5 @@
 //! How much is told on standard error, and whether in colour.
+use super::view::is_viewed;
 use std::io::{IsTerminal, stderr};
 use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -39,9 +40,9 @@ pub fn tells(talk: Talk) -> bool {
     TALK.load(Ordering::Relaxed) >= talk as u8
 }
 
-/// Whether bars of progress are drawn: for people who look at a terminal and want them.
+/// Whether bars of progress are drawn: for people who look at a terminal and want them, unless a view has it.
 pub fn shows_progress() -> bool {
-    tells(Talk::Notes) && stderr().is_terminal()
+    tells(Talk::Notes) && stderr().is_terminal() && !is_viewed()
 }
 
 /// Whether standard error is in colour.

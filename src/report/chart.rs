@@ -1,4 +1,5 @@
 //! Line charts as SVG, in light or dark as the reader's system is.
+use super::picture::{COLOURS, head};
 use minijinja::HtmlEscape;
 use std::fmt::Write;
 
@@ -10,19 +11,6 @@ const LEFT: f64 = 56.0;
 const RIGHT: f64 = 16.0;
 const ROW: f64 = 22.0;
 
-/// Colours of lines on white and on black: those of Okabe and Ito, which people with any colour vision tell apart, a
-/// little darker on white where they are pale.
-const COLOURS: [(&str, &str); 8] = [
-    ("#0072b2", "#56b4e9"),
-    ("#b3439a", "#e493c6"),
-    ("#00805e", "#2fc797"),
-    ("#c14f00", "#f08a3c"),
-    ("#8a6d00", "#e6c229"),
-    ("#3f6f99", "#9fc5e8"),
-    ("#7a3e9d", "#c39be0"),
-    ("#5a5a5a", "#b5b5b5"),
-];
-
 /// How a line is drawn.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Dash {
@@ -32,6 +20,8 @@ pub enum Dash {
     Dashed,
     /// In dashes with dots between.
     Dotted,
+    /// Its points alone.
+    Points,
 }
 
 /// A line.
@@ -47,13 +37,17 @@ pub struct Series {
     pub dash: Dash,
 }
 
-/// Lines over epochs.
-#[derive(Clone, PartialEq, Debug)]
+/// Lines over what one axis counts.
+#[derive(Clone, PartialEq, Debug, Default)]
 pub struct Chart {
     /// What stands above it, if anything.
     pub title: String,
     /// What the horizontal axis counts.
     pub x: String,
+    /// Whether that axis is logarithmic; all points are above 0 then.
+    pub log: bool,
+    /// A place on that axis, and what it is.
+    pub mark: Option<(f64, String)>,
     /// The lines.
     pub series: Vec<Series>,
 }
@@ -70,34 +64,6 @@ pub fn svg(charts: &[Chart]) -> String {
     text + "</svg>\n"
 }
 
-/// The beginning of a picture of this size, with the classes that are drawn by: `k0` to `k7` are colours, `ink` is text
-/// and `faint` what stands behind the data.
-pub fn head(width: f64, height: f64) -> String {
-    let mut style = palette("svg");
-    style += "svg text{fill:var(--ink);font:13px system-ui,sans-serif}svg .ground{fill:var(--ground)}\
-              svg .faint{stroke:var(--faint)}svg path{fill:none;stroke-width:2}";
-    for i in 0..COLOURS.len() {
-        let _ = write!(style, "svg .k{i}{{stroke:var(--k{i});color:var(--k{i})}}");
-    }
-    format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" role=\"img\" width=\"{width}\" height=\"{height}\" viewBox=\"0 0 \
-         {width} {height}\">\n<style>{style}</style>\n<rect class=\"ground\" width=\"{width}\" height=\"{height}\"/>\n"
-    )
-}
-
-/// The colours as variables of CSS, dark ones where the reader's system is dark; paper is white.
-pub fn palette(selector: &str) -> String {
-    let mut light = String::from("--ink:#1f2328;--faint:#d8dee4;--ground:#fff");
-    let mut dark = String::from("--ink:#e6edf3;--faint:#30363d;--ground:#0d1117");
-    for (i, (on_white, on_black)) in COLOURS.iter().enumerate() {
-        let _ = write!(light, ";--k{i}:{on_white}");
-        let _ = write!(dark, ";--k{i}:{on_black}");
-    }
-    format!(
-        "{selector}{{{light}}}@media screen and (prefers-color-scheme:dark){{{selector}{{{dark}}}}}"
-    )
-}
-
 impl Chart {
     /// Draws it from this height on, and tells its own.
     fn draw(&self, out: &mut String, top: f64) -> f64 {
@@ -112,9 +78,13 @@ impl Chart {
             );
         }
         y = self.legend(out, y);
+        if self.mark.is_some() {
+            y += ROW;
+        }
+        let along = |x: f64| if self.log { x.log10() } else { x };
         let points = || self.series.iter().flat_map(|series| &series.points);
         let (first, last) = points().fold((f64::MAX, f64::MIN), |(low, high), (x, _)| {
-            (low.min(*x), high.max(*x))
+            (low.min(along(*x)), high.max(along(*x)))
         });
         let (first, last) = match first < last {
             true => (first, last),
@@ -126,7 +96,7 @@ impl Chart {
         let step = nice(if highest > 0.0 { highest } else { 1.0 } / 8.0);
         let most = (highest / step).ceil().max(1.0) * step;
         let right = WIDTH - RIGHT;
-        let at_x = |x: f64| LEFT + (x - first) / (last - first) * (right - LEFT);
+        let at_x = |x: f64| LEFT + (along(x) - first) / (last - first) * (right - LEFT);
         let at_y = |value: f64| y + PLOT * (1.0 - value / most);
         for i in 0..=(most / step).round() as usize {
             let value = i as f64 * step;
@@ -140,25 +110,36 @@ impl Chart {
                 number(value, step)
             );
         }
-        let every = nice((last - first) / 10.0).max(1.0);
-        let mut tick = (first / every).ceil() * every;
-        while tick <= last {
+        for (tick, label) in self.ticks(first, last) {
             let _ = writeln!(
                 out,
                 "<line class=\"faint\" x1=\"{0:.1}\" x2=\"{0:.1}\" y1=\"{y:.1}\" y2=\"{1:.1}\"/><text x=\"{0:.1}\" \
-                 y=\"{2:.1}\" text-anchor=\"middle\">{3}</text>",
+                 y=\"{2:.1}\" text-anchor=\"middle\">{label}</text>",
                 at_x(tick),
                 y + PLOT,
-                y + PLOT + 18.0,
-                number(tick, every)
+                y + PLOT + 18.0
             );
-            tick += every;
+        }
+        if let Some((at, label)) = &self.mark {
+            let _ = writeln!(
+                out,
+                "<path class=\"k3\" stroke-dasharray=\"4 3\" d=\"M{0:.1} {y:.1}v{PLOT}\"/><text x=\"{0:.1}\" y=\"{1:.1}\" \
+                 text-anchor=\"middle\">{2}</text>",
+                at_x(*at),
+                y - 8.0,
+                HtmlEscape(label)
+            );
         }
         for series in &self.series {
             let place = |(x, value): &(f64, f64)| format!("{:.1} {:.1}", at_x(*x), at_y(*value));
             let places: Vec<String> = series.points.iter().map(place).collect();
             let (class, dash) = (series.colour % COLOURS.len(), series.dash.pattern());
-            if places.len() > 1 {
+            let few = places.len() <= 30;
+            let (lined, radius) = match series.dash {
+                Dash::Points => (false, 1.5),
+                _ => (places.len() > 1, 2.5),
+            };
+            if lined {
                 let _ = writeln!(
                     out,
                     "<path class=\"k{class}\" stroke-dasharray=\"{dash}\" d=\"M{}\"/>",
@@ -166,10 +147,10 @@ impl Chart {
                 );
             }
             // A few points are marked; a single one is not seen otherwise.
-            for (x, value) in series.points.iter().filter(|_| places.len() <= 30) {
+            for (x, value) in series.points.iter().filter(|_| few || !lined) {
                 let _ = writeln!(
                     out,
-                    "<circle class=\"k{class}\" fill=\"currentColor\" cx=\"{:.1}\" cy=\"{:.1}\" r=\"2.5\"/>",
+                    "<circle class=\"k{class}\" fill=\"currentColor\" cx=\"{:.1}\" cy=\"{:.1}\" r=\"{radius}\"/>",
                     at_x(*x),
                     at_y(*value)
                 );
@@ -183,6 +164,23 @@ impl Chart {
             HtmlEscape(&self.x)
         );
         bottom + 16.0 - top
+    }
+
+    /// Places on the horizontal axis with their labels, between two that are logarithms where the axis is logarithmic.
+    fn ticks(&self, first: f64, last: f64) -> Vec<(f64, String)> {
+        if self.log {
+            let powers = first.ceil() as i32..=last.floor() as i32;
+            return powers
+                .map(|power| (10_f64.powi(power), format!("1e{power}")))
+                .collect();
+        }
+        let every = nice((last - first) / 10.0).max(1.0);
+        let begin = (first / every).ceil() as i64;
+        let ticks = (begin..).map(|tick| tick as f64 * every);
+        ticks
+            .take_while(|tick| *tick <= last)
+            .map(|tick| (tick, number(tick, every)))
+            .collect()
     }
 
     /// The names of the lines, in as many rows as they need. Returns where the plot begins.
@@ -216,6 +214,7 @@ impl Dash {
             Dash::Solid => "none",
             Dash::Dashed => "7 4",
             Dash::Dotted => "8 3 2 3",
+            Dash::Points => "2 5",
         }
     }
 }
@@ -257,9 +256,9 @@ mod tests {
             dash: Dash::Solid,
         };
         let chart = |points| Chart {
-            title: String::new(),
             x: "epoch".to_string(),
             series: vec![series(points)],
+            ..Chart::default()
         };
         let one = svg(&[chart(&[(1.0, 0.7)])]);
         assert_eq!(one.matches("<circle").count(), 1);

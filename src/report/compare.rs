@@ -46,6 +46,7 @@ pub fn draw(runs: &[Past], names: &[String], file: &Path) -> Result<()> {
         title: title.to_string(),
         x: "epoch".to_string(),
         series: series.into_iter().flatten().collect(),
+        ..Chart::default()
     };
     let charts = [chart("Loss", losses), chart("Accuracy", accuracies)];
     replace(file, svg(&charts).as_bytes())

@@ -1,10 +1,10 @@
 //! A run for people, on stderr: a progress bar on a terminal, elsewhere a line from time to time.
-use super::pace::{Pace, Spoken};
+use super::pace::{Meter, spoken};
 use super::page::PAGE;
 use super::spark::Spark;
 use crate::config::TrainConfig;
 use crate::plan::mib;
-use crate::process::{command, insist, quoted, say, shows_progress};
+use crate::process::{command, insist, is_viewed, note, quoted, say, shows_progress};
 use crate::train::{Cause, EpochResult, Event, Observer, Progress};
 use anyhow::Result;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -17,34 +17,24 @@ const SAY_EVERY: Duration = Duration::from_secs(60);
 /// Tells of a run.
 pub struct Console {
     say_every: Duration,
-    epochs: usize,
     warmup: u64,
     patience: Option<usize>,
-    /// Steps of an epoch.
-    steps: usize,
-    pace: Pace,
+    meter: Meter,
     losses: Spark,
-    /// When the event before this one was told.
-    last: Instant,
-    /// Examples of the epoch at work that were counted in.
-    counted: u64,
     said: Instant,
     bar: Option<ProgressBar>,
 }
 
 impl Default for Console {
     fn default() -> Console {
+        let now = Instant::now();
         Console {
             say_every: SAY_EVERY,
-            epochs: 0,
             warmup: 0,
             patience: None,
-            steps: 0,
-            pace: Pace::default(),
+            meter: Meter::new(now),
             losses: Spark::default(),
-            last: Instant::now(),
-            counted: 0,
-            said: Instant::now(),
+            said: now,
             bar: None,
         }
     }
@@ -52,6 +42,8 @@ impl Default for Console {
 
 impl Observer for Console {
     fn on(&mut self, event: &Event) -> Result<()> {
+        let first = self.meter.steps() == 0;
+        self.meter.event(event, Instant::now());
         match event {
             Event::Planned {
                 network,
@@ -72,17 +64,21 @@ impl Observer for Console {
             }
             Event::Tuned { note } => say(note),
             Event::Started { config, .. } => {
-                self.epochs = config.run.epochs;
                 self.warmup = config.rate.warmup;
                 self.patience = config.run.patience;
                 self.said = Instant::now();
             }
-            Event::Epoch { progress, steps } => self.begin(progress, *steps),
+            Event::Epoch { progress, .. } => {
+                if first {
+                    self.check_warmup();
+                }
+                self.show_bar(progress);
+            }
             Event::Step {
                 progress, result, ..
             } => {
                 self.losses.push(f64::from(result.loss));
-                self.step(progress);
+                self.step(progress, Instant::now());
             }
             Event::Evaluated { epoch, .. } => self.epoch(epoch),
             Event::Finished {
@@ -123,8 +119,7 @@ impl Observer for Console {
                 config,
                 progress,
             } => already_finished(folder, config, progress),
-            Event::Saved { .. } => self.last = Instant::now(),
-            Event::Answers { .. } | Event::Saving | Event::Failed { .. } => {}
+            Event::Answers { .. } | Event::Saving | Event::Saved { .. } | Event::Failed { .. } => {}
         }
         Ok(())
     }
@@ -174,7 +169,7 @@ impl Console {
         let (Some(patience), Some(best)) = (self.patience, progress.best()) else {
             return;
         };
-        if !progress.is_stalled(self.patience) || progress.epoch == self.epochs {
+        if !progress.is_stalled(self.patience) || progress.epoch == self.meter.epochs() {
             return;
         }
         say(format_args!(
@@ -185,7 +180,7 @@ impl Console {
             },
             best.epoch,
             progress.epoch,
-            self.epochs
+            self.meter.epochs()
         ));
         if best.val_acc.is_none() {
             say(
@@ -195,31 +190,32 @@ impl Console {
         }
     }
 
-    fn begin(&mut self, progress: &Progress, steps: usize) {
-        let first = self.steps == 0;
-        self.steps = steps;
-        self.last = Instant::now();
-        self.counted = progress.sums.examples;
-        let all = self.epochs as u64 * steps as u64;
-        if first && self.warmup > all {
+    fn check_warmup(&self) {
+        let all = self.meter.epochs() as u64 * self.meter.steps() as u64;
+        if self.warmup > all {
             say(format_args!(
                 "--warmup {} is longer than the run of {all} steps: the learning rate never rises to --lr",
                 self.warmup
             ));
         }
-        if !shows_progress() {
+    }
+
+    /// Shows the bar, where there is to be one.
+    fn show_bar(&mut self, progress: &Progress) {
+        if self.bar.is_some() || !shows_progress() {
             return;
         }
-        let bar = ProgressBar::new(steps as u64).with_position(progress.batch as u64);
+        let steps = self.meter.steps() as u64;
+        let bar = ProgressBar::new(steps).with_position(progress.batch as u64);
         let style = ProgressStyle::with_template("{prefix} {wide_bar} {pos}/{len}  {msg}");
         bar.set_style(style.expect("a well-formed template"));
-        bar.set_prefix(format!("epoch {}/{}", progress.epoch + 1, self.epochs));
+        bar.set_prefix(self.at(progress));
         self.bar = Some(bar);
     }
 
-    fn step(&mut self, progress: &Progress) {
-        let now = Instant::now();
-        self.count(progress, now);
+    fn step(&mut self, progress: &Progress, now: Instant) {
+        // A view that had the terminal may have been left meanwhile.
+        self.show_bar(progress);
         if let Some(bar) = &self.bar {
             bar.set_message(format!(
                 "{}  {}",
@@ -227,17 +223,17 @@ impl Console {
                 self.measured(progress)
             ));
             bar.set_position(progress.batch as u64);
-        } else if let Some(line) = self.line(progress, now) {
-            say(line);
+        }
+        match self.line(progress, now) {
+            Some(line) if self.bar.is_some() || is_viewed() => note(line),
+            Some(line) => say(line),
+            None => {}
         }
     }
 
-    fn count(&mut self, progress: &Progress, now: Instant) {
-        let examples = progress.sums.examples.saturating_sub(self.counted);
-        let time = now.saturating_duration_since(self.last);
-        self.pace.step(examples, time);
-        self.counted = progress.sums.examples;
-        self.last = now;
+    /// Where a run stands, by its epochs.
+    fn at(&self, progress: &Progress) -> String {
+        format!("epoch {}/{}", progress.epoch + 1, self.meter.epochs())
     }
 
     /// The line that is due now, if one is.
@@ -247,44 +243,34 @@ impl Console {
         }
         self.said = now;
         Some(format!(
-            "epoch {}/{}  step {}/{}  {}",
-            progress.epoch + 1,
-            self.epochs,
+            "{}  step {}/{}  {}",
+            self.at(progress),
             progress.batch,
-            self.steps,
+            self.meter.steps(),
             self.measured(progress)
         ))
     }
 
     /// Loss, accuracy, speed, and the time that is left of the epoch's steps and of the run.
     fn measured(&self, progress: &Progress) -> String {
-        let of_epoch = self.steps.saturating_sub(progress.batch) as u64;
-        let epochs = self.epochs.saturating_sub(progress.epoch) as u64;
-        let of_run = of_epoch + epochs.saturating_sub(1) * self.steps as u64;
-        let left = |steps, evaluations| match self.pace.left(steps, evaluations) {
-            Some(left) => Spoken(left).to_string(),
-            None => "unknown".to_string(),
-        };
+        let [epoch, run] = self.meter.left(progress).map(spoken);
         format!(
-            "loss {:.3}  acc {:.3}  {:.0} examples/s  left: epoch {}, run {}",
+            "loss {:.3}  acc {:.3}  {:.0} examples/s  left: epoch {epoch}, run {run}",
             progress.sums.mean_loss(),
             progress.sums.accuracy(),
-            self.pace.rate(),
-            left(of_epoch, 0),
-            left(of_run, epochs)
+            self.meter.rate(),
         )
     }
 
     fn epoch(&mut self, result: &EpochResult) {
         self.clear();
-        self.pace.evaluation(self.last.elapsed());
         let acc = |name, acc: Option<f64>| {
             acc.map_or(String::new(), |acc| format!("  {name} acc {acc:.3}"))
         };
         say(format_args!(
             "epoch {}/{}  train loss {:.3}  train acc {:.3}{}{}  {:.1} examples/sec",
             result.epoch,
-            self.epochs,
+            self.meter.epochs(),
             result.train_loss,
             result.train_acc,
             acc("val", result.val_acc),
@@ -312,11 +298,7 @@ mod tests {
         let after = |seconds| start + Duration::from_secs(seconds);
         let mut console = Console {
             say_every: Duration::from_secs(2),
-            epochs: 3,
-            steps: 10,
-            last: start,
             said: start,
-            counted: 24,
             ..Console::default()
         };
         let mut progress = Progress {
@@ -330,11 +312,29 @@ mod tests {
             correct: 3,
         };
         progress.sums.add(result, 24);
+        let mut config = TrainConfig::default();
+        config.run.epochs = 3;
+        let begun = Event::Started {
+            folder: Path::new(""),
+            config: &config,
+            progress: &progress,
+        };
+        console.meter.event(&begun, start);
+        let begun = Event::Epoch {
+            progress: &progress,
+            steps: 10,
+        };
+        console.meter.event(&begun, start);
         let mut lines = Vec::new();
         for second in 1..=2 {
             progress.sums.add(result, 4);
             progress.batch += 1;
-            console.count(&progress, after(second));
+            let step = Event::Step {
+                progress: &progress,
+                result,
+                lr: 0.1,
+            };
+            console.meter.event(&step, after(second));
             lines.push(console.line(&progress, after(second)));
         }
         assert_eq!(lines[0], None);

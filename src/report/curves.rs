@@ -13,21 +13,9 @@ pub struct Curves;
 
 impl Observer for Curves {
     fn on(&mut self, event: &Event) -> Result<()> {
-        let (Event::Started {
-            folder, progress, ..
-        }
-        | Event::Evaluated {
-            folder, progress, ..
-        }
-        | Event::AlreadyFinished {
-            folder, progress, ..
-        }) = event
-        else {
-            return Ok(());
-        };
-        match progress.history.is_empty() {
-            true => Ok(()),
-            false => write(folder, &progress.history),
+        match event.history() {
+            Some((folder, history)) => write(folder, history),
+            None => Ok(()),
         }
     }
 }
@@ -56,9 +44,9 @@ pub fn of_run(history: &[EpochResult]) -> Chart {
         line("test acc", 2, Dash::Dotted, history, |e| e.test_acc),
     ];
     Chart {
-        title: String::new(),
         x: "epoch".to_string(),
         series: all.into_iter().flatten().collect(),
+        ..Chart::default()
     }
 }
 

@@ -6,17 +6,12 @@ use crate::train::{Cause, EpochResult, Event};
 use serde::Serialize;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
 /// Where a run comes from, beside its settings.
 #[derive(Clone, Debug, Default)]
 pub struct Origin {
     /// What gave each setting that is not its default and not from the run's own file.
     pub sources: BTreeMap<String, Source>,
-    /// The weights that it begins with.
-    pub init: Option<PathBuf>,
-    /// Whether its last layer begins anew.
-    pub new_head: bool,
 }
 
 /// Makes the lines.
@@ -79,7 +74,7 @@ pub enum Line<'a> {
     Interrupted {
         /// The run's folder.
         run: Cow<'a, str>,
-        /// The epoch at work, from 1.
+        /// The epoch that it was in, from 1.
         epoch: usize,
         /// Steps that are done.
         step: u64,
@@ -122,14 +117,6 @@ pub struct Started<'a> {
     settings: TrainConfig,
     /// What gave each setting that is not its default.
     sources: BTreeMap<&'a str, String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    init: Option<Cow<'a, str>>,
-    #[serde(skip_serializing_if = "is_false")]
-    new_head: bool,
-}
-
-fn is_false(value: &bool) -> bool {
-    !value
 }
 
 impl Lines {
@@ -182,12 +169,6 @@ impl Lines {
                     sources: sources
                         .map(|(key, source)| (key.as_str(), source.to_string()))
                         .collect(),
-                    init: self
-                        .origin
-                        .init
-                        .as_deref()
-                        .map(|path| path.to_string_lossy()),
-                    new_head: self.origin.new_head,
                 }))
             }
             Event::Step {
@@ -229,7 +210,7 @@ impl Lines {
                 cause,
             } => Line::Interrupted {
                 run: folder.to_string_lossy(),
-                epoch: progress.epoch + 1,
+                epoch: progress.in_epoch(),
                 step: progress.step,
                 cause: match cause {
                     Cause::Asked => "signal",

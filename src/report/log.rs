@@ -1,4 +1,5 @@
-//! `log.txt` in the run's folder: what all processes that trained it said on stderr, each after the time of its start.
+//! `log.txt` in the run's folder: what all processes that trained it told, details included and however much people wanted
+//! to see of it on stderr, each after the time of its start.
 use crate::files;
 use crate::process::{command, keep_messages_in};
 use crate::train::folder::LOG;

@@ -1,6 +1,6 @@
 //! `confusion.csv` and `confusion.svg` in the run's folder: the answers of its newest evaluation.
-use super::chart::head;
 use super::confusion::Confusion;
+use super::picture::head;
 use super::tally::{Gather, Tally};
 use crate::files::replace;
 use crate::train::{Event, Observer};
@@ -137,7 +137,7 @@ pub fn svg(confusion: &Confusion, title: &str) -> String {
                 out,
                 "<rect class=\"{class}\" stroke-opacity=\"0\" fill=\"currentColor\" fill-opacity=\"{:.3}\" \
                  x=\"{x:.1}\" y=\"{y:.1}\" width=\"{cell}\" height=\"{cell}\"/>",
-                0.06 + 0.94 * share.sqrt() * 0.6
+                opacity(share)
             );
             if count <= MOST.0 {
                 let _ = write!(
@@ -156,6 +156,11 @@ pub fn svg(confusion: &Confusion, title: &str) -> String {
         cell * count as f64
     );
     out + "</svg>\n"
+}
+
+/// How full the colour of a cell is that has this share of its row.
+pub fn opacity(share: f64) -> f64 {
+    0.06 + 0.94 * share.sqrt() * 0.6
 }
 
 /// A name that leaves room for the matrix.

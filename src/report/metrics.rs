@@ -10,23 +10,11 @@ impl Observer for Metrics {
     /// Writes the whole history, so that the file always agrees with the newest checkpoint: also after a run was
     /// resumed from an older one, or killed between the two.
     fn on(&mut self, event: &Event) -> Result<()> {
-        let (Event::Started {
-            folder, progress, ..
-        }
-        | Event::Evaluated {
-            folder, progress, ..
-        }
-        | Event::AlreadyFinished {
-            folder, progress, ..
-        }) = event
-        else {
+        let Some((folder, history)) = event.history() else {
             return Ok(());
         };
-        if progress.history.is_empty() {
-            return Ok(());
-        }
         let mut csv = csv::Writer::from_writer(Vec::new());
-        for epoch in &progress.history {
+        for epoch in history {
             csv.serialize(epoch)?;
         }
         let bytes = csv.into_inner().context("formatting metrics.csv")?;

@@ -20,6 +20,7 @@ mod pace;
 mod page;
 mod past;
 mod phases;
+mod picture;
 mod predictions;
 pub mod sheet;
 mod spark;

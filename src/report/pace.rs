@@ -1,6 +1,7 @@
 //! How long an epoch and a run will still take, from what this process has done of it.
+use crate::train::{Event, Progress};
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What was measured so far. Steps that an earlier process did are not in it.
 #[derive(Clone, Default, Debug)]
@@ -42,6 +43,82 @@ impl Pace {
     }
 }
 
+/// Measures the pace of a run by what is told of it.
+pub struct Meter {
+    pace: Pace,
+    epochs: usize,
+    /// Steps of an epoch.
+    steps: usize,
+    /// When the step before this one was over, or what came between them.
+    last: Instant,
+    /// When the last step was over.
+    stepped: Instant,
+    /// Examples of the epoch at work that were counted in.
+    counted: u64,
+}
+
+impl Meter {
+    /// Of a run of which nothing was told yet.
+    pub fn new(now: Instant) -> Meter {
+        Meter {
+            pace: Pace::default(),
+            epochs: 0,
+            steps: 0,
+            last: now,
+            stepped: now,
+            counted: 0,
+        }
+    }
+
+    /// Takes note of what is told now.
+    pub fn event(&mut self, event: &Event, now: Instant) {
+        match event {
+            Event::Started { config, .. } => self.epochs = config.run.epochs,
+            Event::Epoch { progress, steps } => {
+                self.steps = *steps;
+                self.last = now;
+                self.counted = progress.sums.examples;
+            }
+            Event::Step { progress, .. } => {
+                let examples = progress.sums.examples.saturating_sub(self.counted);
+                let time = now.saturating_duration_since(self.last);
+                self.pace.step(examples, time);
+                self.counted = progress.sums.examples;
+                (self.last, self.stepped) = (now, now);
+            }
+            Event::Saved { .. } => self.last = now,
+            Event::Evaluated { .. } => {
+                let time = now.saturating_duration_since(self.stepped);
+                self.pace.evaluation(time);
+            }
+            _ => {}
+        }
+    }
+
+    /// Epochs of the run.
+    pub fn epochs(&self) -> usize {
+        self.epochs
+    }
+
+    /// Steps of an epoch; 0 before the first.
+    pub fn steps(&self) -> usize {
+        self.steps
+    }
+
+    /// Examples per second of training, of this process.
+    pub fn rate(&self) -> f64 {
+        self.pace.rate()
+    }
+
+    /// The time that is left of the epoch's steps and of the run, as far as that is known.
+    pub fn left(&self, progress: &Progress) -> [Option<Duration>; 2] {
+        let of_epoch = self.steps.saturating_sub(progress.batch) as u64;
+        let epochs = self.epochs.saturating_sub(progress.epoch) as u64;
+        let of_run = of_epoch + epochs.saturating_sub(1) * self.steps as u64;
+        [self.pace.left(of_epoch, 0), self.pace.left(of_run, epochs)]
+    }
+}
+
 /// A duration as people say it, in two units at most.
 pub struct Spoken(pub Duration);
 
@@ -56,6 +133,11 @@ impl fmt::Display for Spoken {
             _ => write!(f, "{} d {:02} h", hours / 24, hours % 24),
         }
     }
+}
+
+/// A time that may not be known yet, as people say it.
+pub fn spoken(time: Option<Duration>) -> String {
+    time.map_or("unknown".to_string(), |time| Spoken(time).to_string())
 }
 
 #[cfg(test)]

@@ -73,7 +73,11 @@ impl Past {
             history: history.clone(),
             ..Progress::default()
         };
-        let is_finished = epoch >= config.run.epochs || progress.is_stalled(config.run.patience);
+        let all = epoch >= config.run.epochs || progress.is_stalled(config.run.patience);
+        let is_finished = match history.last() {
+            Some(last) if all && last.test_acc.is_none() => folder::has_ended(run, last.step)?,
+            _ => all,
+        };
         let state = match is_finished {
             true => State::Finished,
             false if is_held(run) => State::Running,

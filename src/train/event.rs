@@ -123,6 +123,27 @@ pub enum Event<'a> {
     },
 }
 
+impl<'a> Event<'a> {
+    /// The run's folder and its finished epochs, where files that show them are to be brought up to date: they may have
+    /// fallen behind a checkpoint, or be ahead of it. None before the first epoch.
+    pub fn history(&self) -> Option<(&'a Path, &'a [EpochResult])> {
+        let (Event::Started {
+            folder, progress, ..
+        }
+        | Event::Evaluated {
+            folder, progress, ..
+        }
+        | Event::AlreadyFinished {
+            folder, progress, ..
+        }) = *self
+        else {
+            return None;
+        };
+        let epochs = &progress.history[..];
+        (!epochs.is_empty()).then_some((folder, epochs))
+    }
+}
+
 /// Why a run stops before its end.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Cause {

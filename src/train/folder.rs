@@ -4,17 +4,19 @@ use super::checkpoint::{self, is_leftover};
 use super::lock::{self, Lock};
 use super::near::did_you_mean;
 use crate::config::{Layer, TrainConfig, value_name};
-use crate::files::replace;
+use crate::files::{self, replace};
 use crate::process::{command, quoted};
 use anyhow::{Context, Result, bail, ensure};
 use std::fs;
-use std::io::ErrorKind;
+use std::io::{BufRead, BufReader, ErrorKind};
 use std::path::{Path, PathBuf};
 
 /// The settings of a run.
 pub const CONFIG: &str = "config.toml";
 /// What happened in a run, for programs.
 pub const EVENTS: &str = "events.jsonl";
+/// How the line begins that tells of a run's end.
+const END: &[u8] = br#"{"event":"end","#;
 /// What a run said on stderr.
 pub const LOG: &str = "log.txt";
 
@@ -199,6 +201,30 @@ fn clear(folder: &Path) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Whether a run came to its end after this step, as its events tell. Of a run of an earlier program, which kept none,
+/// nothing else is known.
+///
+/// # Errors
+/// When they cannot be read.
+pub fn has_ended(run: &Path, step: u64) -> Result<bool> {
+    let path = run.join(EVENTS);
+    if !path.exists() {
+        return Ok(true);
+    }
+    let reading = || format!("reading {}", path.display());
+    for line in BufReader::new(files::open(&path)?).split(b'\n') {
+        let line = line.with_context(reading)?;
+        // Only few lines of many are looked at more closely.
+        if line.starts_with(END)
+            && let Ok(end) = serde_json::from_slice::<serde_json::Value>(&line)
+            && end["step"] == step
+        {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Writes the resolved configuration into the run.

@@ -13,6 +13,13 @@ pub fn sizes(batch: usize, micro: Option<usize>) -> Vec<usize> {
     sizes
 }
 
+/// Passes of the first steps of an epoch over so many images, of which the last step has what is left.
+pub fn passes_of(steps: usize, images: usize, batch: usize, micro: Option<usize>) -> u64 {
+    let examples = |step| batch.min(images.saturating_sub(step * batch));
+    let passes = |step| sizes(examples(step), micro).len() as u64;
+    (0..steps).map(passes).sum()
+}
+
 /// The examples of a step, pass by pass.
 pub fn passes(examples: &[u32], micro: Option<usize>) -> Vec<&[u32]> {
     let mut rest = examples;

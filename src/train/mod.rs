@@ -1,7 +1,9 @@
 //! Training: the step as nodes, the session on a device, the run over epochs, and checkpoints.
 pub mod checkpoint;
+mod epoch;
 mod evaluation;
 mod event;
+mod failed;
 mod feed;
 mod feeder;
 pub mod folder;

@@ -97,6 +97,11 @@ impl Sums {
 }
 
 impl Progress {
+    /// The epoch that the run is in, from 1: the one at work, or where none is the last one.
+    pub fn in_epoch(&self) -> usize {
+        self.epoch + usize::from(self.batch > 0)
+    }
+
     /// Training examples per second of training steps so far.
     pub fn examples_per_second(&self) -> f64 {
         if self.seconds > 0.0 {

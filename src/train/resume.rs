@@ -1,11 +1,15 @@
 //! A run that goes on: it is this process's alone, its newest intact checkpoint is found, and what that says fits the
 //! settings and the data.
 use super::checkpoint;
+use super::folder::CONFIG;
 use super::info::WeightsInfo;
 use super::lock::{self, Lock};
+use super::micro;
 use super::progress::Progress;
+use super::step_plans::steps;
+use crate::config::{MicroBatch, TrainConfig};
 use crate::model::Param;
-use anyhow::{Context, Error, Result, ensure};
+use anyhow::{Context, Error, Result, bail, ensure};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -65,26 +69,52 @@ impl Resumed {
         Err(damaged.context("the run's checkpoint was removed meanwhile")?)
     }
 
-    /// Refuses to end before where the run stands, and data with fewer steps per epoch than it has done of one.
+    /// Refuses to end before where the run stands, and settings or data with which it would not have come there.
     ///
     /// # Errors
     /// When that is asked for.
-    pub fn check(&self, epochs: usize, steps: usize) -> Result<()> {
-        let Progress { epoch, batch, .. } = self.progress;
-        ensure!(
-            batch <= steps,
-            "{} has done {batch} steps of its epoch {}, but these data give {steps} an epoch: resume with the data of \
-             the run",
-            self.checkpoint.display(),
-            epoch + 1
-        );
-        let begun = epoch + usize::from(batch > 0);
+    pub fn check(&self, config: &TrainConfig, images: usize) -> Result<()> {
+        self.check_position(config, images)?;
+        let (epoch, epochs) = (self.progress.epoch, config.run.epochs);
+        let begun = self.progress.in_epoch();
         ensure!(
             begun <= epochs,
             "--epochs {epochs}: {} is in its epoch {begun} already; --epochs {} trains it on",
             self.folder.display(),
             begun.max(epoch + 1)
         );
+        Ok(())
+    }
+
+    /// Compares the steps, examples and micro-batches that were counted with those that the settings and the data make
+    /// of as many epochs.
+    fn check_position(&self, config: &TrainConfig, images: usize) -> Result<()> {
+        let Progress { epoch, batch, .. } = self.progress;
+        let batch_size = config.batch.batch_size;
+        let micro_batch = config.batch.micro_batch.and_then(MicroBatch::examples);
+        let steps = steps(images, batch_size, config.limit.limit_batches);
+        let seen = |steps: usize| images.min(steps * batch_size) as u64;
+        let passes = |steps| micro::passes_of(steps, images, batch_size, micro_batch);
+        let total = |of: &dyn Fn(usize) -> u64| epoch as u64 * of(steps) + of(batch);
+        let counts = [
+            ("steps", self.progress.step, total(&|steps| steps as u64)),
+            ("examples", self.progress.examples, total(&seen)),
+            (
+                "micro-batches",
+                self.progress.passes.unwrap_or(total(&passes)),
+                total(&passes),
+            ),
+        ];
+        let wrong = counts.into_iter().find(|(_, has, want)| has != want);
+        if let Some((what, has, want)) = wrong {
+            bail!(
+                "{} has done {has} {what} in {epoch} epochs and {batch} steps, but with the batch_size, micro_batch, \
+                 limit_batches, val_split and overfit of {} and these {images} training images it would be {want}: \
+                 resume with the settings and the data of the run",
+                self.checkpoint.display(),
+                self.folder.join(CONFIG).display()
+            );
+        }
         Ok(())
     }
 }

@@ -9,7 +9,7 @@ use super::progress::Progress;
 use super::resume::Resumed;
 use super::run::{Outcome, Run};
 use super::session::Session;
-use super::step_plans::{Program, SessionSpec, StepPlans, steps};
+use super::step_plans::{Program, SessionSpec, StepPlans};
 use crate::backend::Backend;
 use crate::config::{MicroBatch, Preprocessing, TrainConfig, Usage};
 use crate::data::{Augmentation, Divided, ImageSource, Sampler, Split};
@@ -105,9 +105,7 @@ impl Trainer {
             }
             Start::Resume(run) => {
                 let resumed = Resumed::open(&run, &info, &params, config.run.keep)?;
-                let images = data.len(Split::Train);
-                let steps = steps(images, config.batch.batch_size, config.limit.limit_batches);
-                resumed.check(config.run.epochs, steps)?;
+                resumed.check(&config, data.len(Split::Train))?;
                 Beginning::Resume(resumed)
             }
         };
@@ -134,10 +132,11 @@ impl Trainer {
         damaged.into_iter().chain(overfit).collect()
     }
 
-    /// Whether a resumed run has nothing left to do. The observers are told if that is so.
+    /// Whether a resumed run has nothing left to do: all epochs are done, and the test images were looked at. The
+    /// observers are told if that is so.
     ///
     /// # Errors
-    /// When one of them fails.
+    /// When one of them fails, or the run's events cannot be read.
     pub fn is_finished(&self, observers: &mut [Box<dyn Observer>]) -> Result<bool> {
         let Beginning::Resume(Resumed {
             folder, progress, ..
@@ -147,6 +146,14 @@ impl Trainer {
         };
         let config = &self.config;
         if progress.epoch < config.run.epochs && !progress.is_stalled(config.run.patience) {
+            return Ok(false);
+        }
+        // Where epochs were compared on validation images, the test images come after the last of them.
+        let tested = progress
+            .history
+            .last()
+            .is_some_and(|epoch| epoch.test_acc.is_some());
+        if !tested && !folder::has_ended(folder, progress.step)? {
             return Ok(false);
         }
         let event = Event::AlreadyFinished {

@@ -1,7 +1,7 @@
 //! What the page says of a run: results, settings and where each came from, versions, time.
 use crate::config::TrainConfig;
 use crate::data::ImageSource;
-use crate::process::{GIT, VERSION, WGPU, quoted};
+use crate::process::{GIT, VERSION, WGPU};
 use crate::report::pace::Spoken;
 use crate::report::past::Past;
 use crate::report::tally::Tally;
@@ -10,7 +10,6 @@ use anyhow::Result;
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::time::Duration;
 
 /// Points of the curve of all steps at most: what a screen shows.
@@ -162,16 +161,7 @@ pub fn origin(past: &Past, data: &dyn ImageSource) -> Vec<Fact> {
 
 /// The command that makes the run again.
 pub fn again(past: &Past) -> Result<String> {
-    let mut words = vec!["resnet train".to_string()];
-    words.extend(past.config.flags()?);
-    let first = past.starts().next();
-    if let Some(init) = first.and_then(|started| started["init"].as_str()) {
-        words.push(format!("--init {}", quoted(Path::new(init))));
-    }
-    if first.is_some_and(|started| started["new_head"] == true) {
-        words.push("--new-head".to_string());
-    }
-    Ok(words.join(" "))
+    Ok(format!("resnet train {}", past.config.flags()?.join(" ")))
 }
 
 /// The time of each phase, and of all.

@@ -1,11 +1,12 @@
 //! `report.html` in the run's folder: all that there is to see of a run in one file, which needs no network.
 mod facts;
 
-use super::chart::{self, svg};
+use super::chart::svg;
 use super::confusion::OfClass;
 use super::curves::{self, of_run};
 use super::matrix;
 use super::past::Past;
+use super::picture::palette;
 use super::tally::{Gather, Tally};
 use crate::data::ImageSource;
 use crate::files::replace;
@@ -118,7 +119,7 @@ fn write(run: &Path, tally: &Tally, when: &str, data: &dyn ImageSource) -> Resul
     let drawn = serde_json::to_string(&facts::curves(&past))?;
     let page = context! {
         name => past.name(),
-        style => markup(format!("{}{STYLE}{UPLOT_STYLE}", chart::palette(":root"))),
+        style => markup(format!("{}{STYLE}{UPLOT_STYLE}", palette(":root"))),
         uplot => markup(format!("/*\n{UPLOT_LICENCE}*/\n{UPLOT}")),
         script => markup(SCRIPT),
         // Nothing in it can end the script.

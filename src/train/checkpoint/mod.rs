@@ -22,7 +22,7 @@ use crate::files;
 use crate::graph::TensorId;
 use crate::model::Param;
 use crate::process::{command, ensure_free};
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use safetensors::Dtype;
 use std::path::{Path, PathBuf};
 use store::{STATE, WEIGHTS, named_step};
@@ -203,7 +203,16 @@ pub fn load(session: &mut Session, checkpoint: &Path) -> Result<Progress> {
     let path = checkpoint.join(STATE);
     let bytes = read(&path)?;
     let file = parse(&path, &bytes)?;
-    for (name, state) in session.optimizer_state().to_vec() {
+    let states = session.optimizer_state().to_vec();
+    let known = |name: &str| states.iter().any(|(known, _)| known == name);
+    if let Some(stranger) = file.names().into_iter().filter(|name| !known(name)).min() {
+        bail!(
+            "{} has a state {stranger}, which no step of this run's settings has: they name another optimizer, momentum \
+             or precision than it was trained with",
+            path.display()
+        );
+    }
+    for (name, state) in states {
         let shape = session.shape(state).0;
         session.write(state, &tensor(&path, &file, &name, &shape)?)?;
     }
