@@ -1,4 +1,5 @@
-"""Compares the event files of a run, as TensorBoard reads them, with its metrics.csv. Usage: tensorboard_check.py RUN"""
+"""Compares the event files of a run, as TensorBoard reads them, with its metrics.csv. Usage:
+tensorboard_check.py RUN [IMAGE.png], into which the newest confusion matrix is written"""
 
 import csv
 import math
@@ -37,4 +38,12 @@ text = events.Tensors(name)[-1].tensor_proto.string_val[0].decode()
 assert "batch_size = 64" in text, text
 assert events.SummaryMetadata(name).plugin_data.plugin_name == "text"
 
-print(f"{len(steps)} steps, {len(rows)} epochs and the settings are as TensorBoard reads them")
+images = events.Images("confusion/test")
+assert [image.step for image in images] == [int(row["step"]) for row in rows], images
+for image in images:
+    assert image.encoded_image_string.startswith(b"\x89PNG"), image
+    assert image.width > 300 and image.height > 300, (image.width, image.height)
+if len(sys.argv) > 2:
+    pathlib.Path(sys.argv[2]).write_bytes(images[-1].encoded_image_string)
+
+print(f"{len(steps)} steps, {len(rows)} epochs, their images and the settings are as TensorBoard reads them")

@@ -15,4 +15,4 @@ train=(train --data sample --device cpu --image-size 28 --batch-size 64 --limit-
 "$resnet" "${train[@]}" --epochs 1 --save-every 3 --tensorboard --out "$run/run"
 sleep 1
 "$resnet" train --resume "$run/run" --epochs 2
-"$venv/bin/python" scripts/tensorboard_check.py "$run/run"
+"$venv/bin/python" scripts/tensorboard_check.py "$run/run" target/tensorboard/confusion.png

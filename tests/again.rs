@@ -59,7 +59,7 @@ fn a_run_that_was_stopped_in_its_test_pass_makes_it_when_resumed() {
     let data: Arc<dyn ImageSource> = Arc::new(data::load(Some("sample")).unwrap());
     let arch = config.network.choice().arch(1, 10).unwrap();
     let stop = Arc::new(AtomicBool::new(false));
-    let mut all = observers(false, Origin::default(), data.clone());
+    let mut all = observers(false, None, Origin::default(), data.clone());
     all.push(Box::new(StopAtTest(stop.clone())));
     let trainer = Trainer::new(config, arch, data, Start::Fresh).unwrap();
     let outcome = trainer.run(Box::new(Cpu::new().unwrap()), &mut all, &stop);

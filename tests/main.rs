@@ -59,6 +59,7 @@ mod tensorboard;
 mod torchvision;
 mod tracked;
 mod training;
+mod tui;
 mod tuning;
 mod update;
 mod values;

@@ -3,7 +3,7 @@
 use crate::checkpoints;
 use crate::cli::{self, resnet};
 use crate::small::{arch, config, few};
-use crate::training::tensors;
+use crate::training::{sample, tensors};
 use anyhow::{Result, bail};
 use resnet::backend::cpu::Cpu;
 use resnet::config::TrainConfig;
@@ -94,7 +94,7 @@ fn what_can_be_known_is_refused_before_a_device_is_opened() {
 fn a_run_without_a_checkpoint_or_of_another_network_is_not_resumed() {
     let copy = checkpoints::copy("1-f32");
     let run = copy.path().join("run");
-    let data = Arc::new(few());
+    let data = Arc::new(sample());
     let resume = |config, arch| {
         let trainer = Trainer::new(config, arch, data.clone(), Start::Resume(run.clone()));
         trainer.err().map(|error| error.to_string())

@@ -151,6 +151,29 @@ fn what_a_run_measures_is_in_its_event_files() {
         );
     }
     assert!(!values.contains_key("loss/validation"));
+    let [(3, image)] = &values["confusion/test"][..] else {
+        panic!("an image of the evaluation")
+    };
+    let image = field(image, 4).unwrap();
+    let png = image::load_from_memory(&field(&image, 4).unwrap()).unwrap();
+    let side = |number| u64::from_le_bytes(field(&image, number).unwrap().try_into().unwrap());
+    assert_eq!(
+        (side(1), side(2)),
+        (png.height().into(), png.width().into())
+    );
+    // As many cells of ten by ten are filled as the file has numbers above 0.
+    let table = fs::read_to_string(run.join("confusion.csv")).unwrap();
+    let filled = table
+        .lines()
+        .skip(1)
+        .flat_map(|line| line.split(',').skip(1));
+    let filled = filled.filter(|count| *count != "0").count();
+    let (left, top, cell) = (png.width() - 6 - 620, png.height() - 6 - 620, 62);
+    let is_filled = |at: &u32| {
+        let (x, y) = (left + at % 10 * cell + 1, top + at / 10 * cell + 1);
+        png.to_rgb8().get_pixel(x, y).0 != [255; 3]
+    };
+    assert_eq!((0..100).filter(is_filled).count(), filled);
     let (_, settings) = &values["settings"][0];
     let plugin = field(&field(&field(settings, 9).unwrap(), 1).unwrap(), 1).unwrap();
     assert_eq!(plugin, b"text");
@@ -183,6 +206,8 @@ fn a_resumed_run_takes_back_what_comes_again_and_a_run_without_the_flag_has_no_f
     // The test images are looked at once, at the end.
     assert_eq!(values["accuracy/test"].len(), 1);
     assert_eq!(values["accuracy/validation"].len(), 1);
+    assert_eq!(values["confusion/test"].len(), 1);
+    assert_eq!(values["confusion/validation"].len(), 1);
 
     let plain = folder.path().join("plain");
     train(&plain, &[]).assert().success();

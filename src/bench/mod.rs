@@ -10,6 +10,7 @@ use crate::model::{Arch, initialise, zoo};
 use crate::ops::Shader;
 use crate::ops::tuning::TuningTable;
 use crate::plan::{Dispatch, Limits, Plan, Roofline};
+use crate::report;
 use crate::train::{
     Feed, Optimizer, Program, Session, SessionSpec, StepPlans, micro_batch, passes,
 };
@@ -49,6 +50,8 @@ pub struct Report {
     pub first_step_seconds: f64,
     /// Training steps, unless only inference is measured.
     pub train: Option<Rate>,
+    /// Seconds that everyone who takes note of a training step takes for it: files, lines and views.
+    pub observers_seconds: Option<f64>,
     /// Evaluation steps.
     pub infer: Rate,
     /// The most memory that was in use: the process's on the CPU, the device's buffers on a GPU.
@@ -256,7 +259,7 @@ pub fn measure(
         bytes: kernels.iter().map(Dispatch::bytes).sum(),
         memory_bytes: memory.context("a step is planned")?,
     };
-    let mut session = Session::open(prepared, data, backend)?;
+    let mut session = Session::open(prepared, data.clone(), backend)?;
     for (tensor, values) in initialise(session.params(), 0) {
         session.write(tensor, &values)?;
     }
@@ -270,6 +273,10 @@ pub fn measure(
     let train = match settings.inference {
         true => None,
         false => Some(time(&mut session, Program::Train, settings, &mut peak)?),
+    };
+    let observers_seconds = match train {
+        Some(_) => Some(report::seconds_per_step(&data)?),
+        None => None,
     };
     let infer = time(&mut session, Program::Evaluate, settings, &mut peak)?;
     let seconds = match timed {
@@ -285,6 +292,7 @@ pub fn measure(
         device,
         first_step_seconds,
         train,
+        observers_seconds,
         infer,
         peak_memory_bytes: peak,
         tuning,

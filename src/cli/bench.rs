@@ -132,6 +132,7 @@ pub fn run(args: Args) -> Result<()> {
         files::check_replaceable(path).context("--trace")?;
     }
     let timed = args.profile || args.trace.is_some();
+    let batch_size = settings.config.batch.batch_size;
     let report = measure(&settings, backend, started, timed, roofline)?;
     if let (Some(path), Some(trace)) = (&args.trace, &report.trace) {
         files::replace(path, trace.to_string().as_bytes())
@@ -141,7 +142,7 @@ pub fn run(args: Args) -> Result<()> {
         writeln!(out, "{}", serde_json::to_string(&report)?)?;
         return Ok(());
     }
-    print(&mut out, &report, args.steps)?;
+    print(&mut out, &report, args.steps, batch_size)?;
     if let (true, Some(rows)) = (args.profile, &report.profile) {
         print_profile(&mut out, rows)?;
     }
@@ -190,7 +191,7 @@ fn dump_wgsl(settings: &bench::Settings, folder: &Path) -> Result<()> {
     Ok(())
 }
 
-fn print(out: &mut impl Write, report: &Report, steps: usize) -> Result<()> {
+fn print(out: &mut impl Write, report: &Report, steps: usize, batch_size: usize) -> Result<()> {
     writeln!(out, "network    {}", report.network)?;
     writeln!(out, "device     {}", report.device)?;
     for line in report.tuning.iter().flat_map(|note| note.lines()) {
@@ -211,6 +212,15 @@ fn print(out: &mut impl Write, report: &Report, steps: usize) -> Result<()> {
             out,
             "{name:10} {:.1} examples/s (from {:.1} to {:.1} over {steps} steps)",
             rate.examples_per_second, rate.min, rate.max
+        )?;
+    }
+    if let (Some(seconds), Some(rate)) = (report.observers_seconds, report.train) {
+        let step = batch_size as f64 / rate.examples_per_second;
+        writeln!(
+            out,
+            "observers  {:.1} µs a step, {:.4} % of it",
+            1e6 * seconds,
+            100.0 * seconds / step
         )?;
     }
     let (peak, plan) = (report.peak_memory_bytes, report.plan);

@@ -1,5 +1,6 @@
 //! Signals: what asks a training to save and stop, and which exit code tells of it.
 use crate::process::say;
+use crate::report::{Interrupt, restore_terminal};
 use crate::train::{Event, Observer};
 use anyhow::{Context, Result};
 use std::sync::Arc;
@@ -17,6 +18,12 @@ impl Stop {
     /// The exit code of a run that was asked to stop: 128 and the number of the signal.
     pub fn code(&self) -> u8 {
         self.code.load(Ordering::Relaxed)
+    }
+
+    /// Does what Ctrl-C does where it comes as a key.
+    pub fn presser(&self) -> Interrupt {
+        let stop = self.clone();
+        Box::new(move || press(&stop))
     }
 
     /// A signal came. Whether it is the first.
@@ -48,18 +55,19 @@ fn note() {
 }
 
 #[cfg(unix)]
-use unix::watch;
-#[cfg(unix)]
 pub use unix::writes_may_fail;
+#[cfg(unix)]
+use unix::{press, watch};
 
 #[cfg(unix)]
 mod unix {
     use super::*;
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
-    use signal_hook::flag::{register, register_conditional_shutdown};
+    use signal_hook::flag::register;
     use signal_hook::iterator::Signals;
-    use std::thread::{Builder, sleep};
-    use std::time::Duration;
+    use signal_hook::low_level::{exit, raise};
+    use std::thread::Builder;
+    use std::time::{Duration, Instant};
 
     /// What comes sooner after the first signal repeats it: `timeout` sends its signal to the process and to its
     /// group, and a terminal that closes hangs up twice.
@@ -72,31 +80,36 @@ mod unix {
     }
 
     pub fn watch(stop: &Stop) -> Result<()> {
-        let armed = Arc::new(AtomicBool::new(false));
         // `nohup` ignores one of them, and a shell another for what it runs by `&`.
         let heeded = [SIGINT, SIGTERM, SIGHUP].into_iter();
-        let heeded: Vec<i32> = heeded.filter(|&signal| !is_ignored(signal)).collect();
-        for &signal in &heeded {
-            register_conditional_shutdown(signal, 128 + signal, Arc::clone(&armed))?;
-        }
+        let heeded = heeded.filter(|&signal| !is_ignored(signal));
         let mut signals = Signals::new(heeded)?;
         let stop = stop.clone();
         Builder::new().spawn(move || {
+            let mut first: Option<Instant> = None;
             for signal in signals.forever() {
-                if !stop.ask((128 + signal) as u8) {
-                    continue;
+                match first {
+                    None => {
+                        first = Some(Instant::now());
+                        stop.ask((128 + signal) as u8);
+                        // Writing may wait for a reader, and must not hold up the second signal.
+                        let _ = Builder::new().spawn(note);
+                    }
+                    Some(first) if first.elapsed() < REPEATED => {}
+                    Some(_) => {
+                        restore_terminal();
+                        exit(128 + signal);
+                    }
                 }
-                let armed = Arc::clone(&armed);
-                let arm = move || {
-                    sleep(REPEATED);
-                    armed.store(true, Ordering::Relaxed);
-                };
-                // Writing may wait for a reader, and must not hold up the second signal.
-                let _ = Builder::new().spawn(arm);
-                note();
             }
         })?;
         Ok(())
+    }
+
+    /// Sends this process the signal of Ctrl-C, which stays ignored where it is.
+    pub fn press(_: &Stop) {
+        // The process has a handler by now, or ignores it.
+        let _ = raise(SIGINT);
     }
 
     #[allow(unsafe_code)]
@@ -116,11 +129,19 @@ pub fn writes_may_fail() {}
 
 #[cfg(not(unix))]
 fn watch(stop: &Stop) -> Result<()> {
-    use super::status::INTERRUPTED;
     let stop = stop.clone();
-    ctrlc::set_handler(move || match stop.ask(INTERRUPTED) {
-        true => note(),
-        false => std::process::exit(i32::from(INTERRUPTED)),
-    })?;
+    ctrlc::set_handler(move || press(&stop))?;
     Ok(())
+}
+
+#[cfg(not(unix))]
+fn press(stop: &Stop) {
+    use super::status::INTERRUPTED;
+    match stop.ask(INTERRUPTED) {
+        true => note(),
+        false => {
+            restore_terminal();
+            std::process::exit(i32::from(INTERRUPTED))
+        }
+    }
 }

@@ -3,9 +3,9 @@ use super::begin::{self, Beginning};
 use super::hardware;
 use super::signals::{Signals, Stop};
 use super::status::Status;
-use crate::config::{self, Given, Source, TrainConfig};
-use crate::process;
-use crate::report::{self, Origin, observers};
+use crate::config::{self, Given, Source, TrainConfig, Usage};
+use crate::process::{self, Talk};
+use crate::report::{self, Origin, observers, refused_view};
 use crate::train::{Cause, Outcome, Start, Trainer, folder};
 use anyhow::Result;
 use std::path::PathBuf;
@@ -19,6 +19,7 @@ const EXAMPLES: &str = "Examples:
   resnet train --init model.safetensors --new-head   fine-tunes weights, torchvision's or others
   resnet train --val-split 5000 --patience 3     stops when the validation accuracy no longer rises
   resnet train --max-time 2h --keep 3            saves and stops after two hours; keeps three checkpoints
+  resnet train --tui                       curves and confusion as the run goes on
   resnet train --micro-batch auto          gradient accumulation where the batch does not fit
   resnet train --resume runs/first --epochs 20     resumes a run, to 20 epochs";
 
@@ -34,6 +35,9 @@ pub struct Args {
     /// Resumes the run in this folder, bit-identical to an uninterrupted one.
     #[arg(long, value_name = "RUN", conflicts_with_all = ["config", "init", "name", "out"])]
     resume: Option<PathBuf>,
+    /// Shows the run as it goes on, on the whole terminal: curves, confusion, speed, messages. q leaves the view.
+    #[arg(long, conflicts_with = "json")]
+    tui: bool,
     /// One JSON object per line on stdout: the start, steps, epochs, and how it ended.
     #[arg(long)]
     json: bool,
@@ -54,6 +58,9 @@ pub fn run(args: Args) -> Result<Status> {
 
 fn train(args: Args) -> Result<Status> {
     process::hold_messages();
+    if args.tui {
+        check_view()?;
+    }
     let given = args.settings.layers();
     let resolved = match &args.resume {
         Some(run) => config::resume(folder::settings(run)?, given),
@@ -81,7 +88,9 @@ fn train(args: Args) -> Result<Status> {
     } = begin::with(resolved, start)?;
     let hardware = config.hardware.clone();
     let trainer = Trainer::new(config, arch, data.clone(), start)?;
-    let mut observers = observers(args.json, origin, data);
+    let stop = Stop::default();
+    let view = args.tui.then(|| stop.presser());
+    let mut observers = observers(args.json, view, origin, data);
     for note in trainer.notes() {
         process::say(note);
     }
@@ -89,12 +98,23 @@ fn train(args: Args) -> Result<Status> {
         return Ok(Status::Done);
     }
     let backend = hardware::open(&hardware)?;
-    let stop = Stop::default();
     // First, since another may wait for its reader.
     observers.insert(0, Box::new(Signals(stop.clone())));
     match trainer.run(backend, &mut observers, &stop.asked)? {
         Outcome::Finished => Ok(Status::Done),
         Outcome::Interrupted(Cause::MaxTime) => Ok(Status::Done),
         Outcome::Interrupted(Cause::Asked) => Ok(Status::Interrupted(stop.code())),
+    }
+}
+
+/// Refuses a live view that nobody would see.
+fn check_view() -> Result<()> {
+    let why = match process::tells(Talk::Notes) {
+        true => refused_view(),
+        false => Some("-q wants no progress"),
+    };
+    match why {
+        Some(why) => Err(Usage::error(format!("--tui: {why}; leave --tui out"))),
+        None => Ok(()),
     }
 }

@@ -1,7 +1,9 @@
 //! Event files for TensorBoard, in the folder `tensorboard` of a run: each step's loss and learning rate, each epoch's
-//! losses, accuracies and speed, and the settings as text.
+//! losses, accuracies, speed and confusion matrix, and the settings as text.
+mod confusion;
 mod messages;
 
+use super::tally::{Gather, Tally};
 use crate::files;
 use crate::train::folder::TENSORBOARD;
 use crate::train::{EpochResult, Event as Told, Observer};
@@ -19,13 +21,26 @@ use std::time::{SystemTime, UNIX_EPOCH};
 const VERSION: &str = "brain.Event:2";
 
 /// Writes the file of this process, if the run wants one.
-#[derive(Default)]
 pub struct TensorBoard {
     open: Option<(PathBuf, File)>,
+    gather: Gather,
+}
+
+impl TensorBoard {
+    /// Of a run that tells these classes apart.
+    pub fn new(classes: Vec<String>) -> TensorBoard {
+        TensorBoard {
+            open: None,
+            gather: Gather::new(classes),
+        }
+    }
 }
 
 impl Observer for TensorBoard {
     fn on(&mut self, event: &Told) -> Result<()> {
+        if self.open.is_some() {
+            self.gather.event(event);
+        }
         match event {
             Told::Started {
                 folder,
@@ -53,7 +68,10 @@ impl Observer for TensorBoard {
                 ];
                 self.summary(progress.step, values)
             }
-            Told::Evaluated { epoch, .. } => self.summary(epoch.step, of_epoch(epoch)),
+            Told::Evaluated { epoch, .. } => {
+                let values = of_epoch(epoch).into_iter().chain(self.matrix()?);
+                self.summary(epoch.step, values.collect())
+            }
             Told::Finished {
                 progress, test_acc, ..
             } => {
@@ -62,7 +80,11 @@ impl Observer for TensorBoard {
                 let known = last.is_some_and(|epoch| epoch.test_acc.is_some());
                 match known {
                     true => Ok(()),
-                    false => self.summary(progress.step, vec![scalar("accuracy/test", *test_acc)]),
+                    false => {
+                        let accuracy = scalar("accuracy/test", *test_acc);
+                        let values = [accuracy].into_iter().chain(self.matrix()?);
+                        self.summary(progress.step, values.collect())
+                    }
                 }
             }
             _ => Ok(()),
@@ -71,6 +93,19 @@ impl Observer for TensorBoard {
 }
 
 impl TensorBoard {
+    /// The confusion matrix of the newest evaluation.
+    fn matrix(&self) -> Result<Option<Value>> {
+        let tally = self.gather.tally().filter(|_| self.open.is_some());
+        let value = |tally: &Tally| -> Result<Value> {
+            Ok(Value {
+                tag: format!("confusion/{}", tally.split.name()),
+                metadata: None,
+                data: Some(Data::Image(confusion::image(&tally.confusion)?)),
+            })
+        };
+        tally.map(value).transpose()
+    }
+
     fn summary(&mut self, step: u64, value: Vec<Value>) -> Result<()> {
         self.write(step, What::Summary(Summary { value }))
     }
