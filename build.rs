@@ -6,9 +6,11 @@ fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-changed=Cargo.lock");
     let own = git(&["rev-parse", "--show-toplevel"]).is_some_and(|top| {
-        // A copy without a history may lie in another project's.
+        // A copy without a history may lie in another project's. (Where this file was compiled may be another place, if the
+        // folder of what is built was copied.)
         let same = |path: &str| Path::new(path).canonicalize().ok();
-        same(&top).is_some() && same(&top) == same(env!("CARGO_MANIFEST_DIR"))
+        let own = std::env::var("CARGO_MANIFEST_DIR").unwrap_or_default();
+        same(&top).is_some() && same(&top) == same(&own)
     });
     let commit = match own {
         true => git(&["rev-parse", "--short=12", "HEAD"]),

@@ -66,8 +66,8 @@ mod unix {
     use signal_hook::flag::register;
     use signal_hook::iterator::Signals;
     use signal_hook::low_level::{exit, raise};
-    use std::thread::Builder;
-    use std::time::{Duration, Instant};
+    use std::thread::{Builder, sleep};
+    use std::time::Duration;
 
     /// What comes sooner after the first signal repeats it: `timeout` sends its signal to the process and to its
     /// group, and a terminal that closes hangs up twice.
@@ -86,21 +86,16 @@ mod unix {
         let mut signals = Signals::new(heeded)?;
         let stop = stop.clone();
         Builder::new().spawn(move || {
-            let mut first: Option<Instant> = None;
-            for signal in signals.forever() {
-                match first {
-                    None => {
-                        first = Some(Instant::now());
-                        stop.ask((128 + signal) as u8);
-                        // Writing may wait for a reader, and must not hold up the second signal.
-                        let _ = Builder::new().spawn(note);
-                    }
-                    Some(first) if first.elapsed() < REPEATED => {}
-                    Some(_) => {
-                        restore_terminal();
-                        exit(128 + signal);
-                    }
-                }
+            if let Some(signal) = signals.forever().next() {
+                stop.ask((128 + signal) as u8);
+                // Writing may wait for a reader, and must not hold up the second signal.
+                let _ = Builder::new().spawn(note);
+            }
+            sleep(REPEATED);
+            signals.pending().for_each(drop);
+            if let Some(signal) = signals.forever().next() {
+                restore_terminal();
+                exit(128 + signal);
             }
         })?;
         Ok(())

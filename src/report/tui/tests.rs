@@ -178,3 +178,39 @@ fn a_run_that_goes_on_has_its_curves_from_the_start() {
     }
     assert_eq!(model.compared_on().0, "val acc");
 }
+
+/// Set where this program is to take the terminal and panic.
+#[cfg(target_os = "linux")]
+const PANICS: &str = "VIEW_TEST_PANICS";
+
+/// On a pseudo-terminal, that of the command `script`.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_panic_gives_the_terminal_back_before_it_is_told() {
+    if std::env::var_os(PANICS).is_some() {
+        super::screen::enter().unwrap();
+        panic!("as it is meant");
+    }
+    let own = std::env::current_exe().unwrap();
+    let line = format!(
+        "echo before $(stty -g) end; '{}' --exact --nocapture \
+         report::tui::tests::a_panic_gives_the_terminal_back_before_it_is_told; echo after $(stty -g) end",
+        own.display()
+    );
+    let mut script = std::process::Command::new("script");
+    script.args(["-qfc", &line, "/dev/null"]);
+    script.env(PANICS, "1").env("TERM", "xterm");
+    let Ok(output) = script.stdin(std::process::Stdio::piped()).output() else {
+        crate::process::say("SKIPPED: there is no command `script`");
+        return;
+    };
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let at = |what: &str| {
+        text.find(what)
+            .unwrap_or_else(|| panic!("no {what:?}: {text}"))
+    };
+    let (entered, left) = (at("\x1b[?1049h"), at("\x1b[?1049l"));
+    assert!(entered < left && left < at("as it is meant"), "{text}");
+    let settings = |begin: &str| text[at(begin) + begin.len()..].split(" end").next();
+    assert_eq!(settings("before "), settings("after "));
+}
