@@ -125,20 +125,38 @@ fn kind(found: FileType) -> &'static str {
 /// # Errors
 /// When the disk fails, or [`check_replaceable`] refuses what is there.
 pub fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
+    replace_by(path, ".tmp", |file| {
+        let written = file.write_all(bytes);
+        written.with_context(|| format!("writing {}", path.display()))
+    })
+}
+
+/// The same with what `write` writes, for what does not fit the memory. Until it is whole, the file's name begins with
+/// `prefix`.
+///
+/// # Errors
+/// As [`replace`], and when `write` fails.
+pub fn replace_by(
+    path: &Path,
+    prefix: &str,
+    write: impl FnOnce(&mut File) -> Result<()>,
+) -> Result<()> {
     check_replaceable(path)?;
     let folder = path
         .parent()
         .filter(|p| !p.as_os_str().is_empty())
         .unwrap_or(Path::new("."));
     let mut builder = tempfile::Builder::new();
+    builder.prefix(prefix);
     // Readable for others as far as the user's umask lets them, like any file that is not temporary.
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
     let mut file = builder
         .tempfile_in(folder)
         .with_context(|| format!("creating a file in {}", folder.display()))?;
-    file.write_all(bytes)
-        .and_then(|()| file.as_file().sync_all())
+    write(file.as_file_mut())?;
+    file.as_file()
+        .sync_all()
         .with_context(|| format!("writing {}", path.display()))?;
     file.persist(path)
         .with_context(|| format!("writing {}", path.display()))?;

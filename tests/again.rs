@@ -53,10 +53,10 @@ fn a_run_that_was_stopped_in_its_test_pass_makes_it_when_resumed() {
     config.model.image_size = 28;
     config.batch.batch_size = 16;
     config.limit.limit_batches = Some(3);
-    config.training.val_split = Some(100);
+    config.training.val_split = Some(resnet::config::ValSplit::Images(100));
     config.run.epochs = 2;
     config.run.out = Some(run.clone());
-    let data: Arc<dyn ImageSource> = Arc::new(data::load(Some("sample")).unwrap());
+    let data: Arc<dyn ImageSource> = Arc::new(data::sample().unwrap());
     let arch = config.network.choice().arch(1, 10).unwrap();
     let stop = Arc::new(AtomicBool::new(false));
     let mut all = observers(false, None, Origin::default(), data.clone());

@@ -48,7 +48,7 @@ fn calibration_top_k_precision_and_recall_follow_from_the_saved_answers() {
         .assert()
         .success();
     let report = json(&output.get_output().stdout);
-    let data = resnet::data::load(Some("sample")).unwrap();
+    let data = resnet::data::sample().unwrap();
     let rows = rows(&fs::read(&file).unwrap(), &data.info.classes);
     assert_eq!(rows.len(), 320);
     for (row, label) in rows.iter().zip(&data.test.labels) {

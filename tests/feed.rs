@@ -5,6 +5,7 @@ use crate::small::{self, few, spec, train_in};
 use crate::training::{Open, devices, tensors};
 use assert_cmd::Command;
 use resnet::backend::cpu::Cpu;
+use resnet::config::{FeedName, ValSplit};
 use resnet::data::{Augmentation, Dataset, Preprocess, Split};
 use resnet::tensor::DType;
 use resnet::train::{Feed, Program, SessionSpec, StepPlans, checkpoint, evaluate_split};
@@ -78,7 +79,7 @@ fn a_data_set_that_is_too_large_is_streamed() {
             max_buffer: Some(max_buffer),
             ..Altered::default()
         };
-        Feed::choose(&data, &splits, &small).unwrap()
+        Feed::choose(FeedName::Auto, &data, &splits, &small).unwrap()
     };
     assert_eq!(feed(2 * bytes, u64::MAX), Feed::Resident);
     assert_eq!(feed(2 * bytes - 2, u64::MAX), Feed::Streamed);
@@ -91,7 +92,7 @@ fn a_data_set_that_is_too_large_is_streamed() {
         max_buffer: Some(test - 1),
         ..Altered::default()
     };
-    let plans = StepPlans::fitting(spec(None, true), None, &data, &small).unwrap();
+    let plans = StepPlans::fitting(spec(None, true), FeedName::Auto, None, &data, &small).unwrap();
     assert_eq!(plans.spec().feed, Feed::Streamed);
     assert!(plans.largest_buffer() < test);
     let whole = StepPlans::new(&spec(None, true), &data, resnet::plan::Limits::NONE).unwrap();
@@ -156,7 +157,7 @@ fn without_augmentation_nothing_of_it_is_in_the_graph() {
 fn validated(folder: &Path, epochs: usize, flip: bool) -> PathBuf {
     let run = folder.join("run");
     let mut config = small::config(None, epochs);
-    config.training.val_split = Some(4);
+    config.training.val_split = Some(ValSplit::Images(4));
     config.training.flip = flip;
     train_in(&run, config, Box::new(Cpu::new().unwrap())).unwrap();
     run

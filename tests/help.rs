@@ -7,7 +7,7 @@ use std::fs;
 use tempfile::TempDir;
 
 /// All commands, in the order of the help.
-const COMMANDS: [&str; 20] = [
+const COMMANDS: [&str; 21] = [
     "train",
     "lr-find",
     "eval",
@@ -21,6 +21,7 @@ const COMMANDS: [&str; 20] = [
     "devices",
     "bench",
     "config",
+    "data",
     "fetch",
     "verify",
     "completions",
@@ -117,7 +118,7 @@ fn every_help_text_is_as_it_was_looked_at() {
         .collect();
     assert_eq!(
         listed,
-        COMMANDS[..19],
+        COMMANDS[..20],
         "the commands whose help is looked at"
     );
 }
@@ -267,7 +268,7 @@ fn every_shell_gets_completions_and_every_command_a_manual_page() {
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
     pages.sort();
-    let mut want: Vec<String> = COMMANDS[..18]
+    let mut want: Vec<String> = COMMANDS[..19]
         .iter()
         .map(|name| format!("resnet-{name}.1"))
         .collect();

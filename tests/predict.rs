@@ -10,7 +10,7 @@ fn predict_answers_for_files_and_for_test_images() {
     let folder = TempDir::new().unwrap();
     let run = folder.path().join("run");
     train(&run, &[]).assert().success();
-    let data = resnet::data::load(Some("sample")).unwrap();
+    let data = resnet::data::sample().unwrap();
     let pixels = data.test.pixels[7 * 784..8 * 784].to_vec();
     let garment = image::GrayImage::from_raw(28, 28, pixels).unwrap();
     let file = |name: &str| folder.path().join(name).display().to_string();
@@ -149,7 +149,7 @@ fn folders_and_patterns_are_answered_and_drawn_as_the_network_saw_them() {
     let folder = TempDir::new().unwrap();
     let run = folder.path().join("run");
     train(&run, &[]).assert().success();
-    let data = resnet::data::load(Some("sample")).unwrap();
+    let data = resnet::data::sample().unwrap();
     let pictures = folder.path().join("pictures");
     fs::create_dir(&pictures).unwrap();
     let garment = |i: usize| {

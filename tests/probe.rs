@@ -5,7 +5,7 @@ use crate::grow::{small, train};
 use crate::plain::{CLASSES, IMAGES, Plain, SIDE};
 use crate::training::{devices, sample};
 use predicates::str::contains;
-use resnet::config::{MicroBatch, TrainConfig};
+use resnet::config::{FeedName, MicroBatch, TrainConfig};
 use resnet::data::{Dataset, Examples, Info, Preprocess};
 use resnet::model::zoo::{Choice, Name, Variant};
 use resnet::model::{self, Param, Role};
@@ -153,7 +153,15 @@ fn the_numbers_are_those_of_a_network_in_plain_loops() {
         // Passes of two images, and one of the last.
         let micro = Some(MicroBatch::Examples(2));
         let source = Arc::new(data.clone());
-        let got = probe(spec, micro, &values, source, open().as_mut()).unwrap();
+        let got = probe(
+            spec,
+            FeedName::Auto,
+            micro,
+            &values,
+            source,
+            open().as_mut(),
+        )
+        .unwrap();
 
         let names = network.params.iter().map(|p| p.name.clone());
         let doubles = |values: &Vec<f32>| values.iter().map(|v| f64::from(*v)).collect();
@@ -205,7 +213,14 @@ fn a_device_that_is_too_small_takes_fewer_images_at_once() {
             ..Altered::default()
         };
         let source = Arc::new(data.clone());
-        probe(spec.clone(), micro, &values, source, &mut device)
+        probe(
+            spec.clone(),
+            FeedName::Auto,
+            micro,
+            &values,
+            source,
+            &mut device,
+        )
     };
     let small = 10 * 784;
     for (micro, taken) in [(None, 20), (Some(MicroBatch::Examples(11)), 11)] {
@@ -253,7 +268,7 @@ fn images() -> Dataset {
             size: SIDE,
             channels: 1,
             classes: ["a", "b", "c"].map(str::to_string).to_vec(),
-            notes: Vec::new(),
+            ..Info::default()
         },
         train: Examples::default(),
         test: Examples {

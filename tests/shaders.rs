@@ -361,7 +361,7 @@ fn spirv_val(kernel: Kernel, spirv: &[u8]) {
 /// Training and evaluation steps of the ResNet-18 that `resnet train` trains, large and small.
 /// A small one is done in two passes too.
 fn steps() -> Vec<Plan> {
-    let data = data::load(Some("sample")).unwrap();
+    let data = data::sample().unwrap();
     let mut plans = Vec::new();
     let both = [DType::F32, DType::F16];
     for (batch_size, image_size, micro_batch, fuse, stored) in both.into_iter().flat_map(|stored| {

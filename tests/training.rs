@@ -80,7 +80,7 @@ fn spec(momentum: f32) -> SessionSpec {
 }
 
 pub fn sample() -> Dataset {
-    data::load(Some("sample")).unwrap()
+    data::sample().unwrap()
 }
 
 fn session(

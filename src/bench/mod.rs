@@ -4,7 +4,7 @@ pub mod cards;
 pub mod profile;
 
 use crate::backend::Backend;
-use crate::config::{MicroBatch, TrainConfig, Usage};
+use crate::config::{FeedName, MicroBatch, TrainConfig, Usage};
 use crate::data::{Dataset, Examples, ImageSource, Info, Picture, Preprocess, Split};
 use crate::model::{Arch, initialise, zoo};
 use crate::ops::Shader;
@@ -217,7 +217,7 @@ impl Settings {
                 size: Picture::SIZE,
                 channels: CHANNELS,
                 classes: (0..CLASSES).map(|class| class.to_string()).collect(),
-                notes: Vec::new(),
+                ..Info::default()
             },
             train: examples.clone(),
             test: examples,
@@ -244,7 +244,7 @@ pub fn measure(
 ) -> Result<Report> {
     let (spec, data) = (settings.spec(), settings.data());
     let wanted = settings.config.batch.micro_batch;
-    let mut prepared = StepPlans::fitting(spec, wanted, &*data, backend.as_ref())?;
+    let mut prepared = StepPlans::fitting(spec, FeedName::Auto, wanted, &*data, backend.as_ref())?;
     // What is tuned are the convolutions of a training step.
     let tuning = match settings.config.hardware.deterministic || settings.inference {
         true => None,

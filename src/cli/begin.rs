@@ -1,8 +1,9 @@
 //! What a training begins with: its settings, images and network brought together, shared by the commands that train.
-use super::{data, init, network};
-use crate::config::{Begin, Resolved, TrainConfig};
-use crate::data::ImageSource;
+use super::{images, init, network};
+use crate::config::{Begin, Channels, Levels, Resolved, TrainConfig};
+use crate::data::{self, ImageSource};
 use crate::model::Arch;
+use crate::process;
 use crate::train::{Start, checkpoint};
 use anyhow::{Context, Result};
 use std::sync::Arc;
@@ -36,26 +37,68 @@ pub fn start(begin: &Begin) -> Result<Start> {
 /// When a setting, the data or the weights cannot be used.
 pub fn with(resolved: Resolved, start: Start) -> Result<Beginning> {
     resolved.config.check_training()?;
-    let data = data::load(&resolved)?;
-    let (arch, network, preprocessing, image_size) = match &start {
+    let mut config = resolved.config.clone();
+    let of_weights = match &start {
         Start::Weights(weights) | Start::Body(weights) => {
             let (arch, network) = network::of_weights(weights, &resolved)?;
-            let new_head = matches!(start, Start::Body(_));
-            let fitted = init::for_data(weights, &arch, &data.info, new_head)?;
-            let preprocessing = init::preprocessing(weights, &arch, &resolved)?;
-            let image_size = init::image_size(weights, &resolved)?;
-            (fitted, network, preprocessing, image_size)
+            config.preprocessing = init::preprocessing(weights, &arch, &resolved)?;
+            config.model.image_size = init::image_size(weights, &resolved)?;
+            let told = checkpoint::told(weights)?;
+            let fit = told.as_ref().and_then(|info| info.preprocess.fit);
+            config.pictures.fit = images::fit_of(fit, &resolved);
+            Some((weights, arch, network, told))
         }
-        Start::Resume(_) | Start::Fresh => {
-            let (arch, network) = network::chosen(&resolved.config.network, &data.info)?;
-            let config = &resolved.config;
-            let preprocessing = config.preprocessing.clone();
-            (arch, network, preprocessing, config.model.image_size)
-        }
+        Start::Resume(_) | Start::Fresh => None,
     };
-    let mut config = resolved.config;
-    config.preprocessing = preprocessing;
-    config.model.image_size = image_size;
+    let preprocess = config.preprocessing.preprocess(config.model.image_size);
+    let channels = of_weights.as_ref().map(|(_, arch, ..)| arch.in_channels);
+    let wanted = images::wanted(&config, preprocess, channels);
+    let mut data = images::load(&resolved, &wanted)?;
+    if let (Start::Resume(run), true) = (&start, images::is_of_pictures(&*data)) {
+        // The classes keep their places although folders may have come or gone. What is wrong with the run is told later.
+        let weights = checkpoint::weights_of(run).ok();
+        if let Some(told) = weights.and_then(|weights| checkpoint::told(&weights).ok()?) {
+            data = data::by_name(data, &told.classes)?;
+        }
+    }
+    let (arch, network) = match of_weights {
+        Some((weights, arch, network, told)) => {
+            let new_head = matches!(start, Start::Body(_));
+            if let Some(told) = told.filter(|_| !new_head && images::is_of_pictures(&*data)) {
+                // Where it knows them all, a class keeps its place in the last layer.
+                let known = |class: &String| told.classes.contains(class);
+                if data.info().classes.iter().all(known) {
+                    data = data::by_name(data, &told.classes)?;
+                }
+            }
+            (
+                init::for_data(weights, &arch, data.info(), new_head)?,
+                network,
+            )
+        }
+        None => network::chosen(&resolved.config.network, data.info())?,
+    };
+    if let (Start::Fresh, None, None, Some([mean, std])) = (
+        &start,
+        &config.preprocessing.mean,
+        &config.preprocessing.std,
+        data.info().usual.clone(),
+    ) {
+        let (mean, std) = (Levels(mean), Levels(std));
+        process::say(format_args!(
+            "images are normalised as is usual for {}: mean {mean}, standard deviation {std}",
+            data.info().name
+        ));
+        config.preprocessing.mean = Some(mean);
+        config.preprocessing.std = Some(std);
+    }
+    // The pictures, or the weights, have decided it; a resumed run keeps it.
+    if let (true, Some(channels)) = (
+        images::is_of_pictures(&*data),
+        Channels::of(data.info().channels),
+    ) {
+        config.pictures.channels = channels;
+    }
     config.locate_data()?;
     if let Start::Weights(weights) | Start::Body(weights) = &start {
         // The run whose newest weights these are may go on, and this one be made again from another place.
@@ -66,7 +109,7 @@ pub fn with(resolved: Resolved, start: Start) -> Result<Beginning> {
     Ok(Beginning {
         config,
         arch,
-        data: Arc::new(data),
+        data,
         start,
     })
 }

@@ -1,9 +1,8 @@
 //! `resnet eval`: loss, accuracy, calibration, and each class's share of the confusion matrix on the test images.
-use super::data;
+use super::evaluated::to_evaluate;
 use super::trained::{Checkpoint, tell_limit};
 use crate::config::range::CLASSES;
-use crate::config::{Batch, Data, Given, Hardware, Limit, Model, Preprocessing};
-use crate::data::{ImageSource, Split};
+use crate::config::{Batch, Data, Feeding, Given, Hardware, Limit, Model, Preprocessing};
 use crate::files;
 use crate::model::zoo::title;
 use crate::process;
@@ -14,7 +13,6 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 const EXAMPLES: &str = "Examples:
   resnet eval runs/first               the newest checkpoint of a run
@@ -54,6 +52,8 @@ struct Settings {
     #[command(flatten)]
     data: Data,
     #[command(flatten)]
+    feeding: Feeding,
+    #[command(flatten)]
     limit: Limit,
     #[command(flatten)]
     batch: Batch,
@@ -69,6 +69,8 @@ struct Report<'a> {
     checkpoint: String,
     network: String,
     data: &'a str,
+    /// Which of its images: test or validation.
+    split: &'a str,
     device: &'a str,
     examples: u64,
     loss: f64,
@@ -107,7 +109,8 @@ pub fn run(args: Args) -> Result<()> {
     if let Some(file) = &args.save_predictions {
         files::check_replaceable(file).context("--save-predictions")?;
     }
-    let data = Arc::new(data::load(&checkpoint.settings)?);
+    let data = to_evaluate(&checkpoint)?;
+    let split = data.evaluated();
     let mut session = checkpoint.open(data.clone())?;
 
     let classes = &checkpoint.info.classes;
@@ -115,9 +118,9 @@ pub fn run(args: Args) -> Result<()> {
     let mut calibration = Calibration::default();
     let mut predictions = Predictions::new(classes.clone())?;
     let mut among_best = 0_u64;
-    let sums = evaluate_split(&mut session, Split::Test, |session, batch| {
+    let sums = evaluate_split(&mut session, split, |session, batch| {
         let logits = session.logits()?;
-        let label = |i: &u32| data.test.labels[*i as usize];
+        let label = |i: &u32| data.labels(split)[*i as usize];
         confusion.add(&logits, batch.iter().map(label));
         for (logits, i) in logits.chunks_exact(classes.len()).zip(batch) {
             let rank = answers::rank(logits, label(i) as usize);
@@ -135,7 +138,7 @@ pub fn run(args: Args) -> Result<()> {
         "the loss of {} is not finite: its training has diverged. Use another checkpoint",
         checkpoint.weights.display()
     );
-    tell_limit(&checkpoint.settings, sums.examples, data.len(Split::Test));
+    tell_limit(&checkpoint.settings, sums.examples, &*data);
     if let Some(file) = &args.save_predictions {
         files::replace(file, &predictions.into_bytes()?)?;
     }
@@ -143,7 +146,8 @@ pub fn run(args: Args) -> Result<()> {
     let report = Report {
         checkpoint: checkpoint.weights.display().to_string(),
         network: title(&checkpoint.info.arch),
-        data: &data.info.name,
+        data: &data.info().name,
+        split: split.name(),
         device: session.backend().device(),
         examples: sums.examples,
         loss: sums.mean_loss(),
@@ -170,6 +174,7 @@ fn print(report: &Report, confusion: &Confusion, json: bool) -> Result<()> {
         checkpoint,
         network,
         data,
+        split,
         device,
         examples,
         loss,
@@ -181,7 +186,7 @@ fn print(report: &Report, confusion: &Confusion, json: bool) -> Result<()> {
     writeln!(out, "{checkpoint} on {data}, {device}\n{network}")?;
     writeln!(
         out,
-        "test loss {loss:.3}, test acc {accuracy:.4} ({examples} images)"
+        "{split} loss {loss:.3}, {split} acc {accuracy:.4} ({examples} images)"
     )?;
     if let Some(TopK { k, accuracy }) = top_k {
         writeln!(out, "top-{k} acc {accuracy:.4}")?;

@@ -3,8 +3,8 @@ use super::begin::{self, Beginning};
 use super::hardware;
 use crate::config::range::{LR_STEPS, above_zero};
 use crate::config::{
-    self, Batch, Begin, Data, Given, Hardware, Model, Network, Optim, Preprocessing, Random,
-    Training, Usage,
+    self, Batch, Begin, Data, Feeding, Given, Hardware, Model, Network, Optim, Pictures,
+    Preprocessing, Random, Training, Usage,
 };
 use crate::files;
 use crate::process::{self, command};
@@ -56,6 +56,10 @@ struct Settings {
     hardware: Hardware,
     #[command(flatten)]
     data: Data,
+    #[command(flatten)]
+    pictures: Pictures,
+    #[command(flatten)]
+    feeding: Feeding,
     #[command(flatten)]
     training: Training,
     #[command(flatten)]

@@ -8,9 +8,11 @@ mod config;
 mod data;
 mod devices;
 mod eval;
+mod evaluated;
 mod fetch;
 mod grow;
 mod hardware;
+mod images;
 mod init;
 mod lr_find;
 mod man;
@@ -77,7 +79,7 @@ const COLOUR: &str = "color";
 
 #[derive(Subcommand)]
 enum Command {
-    /// Trains a ResNet on Fashion-MNIST.
+    /// Trains a ResNet on pictures, Fashion-MNIST or other data.
     Train(Box<train::Args>),
     /// Finds a learning rate: trains with rising ones until the loss diverges, and suggests one.
     LrFind(lr_find::Args),
@@ -103,7 +105,9 @@ enum Command {
     Bench(bench::Args),
     /// Prints the resolved settings and where each value comes from.
     Config(Box<config::Args>),
-    /// Downloads Fashion-MNIST.
+    /// Tells what a data set holds, and what is left out of it and why.
+    Data(data::Args),
+    /// Downloads Fashion-MNIST, MNIST, KMNIST or CIFAR-10.
     Fetch(fetch::Args),
     /// Checks this device's results against PyTorch's.
     Verify(verify::Args),
@@ -199,6 +203,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Devices(args) => devices::run(args).map(done),
         Command::Bench(args) => bench::run(args).map(done),
         Command::Config(args) => config::run(*args).map(done),
+        Command::Data(args) => data::run(args).map(done),
         Command::Fetch(args) => fetch::run(args).map(done),
         Command::Verify(args) => verify::run(args).map(done),
         Command::Completions(args) => completions::run(args, Cli::command()).map(done),

@@ -1,7 +1,8 @@
 //! What `resnet predict` looks at: pictures of files and images of the test set, as images for the network.
 use super::trained::Checkpoint;
 use crate::data::{
-    Background, Dataset, Examples, ImageSource, Info, Picture, Split, fit, read_colour,
+    Background, Dataset, Examples, Fit, ImageSource, Info, Picture, Preprocess, fit, read_colour,
+    read_square,
 };
 use anyhow::{Result, bail};
 use std::path::Path;
@@ -20,6 +21,8 @@ enum Kind {
     Grey(Background),
     /// Colour, as large as the network takes it.
     Colour,
+    /// Squares of so many channels as a data set of pictures has them, which steps cut.
+    Square(Fit, usize),
 }
 
 impl Pictures {
@@ -28,7 +31,16 @@ impl Pictures {
     /// # Errors
     /// When pictures have no such channels, or `background` is given and of no use.
     pub fn of(checkpoint: &Checkpoint, background: Option<Background>) -> Result<Pictures> {
-        let kind = match (checkpoint.info.arch.in_channels, background) {
+        let (channels, fit) = (
+            checkpoint.info.arch.in_channels,
+            checkpoint.info.preprocess.fit,
+        );
+        let kind = match (channels, background) {
+            (1 | 3, None) if fit.is_some() => Kind::Square(fit.unwrap_or_default(), channels),
+            (1, Some(_)) if fit.is_some() => bail!(
+                "--background is for networks of garments, but {} was trained on pictures as they are: leave it out",
+                checkpoint.weights.display()
+            ),
             (1, background) => Kind::Grey(background.unwrap_or_default()),
             (3, None) => Kind::Colour,
             (3, Some(_)) => bail!(
@@ -63,24 +75,35 @@ impl Pictures {
                 self.pixels.extend(read_colour(path, preprocess)?);
                 false
             }
+            Kind::Square(fit, channels) => {
+                let preprocess = &checkpoint.info.preprocess;
+                self.pixels
+                    .extend(read_square(path, channels, fit, preprocess)?);
+                false
+            }
         };
         self.count += 1;
         Ok(inverted)
     }
 
-    /// Adds an image of a data set's test images, which it has.
+    /// Adds an image of those that tell how good a network is, which the data set has.
     ///
     /// # Errors
     /// When the data set's images are of another form.
-    pub fn take(&mut self, data: &Dataset, number: usize, checkpoint: &Checkpoint) -> Result<()> {
+    pub fn take(
+        &mut self,
+        data: &dyn ImageSource,
+        number: usize,
+        checkpoint: &Checkpoint,
+    ) -> Result<()> {
         let Info {
             name,
             size,
             channels,
             ..
-        } = &data.info;
-        let mut image = vec![0; data.info.image_bytes()];
-        data.read(Split::Test, &[number as u32], &mut image)?;
+        } = data.info();
+        let mut image = vec![0; data.info().image_bytes()];
+        data.read(data.evaluated(), &[number as u32], &mut image)?;
         match (self.kind, *channels, *size) {
             (Kind::Grey(_), 1, Picture::SIZE) => self.pixels.extend(image),
             (Kind::Colour, 3, size) => {
@@ -88,14 +111,20 @@ impl Pictures {
                 let square = fit(&image, shape, &checkpoint.info.preprocess);
                 self.pixels.extend(square);
             }
+            (Kind::Square(_, wanted), channels, size) if channels == wanted => {
+                let side = Preprocess::of_size(checkpoint.info.preprocess.resized());
+                self.pixels
+                    .extend(fit(&image, [size, size, channels], &side));
+            }
             (Kind::Grey(_), ..) => bail!(
                 "--test-image: {name} has images of {size}×{size} in {channels} channel(s), but pictures are made grey \
                  images of {side}×{side}",
                 side = Picture::SIZE
             ),
-            (Kind::Colour, ..) => bail!(
-                "--test-image: {name} has images of {channels} channel(s), but {} takes 3",
-                checkpoint.weights.display()
+            (Kind::Colour | Kind::Square(..), ..) => bail!(
+                "--test-image: {name} has images of {channels} channel(s), but {} takes {}",
+                checkpoint.weights.display(),
+                checkpoint.info.arch.in_channels
             ),
         }
         self.count += 1;
@@ -111,6 +140,7 @@ impl Pictures {
                 preprocess.resize = None;
                 (preprocess.size, 3)
             }
+            Kind::Square(_, channels) => (preprocess.resized(), channels),
         };
         Dataset {
             info: Info {
@@ -118,7 +148,7 @@ impl Pictures {
                 size,
                 channels,
                 classes: checkpoint.info.classes.clone(),
-                notes: Vec::new(),
+                ..Info::default()
             },
             train: Examples::default(),
             test: Examples {

@@ -1,10 +1,10 @@
 //! `resnet predict`: the most probable classes of pictures, from files or out of the test set.
 use super::answer::{self, Answer};
-use super::data;
+use super::evaluated::to_evaluate;
 use super::pictures::Pictures;
 use super::trained::Checkpoint;
 use crate::config::{Batch, Data, Given, Hardware, Model, Preprocessing, Usage};
-use crate::data::{Background, Dataset, ImageSource, Split, fit, pictures};
+use crate::data::{Background, Dataset, Split, fit, pictures};
 use crate::files;
 use crate::model::zoo::title;
 use crate::process;
@@ -23,9 +23,16 @@ const EXAMPLES: &str = "Examples:
   resnet predict runs/first *.png --top 1 --json as JSON
   resnet predict resnet50.safetensors cat.jpg  torchvision's or timm's weights, on a photograph";
 
+/// The settings of the data set, which only its test images heed.
+const OF_DATA: [&str; 4] = ["data", "labels", "max_broken", "allow_empty"];
+
 /// Arguments of `resnet predict`.
 #[derive(clap::Args)]
-#[command(before_help = EXAMPLES, mut_arg("data", |data| data.requires("test_image")))]
+#[command(before_help = EXAMPLES)]
+#[command(mut_args(|arg| match OF_DATA.contains(&arg.get_id().as_str()) {
+    true => arg.requires("test_image"),
+    false => arg,
+}))]
 pub struct Args {
     /// A run's folder, one of its checkpoints, or a file of weights.
     checkpoint: PathBuf,
@@ -189,20 +196,22 @@ fn read(args: &Args, checkpoint: &mut Checkpoint) -> Result<(Vec<Answer>, Datase
         }
     }
     if !args.test_image.is_empty() {
-        let data = data::load(&checkpoint.settings)?;
-        let count = data.len(Split::Test);
+        let data = to_evaluate(checkpoint)?;
+        let split = data.evaluated();
+        let count = data.len(split);
         for &i in &args.test_image {
             if i >= count {
                 return Err(Usage::error(format!(
-                    "--test-image {i}: {} has the test images 0 to {}",
-                    data.info.name,
+                    "--test-image {i}: {} has the {} images 0 to {}",
+                    data.info().name,
+                    split.name(),
                     count - 1
                 )));
             }
-            images.take(&data, i, checkpoint)?;
+            images.take(&*data, i, checkpoint)?;
             answers.push(Answer {
-                label: Some(data.info.classes[data.test.labels[i] as usize].clone()),
-                ..Answer::to(format!("test image {i}"))
+                label: Some(data.info().classes[data.labels(split)[i] as usize].clone()),
+                ..Answer::to(format!("{} image {i}", split.name()))
             });
         }
     }

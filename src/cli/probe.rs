@@ -1,11 +1,11 @@
 //! `resnet probe`: how much each residual block adds to its input, and what reaches it of the gradient.
-use super::data;
+use super::evaluated::to_evaluate;
 use super::hardware;
 use super::trained::{Checkpoint, tell_limit};
 use crate::config::{
-    Batch, Data, Given, Hardware, Limit, Model, Precision, Preprocessing, Resolved, Source, Usage,
+    Batch, Data, Feeding, Given, Hardware, Limit, Model, Precision, Preprocessing, Resolved,
+    Source, Usage,
 };
-use crate::data::{ImageSource, Split};
 use crate::model::{self, zoo::title};
 use crate::process;
 use crate::train::{BlockProbe, Probed, SessionSpec, checkpoint, probe};
@@ -13,7 +13,6 @@ use anyhow::{Result, ensure};
 use serde::Serialize;
 use std::io::Write;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 const EXAMPLES: &str = "Examples:
   resnet probe runs/first                        every block, on all test images
@@ -49,6 +48,8 @@ struct Settings {
     hardware: Hardware,
     #[command(flatten)]
     data: Data,
+    #[command(flatten)]
+    feeding: Feeding,
     #[command(flatten)]
     limit: Limit,
     #[command(flatten)]
@@ -100,8 +101,8 @@ pub fn run(args: Args) -> Result<()> {
         settings,
     } = &checkpoint;
     let config = &settings.config;
-    let data = Arc::new(data::load(settings)?);
-    info.check_data(&weights.display().to_string(), &data.info)?;
+    let data = to_evaluate(&checkpoint)?;
+    info.check_data(&weights.display().to_string(), data.info())?;
     let (_, network) = model::describe(&info.arch, 1, info.preprocess.size)?;
     let values = checkpoint::read_weights(weights, &network.params)?;
     let mut backend = hardware::open(&Hardware {
@@ -110,17 +111,18 @@ pub fn run(args: Args) -> Result<()> {
     })?;
     let spec = SessionSpec::evaluating(config, info);
     let micro = config.batch.micro_batch;
-    let probed = probe(spec, micro, &values, data.clone(), backend.as_mut())?;
+    let feed = config.feeding.feed;
+    let probed = probe(spec, feed, micro, &values, data.clone(), backend.as_mut())?;
     ensure!(
         probed.loss.is_finite(),
         "the loss of {} is not finite: its training has diverged. Use another checkpoint",
         weights.display()
     );
-    tell_limit(settings, probed.examples, data.len(Split::Test));
+    tell_limit(settings, probed.examples, &*data);
     let report = Report {
         checkpoint: weights.display().to_string(),
         network: title(&info.arch),
-        data: &data.info.name,
+        data: &data.info().name,
         device: backend.device(),
         zeroed_by: match info.arch.block.is_pre_activation() {
             true => ZeroedBy::FirstRelu,

@@ -1,15 +1,13 @@
 //! `resnet report`: makes the pages of a run again: `report.html`, its curves and its confusion matrix.
-use super::data;
+use super::evaluated::to_evaluate;
 use super::trained::{Checkpoint, tell_limit};
-use crate::config::{Batch, Data, Given, Hardware};
-use crate::data::{ImageSource, Split};
+use crate::config::{Batch, Data, Feeding, Given, Hardware};
 use crate::process::{self, command, quoted};
 use crate::report::{PAGE, Past, Tally, after_epoch, write_pages};
 use crate::train::{checkpoint, evaluate_split};
 use anyhow::{Result, ensure};
 use std::io::Write;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 const EXAMPLES: &str = "Examples:
   resnet report runs/first     writes runs/first/report.html";
@@ -32,6 +30,8 @@ struct Settings {
     #[command(flatten)]
     data: Data,
     #[command(flatten)]
+    feeding: Feeding,
+    #[command(flatten)]
     batch: Batch,
 }
 
@@ -48,11 +48,12 @@ pub fn run(args: Args) -> Result<()> {
         false => checkpoint::latest(&args.run)?,
     };
     let checkpoint = Checkpoint::read(&path, args.settings.layers())?;
-    let data = Arc::new(data::load(&checkpoint.settings)?);
+    let data = to_evaluate(&checkpoint)?;
+    let split = data.evaluated();
     let mut session = checkpoint.open(data.clone())?;
-    let labels = data.labels(Split::Test);
-    let mut tally = Tally::new(Split::Test, checkpoint.info.classes.clone());
-    let sums = evaluate_split(&mut session, Split::Test, |session, examples| {
+    let labels = data.labels(split);
+    let mut tally = Tally::new(split, checkpoint.info.classes.clone());
+    let sums = evaluate_split(&mut session, split, |session, examples| {
         let of_batch: Vec<u32> = examples.iter().map(|&i| labels[i as usize]).collect();
         tally.add(examples, &of_batch, &session.logits()?);
         Ok(())
@@ -64,7 +65,7 @@ pub fn run(args: Args) -> Result<()> {
         command("eval"),
         quoted(&args.run)
     );
-    tell_limit(&checkpoint.settings, sums.examples, data.len(Split::Test));
+    tell_limit(&checkpoint.settings, sums.examples, &*data);
     let step = checkpoint::step_of(&path);
     let epoch = past.history.iter().find(|epoch| Some(epoch.step) == step);
     let when = match (epoch, step) {

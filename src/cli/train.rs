@@ -18,6 +18,7 @@ const EXAMPLES: &str = "Examples:
   resnet train --arch resnet20 --image-size 28   another network; `resnet shapes` tells of it
   resnet train --init model.safetensors --new-head   fine-tunes weights, torchvision's or others
   resnet train --val-split 5000 --patience 3     stops when the validation accuracy no longer rises
+  resnet train --data photos --val-split 0.1     a folder of pictures for each class, a tenth held out
   resnet train --max-time 2h --keep 3            saves and stops after two hours; keeps three checkpoints
   resnet train --tui                       curves and confusion as the run goes on
   resnet train --micro-batch auto          gradient accumulation where the batch does not fit
@@ -87,10 +88,10 @@ fn train(args: Args) -> Result<Status> {
         start,
     } = begin::with(resolved, start)?;
     let hardware = config.hardware.clone();
-    let trainer = Trainer::new(config, arch, data.clone(), start)?;
+    let trainer = Trainer::new(config, arch, data, start)?;
     let stop = Stop::default();
     let view = args.tui.then(|| stop.presser());
-    let mut observers = observers(args.json, view, origin, data);
+    let mut observers = observers(args.json, view, origin, trainer.data());
     for note in trainer.notes() {
         process::say(note);
     }

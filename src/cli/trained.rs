@@ -1,8 +1,8 @@
 //! A trained network: where its weights are and how it is run, shared by the commands that take one.
-use super::hardware;
 use super::init::IMAGENET;
+use super::{hardware, images};
 use crate::config::{self, Layer, Preprocessing, Resolved, Source, Usage};
-use crate::data::{self, ImageSource, Preprocess, listed};
+use crate::data::{ImageSource, Preprocess, listed};
 use crate::model;
 use crate::process;
 use crate::train::{Session, SessionSpec, StepPlans, WeightsInfo, checkpoint, folder};
@@ -63,7 +63,13 @@ impl Checkpoint {
         checkpoint::check_weights(weights, &network.params)?;
         let backend = hardware::open(&config.hardware)?;
         let spec = SessionSpec::evaluating(config, info);
-        let plans = StepPlans::fitting(spec, config.batch.micro_batch, &*data, backend.as_ref())?;
+        let plans = StepPlans::fitting(
+            spec,
+            config.feeding.feed,
+            config.batch.micro_batch,
+            &*data,
+            backend.as_ref(),
+        )?;
         let mut session = Session::open(plans, data, backend)?;
         checkpoint::load_weights(&mut session, weights)?;
         Ok(session)
@@ -71,13 +77,16 @@ impl Checkpoint {
 }
 
 /// Says that a run's limit is that of its evaluation too, and how to have all images.
-pub fn tell_limit(settings: &Resolved, examples: u64, images: usize) {
+pub fn tell_limit(settings: &Resolved, examples: u64, data: &dyn ImageSource) {
+    let split = data.evaluated();
+    let images = data.len(split);
     let batch = settings.config.batch.batch_size;
     if let Some(source @ Source::File(_)) = settings.sources.get("limit_batches")
         && examples < images as u64
     {
         process::say(format_args!(
-            "limit_batches in {source}: {examples} of {images} test images; all of them with --limit-batches {}",
+            "limit_batches in {source}: {examples} of {images} {} images; all of them with --limit-batches {}",
+            split.name(),
             images.div_ceil(batch)
         ));
     }
@@ -151,9 +160,9 @@ fn recognised(weights: &Path, settings: &Resolved) -> Result<WeightsInfo> {
     ));
     let classes = match named_by_data {
         true => {
-            data::load(settings.config.data.data.as_deref())?
-                .info
-                .classes
+            let wanted = images::wanted(&settings.config, preprocess.clone(), Some(channels));
+            let data = images::open(settings, &wanted, images::request(&settings.config))?;
+            data.info().classes.clone()
         }
         false => (0..classes).map(|class| format!("class {class}")).collect(),
     };
@@ -189,5 +198,6 @@ fn imagenet(settings: &Resolved) -> Preprocess {
         } else {
             usual.std
         },
+        fit: None,
     }
 }

@@ -14,6 +14,7 @@ mod settings;
 mod tests;
 mod time_span;
 mod usage;
+mod val_split;
 
 pub use layer::{Given, Layer, Source};
 pub use levels::Levels;
@@ -21,11 +22,13 @@ pub use micro_batch::MicroBatch;
 pub use names::nearest;
 pub use reference::reference;
 pub use settings::{
-    Batch, Begin, Data, Hardware, Limit, Model, Network, Optim, OptimizerName, Precision,
-    Preprocessing, Random, Rate, Run, ScheduleName, TrainConfig, Training,
+    Batch, Begin, Channels, Data, FeedName, Feeding, Hardware, Limit, Model, Network, Optim,
+    OptimizerName, Pictures, Precision, Preprocessing, Random, Rate, Run, ScheduleName,
+    TrainConfig, Training,
 };
 pub use time_span::TimeSpan;
 pub use usage::Usage;
+pub use val_split::ValSplit;
 
 use crate::data;
 use crate::ops::tuning::TuningTable;
@@ -197,14 +200,17 @@ impl TrainConfig {
         text.parse().expect("what is written can be read")
     }
 
-    /// Makes the folder of the data set independent of where the program runs.
+    /// Makes the places of the data set independent of where the program runs.
     ///
     /// # Errors
     /// When the current folder is gone.
     pub fn locate_data(&mut self) -> Result<()> {
-        if let Some(folder) = self.data.data.as_mut().filter(|data| *data != data::SAMPLE) {
+        if let Some(folder) = self.data.data.as_mut().filter(|data| !data::is_name(data)) {
             let absolute = std::path::absolute(&*folder).context("the folder of the data")?;
             *folder = absolute.to_string_lossy().into_owned();
+        }
+        if let Some(table) = &mut self.data.labels {
+            *table = std::path::absolute(&*table).context("--labels")?;
         }
         Ok(())
     }

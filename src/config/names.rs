@@ -11,11 +11,10 @@ const OTHERS: [&str; 3] = [
 ];
 
 /// Flags that are no settings, and what they take.
-const FLAGS_ONLY: [(&str, &str); 5] = [
+const FLAGS_ONLY: [(&str, &str); 4] = [
     ("config", " FILE"),
     ("resume", " RUN"),
     ("json", ""),
-    ("channels", " N"),
     ("classes", " N"),
 ];
 
@@ -136,7 +135,7 @@ mod tests {
             ("RESNET_EPOCH", "mean RESNET_EPOCHS?"),
             ("RESNET_CONFIG", "give --config FILE"),
             ("Resnet_Resume", "give --resume RUN"),
-            ("RESNET_CHANNELS", "give --channels N"),
+            ("RESNET_CLASSES", "give --classes N"),
         ] {
             let why = refusal(name);
             let says = why

@@ -44,6 +44,8 @@ pub const LR_STEPS: Whole = Whole::up_to(1_000_000, ", since all of its losses a
 pub const STEPS_OR_NONE: Whole = STEPS.from(0, "");
 /// Images of a data set.
 pub const IMAGES: Whole = Whole::up_to(u32::MAX as u64, ", since images are numbered in 32 bits");
+/// Files that may be none.
+pub const FILES: Whole = IMAGES.from(0, "");
 /// Steps that are timed.
 pub const TIMED_STEPS: Whole = Whole::up_to(1_000_000, ", since the time of each is kept");
 /// Seeds.

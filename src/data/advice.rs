@@ -1,11 +1,13 @@
-//! What is said of a place that holds no data set of the MNIST family, but what people take for one.
-use crate::process::command;
-use anyhow::{Result, ensure};
+//! What is said of a place that holds no data set, but what people take for one.
+use super::known::{FASHION_MNIST, IDX, SETS};
+use super::listing::is_called_picture;
+use crate::process::{command, one_line, quoted};
+use anyhow::{Error, anyhow};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-/// Endings of pictures.
-const PICTURES: [&str; 8] = ["png", "jpg", "jpeg", "webp", "bmp", "gif", "tif", "tiff"];
+/// Endings of tables.
+const TABLES: [&str; 3] = ["csv", "tsv", "txt"];
 
 /// Endings of archives.
 const ARCHIVES: [&str; 8] = ["zip", "tar", "tgz", "gz", "bz2", "xz", "7z", "zst"];
@@ -13,65 +15,56 @@ const ARCHIVES: [&str; 8] = ["zip", "tar", "tgz", "gz", "bz2", "xz", "7z", "zst"
 /// The most entries of a folder that are looked at.
 const LOOKED_AT: usize = 10_000;
 
-/// Refuses what is not a folder, and a folder that has none of these files, saying what it seems to be.
-///
-/// # Errors
-/// When it is no folder with one of the files.
-pub fn check_folder(path: &Path, names: &[&str]) -> Result<()> {
-    let shown = path.display();
+/// What is said of a path that holds no data set: what it seems to be instead.
+pub fn refusal(path: &Path) -> Error {
+    let shown = one_line(path.as_os_str());
     let wanted = format!(
-        "data are the four files of Fashion-MNIST, or of another set of that form ({}), gzipped with .gz behind their \
-         names or not. Get them by `{}`, or take --data sample",
-        names.join(", "),
+        "data are a name ({}), pictures in a folder for each class (DIR/train/CLASS with DIR/val or DIR/test, or DIR/CLASS), pictures with \
+         a table of their classes (--labels), the four IDX files of Fashion-MNIST or another set of that form ({}), or the \
+         binary version of CIFAR-10. Get Fashion-MNIST by `{}`, or take --data sample",
+        SETS.map(|set| set.name).join(", "),
+        IDX.join(", "),
         command("fetch")
     );
-    ensure!(
-        path.is_dir(),
-        "--data {shown} is {}, not a folder: {wanted}",
-        match ending_is(path, &ARCHIVES) && !is_one_of(path, names) {
-            true => "an archive to be unpacked",
-            false => "a file",
-        }
-    );
-    let entries = entries(path);
-    if entries.iter().any(|entry| is_one_of(entry, names)) {
-        return Ok(());
+    if !path.is_dir() {
+        return match () {
+            () if !path.exists() => anyhow!(
+                "the data folder {shown} does not exist. {}",
+                FASHION_MNIST.advice()
+            ),
+            () if ending_is(path, &ARCHIVES) => {
+                anyhow!("--data {shown} is an archive to be unpacked, not a folder: {wanted}")
+            }
+            () if ending_is(path, &TABLES) => anyhow!(
+                "--data {shown} is a table, not a folder: name the folder of the pictures by --data DIR, and the table by \
+                 --labels {}",
+                quoted(path)
+            ),
+            () => anyhow!("--data {shown} is a file, not a folder: {wanted}"),
+        };
     }
-    let is_picture = |path: &Path| ending_is(path, &PICTURES);
+    let entries = entries(path);
     let holds = |is: &dyn Fn(&Path) -> bool| entries.iter().any(|entry| is(entry));
-    // As torchvision's ImageFolder has them, a folder a class.
-    let in_folders = |entry: &Path| {
-        entry.is_dir()
-            && self::entries(entry)
-                .iter()
-                .any(|e| e.is_dir() || is_picture(e))
-    };
-    let is_cifar = |entry: &Path| {
+    let is_python = |entry: &PathBuf| {
         let name = entry.file_name().and_then(|name| name.to_str());
-        name.is_some_and(|name| {
-            ["data_batch_", "test_batch", "cifar-10"]
-                .iter()
-                .any(|start| name.starts_with(start))
-        })
+        name.is_some_and(|name| ["data_batch_1", "cifar-10-batches-py"].contains(&name))
     };
     let seems = match () {
-        () if holds(&is_cifar) => "has the files of CIFAR, which are not supported",
-        () if holds(&is_picture) => {
-            "is a folder of pictures, which are not supported as data to train on (`resnet predict` takes them)"
+        () if holds(&is_called_picture) => {
+            "has pictures, but no folder for each class: put them into such folders, or name a table of their classes by \
+             --labels"
         }
-        () if holds(&in_folders) => {
-            "is a folder of folders, as pictures by class are kept, which are not supported as data to train on"
+        () if entries.iter().any(is_python) => {
+            "has CIFAR's version for Python, which is not read: take the binary version"
         }
         () if holds(&|entry| ending_is(entry, &ARCHIVES)) => "has archives to be unpacked",
         () if entries.is_empty() => "is empty",
-        () => "has none of the files",
+        () => "has none of what data are",
     };
-    anyhow::bail!(
-        "--data {shown} {seems}: {wanted}, or on Debian by the package dataset-fashion-mnist"
-    )
+    anyhow!("--data {shown} {seems}: {wanted}, or on Debian by the package dataset-fashion-mnist")
 }
 
-fn entries(folder: &Path) -> Vec<std::path::PathBuf> {
+fn entries(folder: &Path) -> Vec<PathBuf> {
     let list = fs::read_dir(folder).into_iter().flatten().take(LOOKED_AT);
     list.flatten().map(|entry| entry.path()).collect()
 }
@@ -79,9 +72,4 @@ fn entries(folder: &Path) -> Vec<std::path::PathBuf> {
 fn ending_is(path: &Path, endings: &[&str]) -> bool {
     let ending = path.extension().and_then(|ending| ending.to_str());
     ending.is_some_and(|ending| endings.contains(&ending.to_ascii_lowercase().as_str()))
-}
-
-fn is_one_of(path: &Path, names: &[&str]) -> bool {
-    let name = path.file_name().and_then(|name| name.to_str());
-    name.is_some_and(|name| names.contains(&name.strip_suffix(".gz").unwrap_or(name)))
 }

@@ -12,7 +12,7 @@ use std::path::Path;
 /// # Errors
 /// When there is no such file, or it is no picture, damaged or too large.
 pub fn read_colour(path: &Path, preprocess: &Preprocess) -> Result<Vec<u8>> {
-    let picture = open(path, "")?;
+    let picture = open(path, "")?.picture;
     let (width, height) = (picture.width() as usize, picture.height() as usize);
     Ok(fit(&on_white(picture), [height, width, 3], preprocess))
 }
@@ -35,7 +35,7 @@ pub fn fit(image: &[u8], [h, w, c]: [usize; 3], preprocess: &Preprocess) -> Vec<
 }
 
 /// Levels `[height, width, 3]`, with white behind what is transparent.
-fn on_white(picture: DynamicImage) -> Vec<u8> {
+pub fn on_white(picture: DynamicImage) -> Vec<u8> {
     if !picture.color().has_alpha() {
         return picture.into_rgb8().into_raw();
     }

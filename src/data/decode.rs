@@ -1,11 +1,12 @@
 //! Files of pictures, decoded: upright, whole and of a size that fits them.
 use super::jpeg;
 use crate::files;
-use crate::process::unless_it_panics;
+use crate::process::{ensure_free, unless_it_panics};
 use anyhow::{Context, Result, anyhow, ensure};
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
-use std::io::Cursor;
+use std::io::{BufReader, Cursor, Read};
 use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// The formats that are read.
 pub const FORMATS: &str = "PNG, JPEG, WebP, BMP, GIF or TIFF";
@@ -14,15 +15,32 @@ pub const FORMATS: &str = "PNG, JPEG, WebP, BMP, GIF or TIFF";
 const MOST_BYTES: u64 = 256 << 20;
 
 /// The most pixels of a picture and of its longer side: more than any camera has. A small file may claim to be huge.
-const MOST_PIXELS: u64 = 1 << 27;
+const MOST_PIXELS: u64 = 1 << 29;
 const MOST_SIDE: u32 = 65_535;
+
+/// The most bytes of a decoded picture.
+const MOST_DECODED: u64 = 2 << 30;
+
+/// Decoded pictures of more bytes than this come one after another: several at once could take all memory.
+const LARGE: u64 = 64 << 20;
+
+static TURN: Mutex<()> = Mutex::new(());
+
+/// A picture, upright. No other large one is decoded while a large one is kept as this.
+pub struct Decoded {
+    /// The picture.
+    pub picture: DynamicImage,
+    /// What its file is.
+    pub format: ImageFormat,
+    _turn: Option<MutexGuard<'static, ()>>,
+}
 
 /// The picture in a file of one of [`FORMATS`], of an animation the first one, turned as EXIF says. `instead` is what a
 /// refusal advises besides.
 ///
 /// # Errors
 /// When there is no such file, or it is no picture, damaged or too large.
-pub fn open(path: &Path, instead: &str) -> Result<DynamicImage> {
+pub fn open(path: &Path, instead: &str) -> Result<Decoded> {
     let shown = path.display();
     ensure!(
         path.exists(),
@@ -34,26 +52,65 @@ pub fn open(path: &Path, instead: &str) -> Result<DynamicImage> {
         path.join("*.png").display()
     );
     let bytes = files::read(path, MOST_BYTES)?;
-    // Not every decoder returns an error for every damage.
-    let decoded = unless_it_panics(|| decode(bytes));
-    let damaged = || Err(anyhow!("the file is damaged, and its decoder fails on it"));
-    decoded.unwrap_or_else(damaged).with_context(|| {
+    whole(&bytes).with_context(|| {
         format!(
             "{shown} is not a {FORMATS} picture that can be read: save it as one of them{instead}"
         )
     })
 }
 
-fn decode(bytes: Vec<u8>) -> Result<DynamicImage> {
+/// The same of a file of a data set. The error does not name it.
+///
+/// # Errors
+/// As [`open`].
+pub fn read(path: &Path) -> Result<Decoded> {
+    let bytes = files::read(path, MOST_BYTES);
+    whole(&bytes.map_err(|error| anyhow!(error.root_cause().to_string()))?)
+}
+
+/// Whether the picture in a file has colours, by its header alone; `None` where that tells nothing.
+pub fn has_colours(path: &Path) -> Option<bool> {
+    let file = BufReader::new(files::open(path).ok()?);
+    let coloured = || {
+        let reader = ImageReader::new(file).with_guessed_format().ok()?;
+        Some(reader.into_decoder().ok()?.color_type().has_color())
+    };
+    unless_it_panics(coloured).flatten()
+}
+
+/// Whether a file begins like a picture of one of [`FORMATS`], whatever its name is.
+pub fn looks_like_one(path: &Path) -> bool {
+    let mut start = Vec::new();
+    let read = files::open(path).map(|file| file.take(32).read_to_end(&mut start));
+    read.is_ok_and(|read| read.is_ok()) && known(&start).is_some()
+}
+
+/// What these first bytes are of, if it is read.
+fn known(start: &[u8]) -> Option<ImageFormat> {
+    image::guess_format(start)
+        .ok()
+        .filter(|format| format.reading_enabled())
+}
+
+fn whole(bytes: &[u8]) -> Result<Decoded> {
+    ensure!(!bytes.is_empty(), "the file is empty");
+    // Not every decoder returns an error for every damage.
+    let decoded = unless_it_panics(|| decode(bytes));
+    decoded.unwrap_or_else(|| Err(anyhow!("the file is damaged, and its decoder fails on it")))
+}
+
+fn decode(bytes: &[u8]) -> Result<Decoded> {
     // What the file is, its contents tell, not its name.
-    let mut reader = ImageReader::new(Cursor::new(&bytes[..])).with_guessed_format()?;
+    let format = known(bytes).with_context(|| format!("its contents are not {FORMATS}"))?;
     ensure!(
-        reader.format() != Some(ImageFormat::Jpeg) || jpeg::is_whole(&bytes),
+        format != ImageFormat::Jpeg || jpeg::is_whole(bytes),
         "the file is truncated: the end of the picture is missing"
     );
+    let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
     let mut limits = Limits::default();
     limits.max_image_width = Some(MOST_SIDE);
     limits.max_image_height = Some(MOST_SIDE);
+    limits.max_alloc = Some(MOST_DECODED);
     reader.limits(limits.clone());
     let mut decoder = reader.into_decoder()?;
     let (width, height) = decoder.dimensions();
@@ -62,10 +119,17 @@ fn decode(bytes: Vec<u8>) -> Result<DynamicImage> {
         "it has {width}×{height} pixels, but at most {MOST_PIXELS} are taken, and {MOST_SIDE} a side"
     );
     limits.reserve(decoder.total_bytes())?;
+    let turn = (decoder.total_bytes() > LARGE)
+        .then(|| TURN.lock().unwrap_or_else(PoisonError::into_inner));
+    ensure_free(decoder.total_bytes(), "the picture")?;
     let orientation = decoder.orientation()?;
     let mut picture = DynamicImage::from_decoder(decoder)?;
     picture.apply_orientation(orientation);
-    Ok(picture)
+    Ok(Decoded {
+        picture,
+        format,
+        _turn: turn,
+    })
 }
 
 #[cfg(test)]
@@ -96,7 +160,7 @@ mod tests {
         chunk(b"IEND", &[]);
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(&file, png).unwrap();
-        let error = format!("{:#}", open(file.path(), "").unwrap_err());
+        let error = format!("{:#}", open(file.path(), "").err().unwrap());
         assert!(error.contains("damaged"), "{error}");
     }
 
@@ -129,7 +193,7 @@ mod tests {
                 all.push(gif);
             }
             for file in all {
-                let error = format!("{:#}", decode(file).unwrap_err());
+                let error = format!("{:#}", decode(&file).err().unwrap());
                 assert!(
                     ["at most", "limit"]
                         .iter()

@@ -23,6 +23,21 @@ pub struct Divided {
 struct Subset {
     indices: Vec<u32>,
     labels: Vec<u32>,
+    fingerprints: Vec<u64>,
+}
+
+impl Subset {
+    /// The training images with these indices.
+    fn of(source: &dyn ImageSource, indices: Vec<u32>) -> Subset {
+        let labels = source.labels(Split::Train);
+        let fingerprints = source.fingerprints(Split::Train);
+        let known = |&i: &u32| fingerprints.get(i as usize).copied();
+        Subset {
+            labels: indices.iter().map(|&i| labels[i as usize]).collect(),
+            fingerprints: indices.iter().filter_map(known).collect(),
+            indices,
+        }
+    }
 }
 
 impl Divided {
@@ -41,17 +56,25 @@ impl Divided {
             labels.len()
         );
         let held = held_out(labels, count, seed);
-        let [mut train, mut validation] = [Subset::default(), Subset::default()];
-        for (i, (&label, held)) in labels.iter().zip(held).enumerate() {
-            let subset = if held { &mut validation } else { &mut train };
-            subset.indices.push(i as u32);
-            subset.labels.push(label);
-        }
+        let (held, kept): (Vec<u32>, Vec<u32>) =
+            (0..labels.len() as u32).partition(|&i| held[i as usize]);
         Ok(Divided {
+            train: Subset::of(&*source, kept),
+            validation: Subset::of(&*source, held),
+            source,
+        })
+    }
+
+    /// Validates on all images, and trains on none.
+    pub fn all_held_out(source: Arc<dyn ImageSource>) -> Divided {
+        let indices = (0..source.len(Split::Train) as u32).collect();
+        let train = Subset::default();
+        let validation = Subset::of(&*source, indices);
+        Divided {
             source,
             train,
             validation,
-        })
+        }
     }
 
     /// Trains on `count` batches alone, those that the first epoch would begin with, and validates on the same images.
@@ -73,8 +96,7 @@ impl Divided {
         );
         let mut indices = order.order(0, labels.len());
         indices.truncate(count * batch_size);
-        let labels = indices.iter().map(|&i| labels[i as usize]).collect();
-        let train = Subset { indices, labels };
+        let train = Subset::of(&*source, indices);
         Ok(Divided {
             source,
             validation: train.clone(),
@@ -146,6 +168,14 @@ impl ImageSource for Divided {
             .collect();
         self.source.read(Split::Train, &of_source, out)
     }
+
+    fn fingerprints(&self, split: Split) -> &[u64] {
+        match split {
+            Split::Train => &self.train.fingerprints,
+            Split::Validation => &self.validation.fingerprints,
+            Split::Test => self.source.fingerprints(Split::Test),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -165,7 +195,7 @@ mod tests {
                 size: 1,
                 channels: 1,
                 classes: ["a", "b", "c"].map(str::to_string).to_vec(),
-                notes: Vec::new(),
+                ..Info::default()
             },
             train: examples(labels),
             test: examples(vec![2, 1]),

@@ -1,18 +1,17 @@
-//! Downloading Fashion-MNIST into the cache. A file gets its name there only once its contents are
+//! Downloading the sets that have names into the cache. A file gets its name there only once its contents are
 //! known to be right, so that nothing half-downloaded is ever taken for data.
-use super::{FILES, Known, idx};
+use super::idx;
+use super::known::{Known, Set, is_sum};
 use crate::files::{replace, sync_folder};
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
+use flate2::read::GzDecoder;
 use std::fs;
 use std::io::Read;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// A mirror that serves the original files over HTTPS.
-pub const MIRROR: &str = "https://storage.googleapis.com/tensorflow/tf-keras-datasets/";
-
-/// No file of the data set comes near this many bytes.
-const TOO_LARGE: u64 = 64 << 20;
+/// No file comes near this many bytes: CIFAR-10's archive has 170 million.
+const TOO_LARGE: u64 = 256 << 20;
 
 /// How long a server is waited for.
 #[derive(Clone, Copy)]
@@ -34,42 +33,82 @@ const PATIENCE: Patience = Patience {
 /// Bytes a second of the slowest connection; the largest file takes two minutes at ten times as much for each MiB.
 const SLOWEST: f64 = 4096.0;
 
-/// Downloads what is missing or damaged in `folder` from `mirror`. `progress` sees the name of each file,
+/// Downloads what is missing or damaged of a set in `folder` from `mirror`. `progress` sees the name of each file,
 /// the bytes that came so far, and the bytes to come where the server tells.
 ///
 /// # Errors
 /// When the network or the disk fails, or the mirror serves something else.
 pub fn fetch(
+    set: &Set,
     mirror: &str,
     folder: &Path,
     mut progress: impl FnMut(&str, u64, Option<u64>),
 ) -> Result<()> {
     fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))?;
-    for known in &FILES {
-        let name = format!("{}.gz", known.name);
-        let path = folder.join(&name);
-        if path.exists() && idx::read(&path).is_ok_and(|bytes| known.matches(&bytes)) {
-            continue;
-        }
+    let mut get = |name: &str| -> Result<(String, Vec<u8>)> {
         let url = format!("{}/{name}", mirror.trim_end_matches('/'));
-        let bytes = download(&url, PATIENCE, |done, all| progress(&name, done, all));
+        let bytes = download(&url, PATIENCE, |done, all| progress(name, done, all));
         let bytes = bytes.with_context(|| {
             format!(
-                "downloading {url} failed (other ways: another mirror by --url, the Debian package \
-                 dataset-fashion-mnist, or --data sample, which needs no files)"
+                "downloading {url} failed; another mirror may be named by --url. {}",
+                set.advice()
             )
         })?;
-        check(known, &bytes)
-            .with_context(|| format!("checking {url} failed (try another mirror by --url)"))?;
-        replace(&path, &bytes)?;
+        Ok((url, bytes))
+    };
+    let right = |known: &&Known, ending: &str| {
+        let path = folder.join(format!("{}{ending}", known.name));
+        path.exists() && known.is(&path)
+    };
+    if let Some((archive, sum)) = set.archive {
+        if set.files.iter().all(|known| right(&known, "")) {
+            return Ok(());
+        }
+        let (url, bytes) = get(archive)?;
+        ensure!(
+            is_sum(sum, &bytes),
+            "checking {url} failed (try another mirror by --url): its SHA-256 differs from that of the original file"
+        );
+        unpack(set, &bytes, folder).with_context(|| format!("unpacking {url}"))?;
+    } else {
+        for known in set.files.iter().filter(|known| !right(known, ".gz")) {
+            let name = format!("{}.gz", known.name);
+            let (url, bytes) = get(&name)?;
+            check(known, &bytes)
+                .with_context(|| format!("checking {url} failed (try another mirror by --url)"))?;
+            replace(&folder.join(name), &bytes)?;
+        }
     }
     sync_folder(folder)
+}
+
+/// Writes the files of a set out of its archive into a folder.
+fn unpack(set: &Set, archive: &[u8], folder: &Path) -> Result<()> {
+    let mut archive = tar::Archive::new(GzDecoder::new(archive));
+    let mut missing: Vec<&str> = set.files.iter().map(|known| known.name).collect();
+    for entry in archive.entries()? {
+        let mut entry = entry?;
+        // Nothing but these names, wherever the archive has them, gets a place here.
+        let path = entry.path()?.into_owned();
+        let name = path.file_name().and_then(|name| name.to_str());
+        let Some(at) = missing.iter().position(|known| Some(*known) == name) else {
+            continue;
+        };
+        ensure!(entry.size() <= TOO_LARGE, "{} is too large", missing[at]);
+        let mut bytes = Vec::new();
+        entry.read_to_end(&mut bytes)?;
+        replace(&folder.join(missing.swap_remove(at)), &bytes)?;
+    }
+    match missing.first() {
+        None => Ok(()),
+        Some(name) => bail!("the archive has no file {name}"),
+    }
 }
 
 fn check(known: &Known, gz: &[u8]) -> Result<()> {
     let plain = idx::unzip(gz).context("the download is not a complete gzip file")?;
     ensure!(
-        known.matches(&plain),
+        known.matches(gz, &plain),
         "the download has the wrong checksum: its SHA-256 differs from that of the original file"
     );
     Ok(())
@@ -130,6 +169,8 @@ fn download(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::known::{CIFAR10, DEBIAN, FASHION_MNIST};
+    use crate::data::mnist;
     use std::collections::HashMap;
     use std::io::Write;
     use std::net::TcpListener;
@@ -166,15 +207,12 @@ mod tests {
     fn installed() -> Option<HashMap<String, Vec<u8>>> {
         let read = |known: &Known| {
             let name = format!("{}.gz", known.name);
-            let bytes = fs::read(Path::new(super::super::DEBIAN).join(&name));
+            let bytes = fs::read(Path::new(DEBIAN).join(FASHION_MNIST.name).join(&name));
             bytes.ok().map(|bytes| (name, bytes))
         };
-        let files = FILES.iter().map(read).collect();
+        let files = FASHION_MNIST.files.iter().map(read).collect();
         if Option::is_none(&files) {
-            crate::process::say(format_args!(
-                "SKIPPED: {} is not installed",
-                super::super::DEBIAN
-            ));
+            crate::process::say("SKIPPED: Debian's package of Fashion-MNIST is not installed");
         }
         files
     }
@@ -186,7 +224,7 @@ mod tests {
         let folder = TempDir::new().unwrap();
         let fetched = || {
             let mut names = std::collections::BTreeSet::new();
-            fetch(&mirror, folder.path(), |name, _, _| {
+            fetch(&FASHION_MNIST, &mirror, folder.path(), |name, _, _| {
                 names.insert(name.to_string());
             })
             .unwrap();
@@ -197,7 +235,7 @@ mod tests {
         fs::write(folder.path().join("t10k-labels-idx1-ubyte.gz"), b"damaged").unwrap();
         assert_eq!(fetched(), 1);
         assert_eq!(
-            super::super::load_folder(folder.path(), true)
+            mnist::load(folder.path(), Some(&FASHION_MNIST))
                 .unwrap()
                 .test
                 .labels
@@ -252,12 +290,12 @@ mod tests {
 
     #[test]
     fn nothing_wrong_gets_a_name() {
-        let name = format!("{}.gz", FILES[0].name);
+        let name = format!("{}.gz", FASHION_MNIST.files[0].name);
         let sample = include_bytes!("sample/train-images-idx3-ubyte.gz");
         let fails = |body: &[u8], longer: bool, word: &str| {
             let mirror = serve(HashMap::from([(name.clone(), body.to_vec())]), longer);
             let folder = TempDir::new().unwrap();
-            let error = fetch(&mirror, folder.path(), |_, _, _| ()).unwrap_err();
+            let error = fetch(&FASHION_MNIST, &mirror, folder.path(), |_, _, _| ()).unwrap_err();
             assert!(format!("{error:#}").contains(word), "{error:#}");
             assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
         };
@@ -266,7 +304,54 @@ mod tests {
         fails(sample, true, "downloading");
         fails(b"<html>moved</html>", false, "gzip");
         let folder = TempDir::new().unwrap();
-        let error = fetch(&serve(HashMap::new(), false), folder.path(), |_, _, _| ()).unwrap_err();
+        let nothing = serve(HashMap::new(), false);
+        let error = fetch(&FASHION_MNIST, &nothing, folder.path(), |_, _, _| ()).unwrap_err();
         assert!(format!("{error:#}").contains("404"), "{error:#}");
+    }
+
+    /// An archive of these files, in a folder as the original has them.
+    fn archive(names: &[&str]) -> Vec<u8> {
+        let gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        let mut tar = tar::Builder::new(gzip);
+        for name in names {
+            let mut header = tar::Header::new_gnu();
+            header.set_size(name.len() as u64);
+            header.set_mode(0o644);
+            let path = format!("cifar-10-batches-bin/{name}");
+            tar.append_data(&mut header, path, name.as_bytes()).unwrap();
+        }
+        tar.into_inner().unwrap().finish().unwrap()
+    }
+
+    #[test]
+    fn an_archive_is_checked_and_unpacked_by_the_names_of_its_files() {
+        let mut names: Vec<&str> = CIFAR10.files.iter().map(|known| known.name).collect();
+        names.insert(2, "readme.html");
+        let folder = TempDir::new().unwrap();
+        unpack(&CIFAR10, &archive(&names), folder.path()).unwrap();
+        assert_eq!(
+            fs::read_dir(folder.path()).unwrap().count(),
+            CIFAR10.files.len()
+        );
+        let test = fs::read(folder.path().join("test_batch.bin")).unwrap();
+        assert_eq!(test, b"test_batch.bin");
+        let error = unpack(&CIFAR10, &archive(&names[1..]), folder.path()).unwrap_err();
+        assert!(
+            error.to_string().contains("no file data_batch_1.bin"),
+            "{error}"
+        );
+        let whole = archive(&names);
+        assert!(unpack(&CIFAR10, &whole[..whole.len() / 2], folder.path()).is_err());
+
+        // What a mirror serves is not the original, so that nothing of it is kept.
+        let (name, _) = CIFAR10.archive.unwrap();
+        let mirror = serve(HashMap::from([(name.to_string(), whole)]), false);
+        let folder = TempDir::new().unwrap();
+        let error = fetch(&CIFAR10, &mirror, folder.path(), |_, _, _| ()).unwrap_err();
+        assert!(
+            format!("{error:#}").contains("SHA-256 differs"),
+            "{error:#}"
+        );
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
     }
 }

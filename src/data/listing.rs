@@ -22,14 +22,19 @@ pub fn pictures(named: &Path) -> Result<Vec<PathBuf>> {
     }
 }
 
+/// Whether a name ends as those of pictures do.
+pub fn is_called_picture(path: &Path) -> bool {
+    let ending = path.extension().and_then(|ending| ending.to_str());
+    ending.is_some_and(|own| ENDINGS.iter().any(|e| e.eq_ignore_ascii_case(own)))
+}
+
 fn in_folder(folder: &Path) -> Result<Vec<PathBuf>> {
     let shown = folder.display();
     let reading = || format!("reading {shown}");
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).with_context(reading)? {
         let path = entry.with_context(reading)?.path();
-        let ending = path.extension().and_then(|ending| ending.to_str());
-        if ending.is_some_and(|own| ENDINGS.iter().any(|e| e.eq_ignore_ascii_case(own))) {
+        if is_called_picture(&path) {
             found.push(path);
         }
     }

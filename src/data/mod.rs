@@ -1,277 +1,175 @@
-//! Data sets: what one is, Fashion-MNIST and where it is looked for, the order of the examples, their augmentation,
-//! and pictures of other people's.
+//! Data sets: what one is, pictures in folders, sets that have names and where they are looked for, the order of the
+//! examples, their augmentation, and pictures of other people's.
 mod advice;
 mod augment;
+mod by_name;
+mod cache;
+mod check;
+mod cifar;
 mod colour;
 mod decode;
 mod divided;
 pub mod fetch;
+mod folder;
+mod found;
 mod idx;
 mod jpeg;
+mod known;
+mod labels;
 mod listing;
+mod mnist;
 mod picture;
 mod prefetch;
 mod preprocess;
 mod sampler;
 mod source;
+mod square;
+mod store;
 #[cfg(test)]
 mod tests;
 
 pub use augment::Augmentation;
+pub use by_name::by_name;
+pub use cache::Wanted;
+pub use check::{Allowed, check, counts};
 pub use colour::{fit, read_colour};
 pub use divided::Divided;
+pub use found::Found;
+pub use known::{FASHION_MNIST, SETS, Set, is_name, set};
 pub use listing::pictures;
+pub use mnist::sample;
 pub use picture::{Background, Picture};
 pub use prefetch::Prefetch;
-pub use preprocess::{MEANS, Preprocess, STDS, listed};
+pub use preprocess::{Fit, MEANS, Preprocess, STDS, listed};
 pub use sampler::Sampler;
-pub use source::{Dataset, Examples, ImageSource, Info, Split};
+pub use source::{Dataset, Examples, ImageSource, Info, Kind, Split, shared};
+pub use square::read_square;
 
-use crate::process::{command, ensure_free};
-use anyhow::{Context, Result, bail, ensure};
-use etcetera::BaseStrategy;
-use sha2::{Digest, Sha256};
+use crate::process::one_line;
+use anyhow::{Context, Result, bail};
+use folder::Listing;
+use known::{SAMPLE, cache_base, find};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-/// The classes in the order of their labels, under the chapter's names.
-const CLASSES: [&str; 10] = [
-    "t-shirt",
-    "trouser",
-    "pullover",
-    "dress",
-    "coat",
-    "sandal",
-    "shirt",
-    "sneaker",
-    "bag",
-    "ankle boot",
-];
-
-/// Where Debian's package puts the files.
-const DEBIAN: &str = "/usr/share/datasets/fashion-mnist";
-
-/// The name of a data set that lies inside this program.
-pub const SAMPLE: &str = "sample";
-
-/// One of the four files, without the ending `.gz`.
-struct Known {
-    name: &'static str,
-    /// SHA-256 of the decompressed bytes: compressors differ, the images do not.
-    sha256: &'static str,
+/// Where images come from.
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
+pub struct Request<'a> {
+    /// The name of a set, `sample` or a folder; absent, Fashion-MNIST.
+    pub data: Option<&'a str>,
+    /// A table of pictures and their classes.
+    pub labels: Option<&'a Path>,
+    /// What the user lets pass.
+    pub allowed: Allowed,
 }
 
-/// Training images and labels, test images and labels.
-const FILES: [Known; 4] = [
-    Known {
-        name: "train-images-idx3-ubyte",
-        sha256: "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
-    },
-    Known {
-        name: "train-labels-idx1-ubyte",
-        sha256: "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
-    },
-    Known {
-        name: "t10k-images-idx3-ubyte",
-        sha256: "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
-    },
-    Known {
-        name: "t10k-labels-idx1-ubyte",
-        sha256: "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
-    },
-];
+/// Loads what is asked for: a set that has a name, from Debian's folder or the cache, or a folder of any kind. Of pictures it
+/// is made what is `wanted`, and `progress` sees how many of how many are done.
+///
+/// # Errors
+/// When there is no data, a file is not what its name says, or pictures are not what can be trained on.
+pub fn load(
+    request: Request,
+    wanted: &Wanted,
+    progress: &mut dyn FnMut(usize, usize),
+) -> Result<Arc<dyn ImageSource>> {
+    let Request {
+        data,
+        labels,
+        allowed,
+    } = request;
+    if let Some(table) = labels {
+        let folder = data
+            .map(Path::new)
+            .or(table.parent())
+            .unwrap_or(Path::new(""));
+        let root = std::path::absolute(folder.join("")).context("the folder of the pictures")?;
+        let listing = labels::list(table, &root)?;
+        return pictures_of(listing, Kind::Table, wanted, allowed, progress);
+    }
+    let folder = match data {
+        Some(SAMPLE) => return Ok(Arc::new(sample()?)),
+        None => return Ok(Arc::new(named(&FASHION_MNIST)?)),
+        Some(data) => match known::set(data) {
+            Some(set) => return Ok(Arc::new(named(set)?)),
+            None => Path::new(data),
+        },
+    };
+    if !folder.is_dir() {
+        return Err(advice::refusal(folder));
+    }
+    if mnist::is_in(folder) {
+        return Ok(Arc::new(mnist::load(folder, None)?));
+    }
+    if let Some(folder) = cifar::find(folder) {
+        return Ok(Arc::new(cifar::load(&folder)?));
+    }
+    if folder::has_folders(folder) {
+        let listing = folder::list(&std::path::absolute(folder).context("the data folder")?)?;
+        return pictures_of(listing, Kind::Folder, wanted, allowed, progress);
+    }
+    Err(advice::refusal(folder))
+}
 
-impl Known {
-    fn matches(&self, bytes: &[u8]) -> bool {
-        let digest = Sha256::digest(bytes);
-        digest
+/// A set that has a name, from the first of its places that has it.
+///
+/// # Errors
+/// When none has, or a file is not the set's.
+fn named(set: &'static Set) -> Result<Dataset> {
+    let read = |folder: &Path| match set.archive {
+        Some(_) => cifar::load(folder),
+        None => mnist::load(folder, Some(set)),
+    };
+    let folders = set.folders()?;
+    // A folder that lacks some files is read only for the error that names them.
+    let begun = |folder: &&PathBuf| {
+        set.files
             .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect::<String>()
-            == self.sha256
+            .any(|known| find(folder, known.name).is_some())
+    };
+    let whole = folders.iter().find(|folder| set.is_in(folder));
+    match whole.or(folders.iter().rev().find(begun)) {
+        Some(folder) => read(folder),
+        None => bail!(
+            "{} is neither in {} nor in {}. {}",
+            set.title,
+            folders[0].display(),
+            folders[1].display(),
+            set.advice()
+        ),
     }
 }
 
-/// Loads what `--data` asks for: `sample`, a folder, or by default the first of Debian's folder and
-/// the cache that has the files.
-///
-/// # Errors
-/// When there is no data, or a file is not what its name says.
-pub fn load(choice: Option<&str>) -> Result<Dataset> {
-    match choice {
-        Some(SAMPLE) => sample(),
-        Some(folder) => load_folder(Path::new(folder), false),
-        None => {
-            let debian = PathBuf::from(DEBIAN);
-            if holds_all(&debian) {
-                return load_folder(&debian, true);
-            }
-            let cache = cache_folder()?;
-            // A folder that lacks some files is read only for the error that names them.
-            let broken = |folder: &&PathBuf| FILES.iter().any(|f| find(folder, f.name).is_some());
-            if holds_all(&cache) {
-                load_folder(&cache, true)
-            } else if let Some(folder) = [&cache, &debian].into_iter().find(broken) {
-                load_folder(folder, true)
-            } else {
-                bail!(
-                    "Fashion-MNIST is neither in {DEBIAN} nor in {}. {}",
-                    cache.display(),
-                    advice()
-                )
-            }
+/// The images of pictures.
+fn pictures_of(
+    listing: Listing,
+    kind: Kind,
+    wanted: &Wanted,
+    allowed: Allowed,
+    progress: &mut dyn FnMut(usize, usize),
+) -> Result<Arc<dyn ImageSource>> {
+    let root = one_line(listing.root.as_os_str());
+    let (classes, named) = (listing.classes.clone(), listing.named.clone());
+    // Before anything is decoded; and of what was decoded.
+    check::classes(&root, &classes, &listing.counts(), allowed)?;
+    let folder = cache_base()?.join("pictures");
+    let mut store = cache::open(listing, wanted, allowed, &folder, progress)?;
+    let counts = check::counts(&store);
+    check::classes(&root, &classes, &counts, allowed)?;
+    let info = store.info_mut();
+    info.name = root;
+    info.kind = kind;
+    info.fit = Some(wanted.fit);
+    info.notes = check::notes(&classes, &counts);
+    info.notes.extend(info.found.as_ref().and_then(Found::note));
+    for split in [Split::Validation, Split::Test] {
+        let none = counts.iter().all(|counts| counts[split as usize] == 0);
+        if named.contains(&split) && none {
+            info.notes.push(format!(
+                "there is no {} image in the folders of classes",
+                split.name()
+            ));
         }
     }
-}
-
-fn holds_all(folder: &Path) -> bool {
-    FILES.iter().all(|f| find(folder, f.name).is_some())
-}
-
-/// How to come by a data set.
-fn advice() -> String {
-    format!(
-        "Get it by `{}`, or on Debian and Ubuntu by `sudo apt-get install dataset-fashion-mnist`; or name its folder by \
-         --data DIR; or take the 2,500 images inside this program by --data sample",
-        command("fetch")
-    )
-}
-
-/// Where `resnet fetch` puts the files.
-///
-/// # Errors
-/// When the user has no home folder.
-pub fn cache_folder() -> Result<PathBuf> {
-    let base = etcetera::choose_base_strategy().context("looking for the cache folder")?;
-    Ok(base.cache_dir().join("resnet").join("fashion-mnist"))
-}
-
-/// The slice of the data set inside this program.
-fn sample() -> Result<Dataset> {
-    let pair = |images: &[u8], labels: &[u8]| -> Result<(usize, Examples)> {
-        let images = (Path::new("the sample's images"), idx::unzip(images)?);
-        let labels = (Path::new("the sample's labels"), idx::unzip(labels)?);
-        pair(images, labels)
-    };
-    let (size, train) = pair(
-        include_bytes!("sample/train-images-idx3-ubyte.gz"),
-        include_bytes!("sample/train-labels-idx1-ubyte.gz"),
-    )?;
-    let (_, test) = pair(
-        include_bytes!("sample/t10k-images-idx3-ubyte.gz"),
-        include_bytes!("sample/t10k-labels-idx1-ubyte.gz"),
-    )?;
-    Ok(Dataset {
-        info: Info {
-            name: "Fashion-MNIST sample".to_string(),
-            size,
-            channels: 1,
-            classes: CLASSES.map(str::to_string).to_vec(),
-            notes: vec!["the sample has 2,000 training images: expect a low accuracy".to_string()],
-        },
-        train,
-        test,
-    })
-}
-
-/// Reads the four files of a folder. In the places where only Fashion-MNIST belongs, files must be
-/// `genuine`; a folder that the user names may hold another set of the same form.
-fn load_folder(folder: &Path, genuine: bool) -> Result<Dataset> {
-    let shown = folder.display();
-    ensure!(
-        folder.exists(),
-        "the data folder {shown} does not exist. {}",
-        advice()
-    );
-    advice::check_folder(folder, &FILES.map(|known| known.name))?;
-    let mut strangers = Vec::new();
-    let mut files = Vec::new();
-    for known in &FILES {
-        let path = find(folder, known.name)
-            .with_context(|| format!("{shown} has no file {}.gz. {}", known.name, advice()))?;
-        let bytes = idx::read(&path)?;
-        if !known.matches(&bytes) {
-            ensure!(
-                !genuine,
-                "{} is not the file of Fashion-MNIST (its SHA-256 differs): remove it and run `{}`, or install the package \
-                 dataset-fashion-mnist again",
-                path.display(),
-                command("fetch")
-            );
-            strangers.push(known.name);
-        }
-        files.push((path, bytes));
-    }
-    let bytes: usize = files.iter().map(|(_, bytes)| bytes.len()).sum();
-    ensure_free(bytes as u64, "the images of the data set")?;
-    let [train_images, train_labels, test_images, test_labels] =
-        <[_; 4]>::try_from(files).expect("four known files");
-    let of_tests = test_images.0.clone();
-    let pair = |images: (PathBuf, Vec<u8>), labels: (PathBuf, Vec<u8>)| {
-        pair((&images.0, images.1), (&labels.0, labels.1))
-    };
-    let (size, train) = pair(train_images, train_labels)?;
-    let (test_size, test) = pair(test_images, test_labels)?;
-    ensure!(
-        test_size == size,
-        "{} has images of {test_size}×{test_size}, but those to train on have {size}×{size}",
-        of_tests.display()
-    );
-    let genuine = strangers.is_empty();
-    let note = || {
-        format!(
-            "{shown} is not the original Fashion-MNIST ({} differ): it is taken as it is, and its classes \
-             are called 0 to 9",
-            strangers.join(", ")
-        )
-    };
-    Ok(Dataset {
-        info: Info {
-            name: match genuine {
-                true => format!("Fashion-MNIST in {shown}"),
-                false => shown.to_string(),
-            },
-            size,
-            channels: 1,
-            classes: match genuine {
-                true => CLASSES.map(str::to_string).to_vec(),
-                false => (0..CLASSES.len()).map(|class| class.to_string()).collect(),
-            },
-            notes: (!genuine).then(note).into_iter().collect(),
-        },
-        train,
-        test,
-    })
-}
-
-/// The file of this name, compressed or not.
-fn find(folder: &Path, name: &str) -> Option<PathBuf> {
-    [format!("{name}.gz"), name.to_string()]
-        .map(|n| folder.join(n))
-        .into_iter()
-        .find(|p| p.exists())
-}
-
-/// The side of images, and these with their labels, each from a file of this name and these bytes.
-fn pair(images: (&Path, Vec<u8>), labels: (&Path, Vec<u8>)) -> Result<(usize, Examples)> {
-    let (size, pixels) = idx::images(images.0, images.1)?;
-    let of_labels = labels.0.display();
-    let labels = idx::labels(labels.0, &labels.1)?;
-    let count = pixels.len() / (size * size);
-    ensure!(
-        labels.len() == count,
-        "{} has {count} images, but {of_labels} has {} labels: the two do not belong together",
-        images.0.display(),
-        labels.len()
-    );
-    let wrong = labels
-        .iter()
-        .position(|&label| usize::from(label) >= CLASSES.len());
-    if let Some(at) = wrong {
-        bail!(
-            "label {at} in {of_labels} is {}, but there are only the classes 0 to 9",
-            labels[at]
-        );
-    }
-    let labels = labels.into_iter().map(u32::from).collect();
-    Ok((size, Examples { pixels, labels }))
+    Ok(Arc::new(store))
 }

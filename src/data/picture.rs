@@ -46,8 +46,8 @@ impl Picture {
     /// # Errors
     /// When there is no such file, it is no picture, damaged or too large, or nothing is in the picture.
     pub fn read(path: &Path, background: Background) -> Result<Picture> {
-        let picture = open(path, ", or take an image of the test set by --test-image 0")?;
-        Picture::new(on_white(&picture), background).with_context(|| {
+        let picture = open(path, ", or take an image of the test set by --test-image 0")?.picture;
+        Picture::new(on_white(picture), background).with_context(|| {
             format!(
                 "{} is empty: all of it has one colour or is transparent. Name a picture with a garment in it",
                 path.display()
@@ -84,8 +84,11 @@ impl Picture {
 }
 
 /// Grey levels, with white behind what is transparent.
-fn on_white(picture: &DynamicImage) -> GrayImage {
-    let picture = picture.to_luma_alpha8();
+pub fn on_white(picture: DynamicImage) -> GrayImage {
+    if !picture.color().has_alpha() {
+        return picture.into_luma8();
+    }
+    let picture = picture.into_luma_alpha8();
     GrayImage::from_fn(picture.width(), picture.height(), |x, y| {
         let LumaA([grey, alpha]) = *picture.get_pixel(x, y);
         let (grey, alpha) = (u32::from(grey), u32::from(alpha));
@@ -244,7 +247,7 @@ mod tests {
             let pixel = image::Rgba([0, 0, 0, alpha]);
             DynamicImage::from(image::RgbaImage::from_pixel(2, 2, pixel))
         };
-        assert_eq!(on_white(&picture(0)).get_pixel(0, 0).0, [255]);
-        assert_eq!(on_white(&picture(255)).get_pixel(0, 0).0, [0]);
+        assert_eq!(on_white(picture(0)).get_pixel(0, 0).0, [255]);
+        assert_eq!(on_white(picture(255)).get_pixel(0, 0).0, [0]);
     }
 }

@@ -90,7 +90,7 @@ mod tests {
 
     #[test]
     fn images_come_as_asked_for_ahead_or_not() {
-        let data: Arc<dyn ImageSource> = Arc::new(data::load(Some("sample")).unwrap());
+        let data: Arc<dyn ImageSource> = Arc::new(data::sample().unwrap());
         let read = |split, indices: &[u32]| pixels(&*data, split, indices).unwrap();
         let mut prefetch = Prefetch::new(data.clone()).unwrap();
         prefetch.request(Split::Train, &[3, 1]).unwrap();

@@ -12,6 +12,19 @@ pub const MEANS: RangeInclusive<f32> = 0.0..=1.0;
 /// Standard deviations that they may have. Less is that of no images.
 pub const STDS: RangeInclusive<f32> = 0.001..=1.0;
 
+/// How a picture that is not square becomes one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Fit {
+    /// Its shorter side is resized and the middle of the longer one is kept, as torchvision's `Resize` and `CenterCrop` do.
+    #[default]
+    Crop,
+    /// Its longer side is resized, and black is put on both sides of the shorter one.
+    Pad,
+    /// Each side is resized by itself.
+    Stretch,
+}
+
 /// Images are resized as PIL's bilinear filter does, so that their shorter side has `resize` pixels; the square of `size`
 /// pixels in the middle is kept, its levels are divided by 255, and each channel is normalised by its mean and its
 /// standard deviation. What is left out of a file is not done; files of earlier versions have `size` alone.
@@ -29,6 +42,10 @@ pub struct Preprocess {
     /// What each channel is divided by then.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub std: Vec<f32>,
+    /// How pictures of the data set became squares, where it had been pictures: a picture to be answered about becomes one in
+    /// the same way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fit: Option<Fit>,
 }
 
 impl Preprocess {
@@ -39,6 +56,7 @@ impl Preprocess {
             resize: None,
             mean: Vec::new(),
             std: Vec::new(),
+            fit: None,
         }
     }
 
@@ -49,6 +67,7 @@ impl Preprocess {
             resize: Some(256),
             mean: vec![0.485, 0.456, 0.406],
             std: vec![0.229, 0.224, 0.225],
+            fit: None,
         }
     }
 
@@ -130,6 +149,11 @@ impl fmt::Display for Preprocess {
         if !self.std.is_empty() {
             let (mean, std) = (listed(&self.mean), listed(&self.std));
             write!(f, ", mean {mean}, standard deviation {std}")?;
+        }
+        match self.fit {
+            None | Some(Fit::Crop) => {}
+            Some(Fit::Pad) => write!(f, ", padded to squares")?,
+            Some(Fit::Stretch) => write!(f, ", stretched to squares")?,
         }
         Ok(())
     }

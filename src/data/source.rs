@@ -1,6 +1,9 @@
 //! What a data set is to the rest of the program: labelled square images in splits, read by index. And one that
 //! lies in memory.
+use super::found::Found;
+use super::preprocess::Fit;
 use anyhow::{Context, Result};
+use std::collections::HashSet;
 
 /// A part of a data set.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -28,10 +31,12 @@ impl Split {
 }
 
 /// What is known about a data set without reading an image.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Debug, Default)]
 pub struct Info {
     /// What it is and where it was found.
     pub name: String,
+    /// What kind of data set it is.
+    pub kind: Kind,
     /// Side of every image in pixels.
     pub size: usize,
     /// Channels per pixel.
@@ -40,6 +45,41 @@ pub struct Info {
     pub classes: Vec<String>,
     /// What the user should know about it, a line each.
     pub notes: Vec<String>,
+    /// How pictures became its images, if they were pictures.
+    pub fit: Option<Fit>,
+    /// The mean and the standard deviation of each channel's levels, divided by 255, that everybody normalises it by.
+    pub usual: Option<[Vec<f32>; 2]>,
+    /// What its folder held, if it is one of pictures.
+    pub found: Option<Found>,
+}
+
+/// What kind of data set one is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Kind {
+    /// Images in memory that no file told of.
+    #[default]
+    Memory,
+    /// Four IDX files.
+    Idx,
+    /// The binary version of CIFAR-10.
+    Cifar10,
+    /// Pictures in a folder for each class.
+    Folder,
+    /// Pictures whose classes a table tells.
+    Table,
+}
+
+impl Kind {
+    /// In a few words.
+    pub fn words(self) -> &'static str {
+        match self {
+            Kind::Memory => "images inside the program",
+            Kind::Idx => "four IDX files, as of MNIST",
+            Kind::Cifar10 => "the binary version of CIFAR-10",
+            Kind::Folder => "pictures in a folder for each class",
+            Kind::Table => "pictures with a table of their classes",
+        }
+    }
 }
 
 impl Info {
@@ -68,10 +108,31 @@ pub trait ImageSource: Send + Sync {
     fn len(&self, split: Split) -> usize {
         self.labels(split).len()
     }
+
+    /// A hash of each image of a split, by which equal images are found; of some sets nothing.
+    fn fingerprints(&self, _split: Split) -> &[u64] {
+        &[]
+    }
+
+    /// The images that tell how good a network is: those to test on or, where there are none, those to validate on.
+    fn evaluated(&self) -> Split {
+        match self.len(Split::Test) {
+            0 => Split::Validation,
+            _ => Split::Test,
+        }
+    }
+}
+
+/// How many images of other splits are training images too, level by level.
+pub fn shared(source: &dyn ImageSource) -> usize {
+    let trained: HashSet<&u64> = source.fingerprints(Split::Train).iter().collect();
+    let others = [Split::Validation, Split::Test].map(|split| source.fingerprints(split));
+    let others = others.into_iter().flatten();
+    others.filter(|hash| trained.contains(hash)).count()
 }
 
 /// Labelled images in memory, without validation images.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct Dataset {
     /// What is known about both.
     pub info: Info,

@@ -1,5 +1,6 @@
 //! Good and bad files, as people have them.
 use super::*;
+use crate::data::idx;
 use flate2::{Compression, write::GzEncoder};
 use std::fs;
 use std::io::Write;
@@ -42,15 +43,29 @@ fn put(folder: &TempDir, name: &str, magic: u32, dims: &[u32], bytes: &[u8]) {
     .unwrap();
 }
 
-fn error(folder: &TempDir) -> String {
-    format!("{:#}", load(folder.path().to_str()).unwrap_err())
+/// What a folder that a user names is loaded as, at 28 pixels.
+fn opened(folder: &Path) -> Result<Arc<dyn ImageSource>> {
+    let request = Request {
+        data: folder.to_str(),
+        ..Request::default()
+    };
+    let wanted = Wanted {
+        preprocess: Preprocess::of_size(28),
+        fit: Fit::Crop,
+        channels: None,
+    };
+    load(request, &wanted, &mut |_, _| ())
+}
+
+fn error(folder: &Path) -> String {
+    format!("{:#}", opened(folder).err().unwrap())
 }
 
 #[test]
 fn another_set_of_the_same_form_is_taken_with_a_note() {
-    let data = load(folder(20, 10).path().to_str()).unwrap();
+    let data = opened(folder(20, 10).path()).unwrap();
     assert_eq!([Split::Train, Split::Test].map(|s| data.len(s)), [20, 10]);
-    let Info { notes, classes, .. } = &data.info;
+    let Info { notes, classes, .. } = data.info();
     assert_eq!(notes.len(), 1);
     assert!(notes[0].contains("t10k-labels"), "{}", notes[0]);
     assert_eq!(classes[9], "9");
@@ -58,7 +73,7 @@ fn another_set_of_the_same_form_is_taken_with_a_note() {
 
 #[test]
 fn the_sample_is_inside() {
-    let data = load(Some(SAMPLE)).unwrap();
+    let data = sample().unwrap();
     assert_eq!(Split::ALL.map(|split| data.len(split)), [2000, 0, 500]);
     assert_eq!(data.info.classes[9], "ankle boot");
     let mut pixels = vec![0; 3 * 784];
@@ -72,14 +87,15 @@ fn the_sample_is_inside() {
 
 #[test]
 fn the_installed_files_are_genuine() {
-    if !Path::new(DEBIAN).exists() {
-        crate::process::say(format_args!("SKIPPED: {DEBIAN} is not installed"));
+    if !FASHION_MNIST.is_in(&FASHION_MNIST.folders().unwrap()[0]) {
+        crate::process::say("SKIPPED: Debian's package of Fashion-MNIST is not installed");
         return;
     }
-    let data = load(None).unwrap();
+    let data = named(&FASHION_MNIST).unwrap();
     assert_eq!(Split::ALL.map(|split| data.len(split)), [60_000, 0, 10_000]);
     assert!(data.info.notes.is_empty());
-    let sample = load(Some(SAMPLE)).unwrap();
+    assert_eq!(data.info.classes[9], "ankle boot");
+    let sample = sample().unwrap();
     assert_eq!(
         sample.train.pixels,
         data.train.pixels[..sample.train.pixels.len()]
@@ -92,7 +108,7 @@ fn wrong_files_are_named() {
     let says = |spoil: &dyn Fn(&TempDir), words: &[&str]| {
         let folder = folder(4, 2);
         spoil(&folder);
-        let error = error(&folder);
+        let error = error(folder.path());
         for word in words {
             assert!(error.contains(word), "should say {word:?}: {error}");
         }
@@ -162,7 +178,7 @@ fn wrong_files_are_named() {
 
 #[test]
 fn a_missing_folder_offers_what_there_is() {
-    let error = format!("{:#}", load(Some("/nonexistent")).unwrap_err());
+    let error = error(Path::new("/nonexistent"));
     for word in [
         "/nonexistent",
         " fetch",
@@ -180,7 +196,8 @@ fn what_is_decompressed_ends_where_the_header_says() {
     put(&folder, labels, 0x801, &[2], &vec![0; 200 << 20]);
     let path = folder.path().join(format!("{labels}.gz"));
     assert!(idx::read(&path).unwrap().len() <= 17);
-    assert!(error(&folder).contains("more bytes"), "{}", error(&folder));
+    let error = error(folder.path());
+    assert!(error.contains("more bytes"), "{error}");
     // Nothing is a header.
     put(&folder, labels, 0, &[0], &vec![0; 200 << 20]);
     assert_eq!(idx::read(&path).unwrap().len(), 17);
@@ -204,28 +221,20 @@ fn what_is_no_data_set_is_told_what_is() {
             file if file.exists() => file,
             _ => folder.path().to_path_buf(),
         };
-        let error = format!("{:#}", load(given.to_str()).unwrap_err());
+        let error = error(&given);
         for word in [word, "train-images-idx3-ubyte", "--data sample"] {
             assert!(error.contains(word), "should say {word:?}: {error}");
         }
     };
     let file = |path: &Path| fs::write(path, b"").unwrap();
     says(&|_| (), "is empty");
-    says(&|f| file(&f.join("boot.JPG")), "folder of pictures");
-    says(
-        &|f| {
-            fs::create_dir_all(f.join("train/boots")).unwrap();
-            file(&f.join("train/boots/1.png"));
-        },
-        "pictures by class",
-    );
-    says(&|f| file(&f.join("data_batch_1.bin")), "CIFAR");
+    says(&|f| file(&f.join("boot.JPG")), "no folder for each class");
     says(&|f| file(&f.join("archive.zip")), "archives to be unpacked");
-    says(&|f| file(&f.join("notes.txt")), "none of the files");
+    says(&|f| file(&f.join("notes.txt")), "none of what data are");
     says(&|f| file(&f.join("given")), "is a file, not a folder");
     let folder = TempDir::new().unwrap();
     let archive = folder.path().join("fashion.tar.gz");
     file(&archive);
-    let error = load(archive.to_str()).unwrap_err().to_string();
+    let error = error(&archive);
     assert!(error.contains("an archive to be unpacked"), "{error}");
 }

@@ -100,12 +100,7 @@ impl Arch {
     /// # Errors
     /// Naming the size and the smallest that is not refused.
     pub fn check_image(&self, size: usize) -> Result<()> {
-        let of_stem = match self.stem_kind {
-            Stem::Imagenet => 2,
-            Stem::Cifar => 0,
-        };
-        let halvings = of_stem + self.stages.len().saturating_sub(1);
-        // An odd side is halved upwards.
+        let halvings = self.halvings();
         let smallest = match halvings {
             0 => 1,
             _ => (1 << (halvings - 1)) + 1,
@@ -120,6 +115,20 @@ impl Arch {
              times; take {smallest} at least{advice}"
         );
         Ok(())
+    }
+
+    /// Side of the last stage's images, of images of `size`×`size`.
+    pub fn last_side(&self, size: usize) -> usize {
+        (0..self.halvings()).fold(size, |side, _| side.div_ceil(2))
+    }
+
+    /// How often height and width are halved; an odd side is halved upwards.
+    fn halvings(&self) -> usize {
+        let of_stem = match self.stem_kind {
+            Stem::Imagenet => 2,
+            Stem::Cifar => 0,
+        };
+        of_stem + self.stages.len().saturating_sub(1)
     }
 
     /// Whether any shortcut changes the shape of what it carries.

@@ -45,7 +45,7 @@ pub use loss_log::{LOSS_LOG_CAPACITY, LossLog, LossLogStates};
 pub use loss_scale::{AnyFlag, GradientCheck, Rescale, SCALING, first_scale};
 pub use max_pool::{MaxPool, MaxPoolGrad};
 pub use relu::{Relu, ReluGrad};
-pub use resize::{Taps, cropped_taps, resize, resize_taps};
+pub use resize::{Taps, cropped_taps, precropped_taps, resize, resize_taps};
 pub use shader::{Kernel, Launch, Shader};
 pub use sum::SumPartials;
 pub use update::*;

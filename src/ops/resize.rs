@@ -16,16 +16,27 @@ pub fn resize_taps(from: usize, to: usize) -> (Vec<u32>, usize) {
 }
 
 /// The rows of [`resize_taps`] from `from` to `to` pixels that a crop to the `keep` pixels in the middle leaves.
-///
-/// An odd margin is halved as torchvision's `CenterCrop` does: Python rounds a half to the even number.
 pub fn cropped_taps(from: usize, to: usize, keep: usize) -> (Vec<u32>, usize) {
-    assert!(keep <= to, "a crop keeps a part");
-    let margin = to - keep;
-    let first = match margin % 4 {
+    let first = before_middle(to, keep);
+    taps_of(from, to, first..first + keep)
+}
+
+/// The rows of [`resize_taps`] that a crop to `keep` pixels leaves, of which another crop to the `then` pixels in the
+/// middle leaves those of a single crop to `then`. Odd margins, halved twice, would be off by one.
+pub fn precropped_taps(from: usize, to: usize, keep: usize, then: usize) -> (Vec<u32>, usize) {
+    let first = before_middle(to, then) - before_middle(keep, then);
+    taps_of(from, to, first..first + keep)
+}
+
+/// The pixels of `all` before the `keep` in the middle. An odd margin is halved as torchvision's `CenterCrop` does: Python
+/// rounds a half to the even number.
+fn before_middle(all: usize, keep: usize) -> usize {
+    assert!(keep <= all, "a crop keeps a part");
+    let margin = all - keep;
+    match margin % 4 {
         3 => margin / 2 + 1,
         _ => margin / 2,
-    };
-    taps_of(from, to, first..first + keep)
+    }
 }
 
 fn taps_of(from: usize, to: usize, kept: Range<usize>) -> (Vec<u32>, usize) {

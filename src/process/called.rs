@@ -36,6 +36,24 @@ fn word(text: &OsStr) -> String {
     }
 }
 
+/// A name in one line: control characters, ends of lines among them, and what is no UTF-8 are written out as `\x0a`.
+pub fn one_line(name: &OsStr) -> String {
+    let mut line = String::new();
+    for chunk in name.as_encoded_bytes().utf8_chunks() {
+        for c in chunk.valid().chars() {
+            match c {
+                '\0'..='\x1f' | '\x7f' => line += &format!("\\x{:02x}", u32::from(c)),
+                c if c.is_control() => line += &format!("\\u{{{:x}}}", u32::from(c)),
+                c => line.push(c),
+            }
+        }
+        for byte in chunk.invalid() {
+            line += &format!("\\x{byte:02x}");
+        }
+    }
+    line
+}
+
 /// Bytes that cannot be printed as they are, as bash, zsh and ksh read them.
 fn escaped(bytes: &[u8]) -> String {
     let escape = |byte: &u8| match byte {
@@ -52,6 +70,17 @@ mod tests {
     use super::*;
     use std::os::unix::ffi::{OsStrExt, OsStringExt};
     use std::process::Command;
+
+    #[test]
+    fn a_name_takes_one_line() {
+        let line = |name: &[u8]| one_line(OsStr::from_bytes(name));
+        assert_eq!(line("ä b,c".as_bytes()), "ä b,c");
+        assert_eq!(
+            line(b"two\nlines\x1b[31m\xc2\x9b"),
+            r"two\x0alines\x1b[31m\u{9b}"
+        );
+        assert_eq!(line(b"caf\xe9"), r"caf\xe9");
+    }
 
     #[test]
     fn a_shell_reads_the_path_that_was_quoted() {

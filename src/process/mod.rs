@@ -8,7 +8,7 @@ mod talk;
 mod version;
 mod view;
 
-pub use called::{command, program, quoted};
+pub use called::{command, one_line, program, quoted};
 pub use guard::{is_panic_expected, unless_it_panics};
 pub use memory::ensure_free;
 pub use streams::{

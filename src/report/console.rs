@@ -88,7 +88,8 @@ impl Observer for Console {
                 ..
             } => {
                 self.tell_patience(progress);
-                if let Some(best) = progress.best().filter(|best| best.val_acc.is_some()) {
+                let best = progress.best().filter(|best| best.val_acc.is_some());
+                if let (Some(best), Some(test_acc)) = (best, test_acc) {
                     say(format_args!(
                         "test acc {test_acc:.3} after epoch {}, the best by validation",
                         best.epoch

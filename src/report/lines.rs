@@ -61,8 +61,8 @@ pub enum Line<'a> {
         train_loss: f64,
         /// Of the last epoch.
         train_acc: f64,
-        /// Share of right answers on the test images.
-        test_acc: f64,
+        /// Share of right answers on the test images, if there are any.
+        test_acc: Option<f64>,
         /// Examples per second of training steps.
         examples_per_second: f64,
         /// The device.

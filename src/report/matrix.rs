@@ -2,6 +2,7 @@
 use super::confusion::Confusion;
 use super::picture::head;
 use super::tally::{Gather, Tally};
+use crate::data::Split;
 use crate::files::replace;
 use crate::train::{Event, Observer};
 use anyhow::{Context, Result};
@@ -45,7 +46,8 @@ impl Observer for Matrix {
                 },
                 Some(tally),
             ) => {
-                let chosen = progress.best().filter(|best| best.val_acc.is_some());
+                let best = progress.best().filter(|best| best.val_acc.is_some());
+                let chosen = best.filter(|_| tally.split == Split::Test);
                 let epoch = chosen.map_or(progress.epoch, |best| best.epoch);
                 write(folder, tally, &after_epoch(epoch))
             }

@@ -25,6 +25,7 @@ mod past;
 mod phases;
 mod picture;
 mod predictions;
+pub mod samples;
 pub mod sheet;
 mod spark;
 mod summary;

@@ -21,6 +21,7 @@ impl Observer for Summary {
         let Some(EpochResult {
             train_loss,
             train_acc,
+            val_acc,
             ..
         }) = progress.history.last()
         else {
@@ -28,8 +29,13 @@ impl Observer for Summary {
         };
         let mut out = output();
         // In one piece: a reader has both lines or none.
+        let evaluated = match (test_acc, val_acc) {
+            (Some(acc), _) => format!(", test acc {acc:.3}"),
+            (None, Some(acc)) => format!(", val acc {acc:.3}"),
+            (None, None) => String::new(),
+        };
         let lines = format!(
-            "loss {train_loss:.3}, train acc {train_acc:.3}, test acc {test_acc:.3}\n{:.1} examples/sec on {device}\n",
+            "loss {train_loss:.3}, train acc {train_acc:.3}{evaluated}\n{:.1} examples/sec on {device}\n",
             progress.examples_per_second()
         );
         out.write_all(lines.as_bytes())?;

@@ -5,7 +5,7 @@ use super::optim::{Length, Schedule};
 use super::progress::Progress;
 use super::run::{NotFinite, Run, cause};
 use super::session::READ_AFTER;
-use super::step_plans::{self, Program, batches};
+use super::step_plans::Program;
 use crate::config;
 use crate::data::{Sampler, Split};
 use anyhow::Result;
@@ -27,17 +27,12 @@ impl Run<'_> {
         let config::Random { seed, shuffle } = self.config.random;
         // Batches that are to be overfitted stay the same ones.
         let shuffle = shuffle && self.config.training.overfit.is_none();
-        let (batch_size, limit) = (
-            self.session.spec().batch_size,
-            self.session.spec().limit_batches,
-        );
+        let batching = self.session.spec().batching(true);
         let (epoch, images) = (self.progress.epoch, self.session.len(Split::Train));
         self.session.set_epoch(epoch);
         let order = Sampler::new(seed, shuffle).order(epoch, images);
         let steps = self.steps();
-        let mut todo = batches(&order, batch_size, limit)
-            .skip(self.progress.batch)
-            .peekable();
+        let mut todo = batching.of(&order).skip(self.progress.batch).peekable();
         let mut queued = VecDeque::new();
         let mut last_read = Instant::now();
         let mut rate = None;
@@ -79,7 +74,7 @@ impl Run<'_> {
     fn steps(&self) -> usize {
         let spec = self.session.spec();
         let images = self.session.len(Split::Train);
-        step_plans::steps(images, spec.batch_size, spec.limit_batches)
+        spec.batching(true).steps(images)
     }
 
     /// Batches that BatchNorm has seen, as the progress says or, where an earlier program stored it, as follows from the
@@ -87,9 +82,12 @@ impl Run<'_> {
     fn passes(&self) -> u64 {
         let Progress { epoch, batch, .. } = self.progress;
         let (spec, images) = (self.session.spec(), self.session.len(Split::Train));
-        let of_steps = |steps| micro::passes_of(steps, images, spec.batch_size, spec.micro_batch);
+        let sizes = spec.batching(true).sizes(images);
+        let of_steps = |steps: &[usize]| micro::passes_of(steps, spec.micro_batch);
         let known = self.progress.passes;
-        known.unwrap_or_else(|| epoch as u64 * of_steps(self.steps()) + of_steps(batch))
+        known.unwrap_or_else(|| {
+            epoch as u64 * of_steps(&sizes) + of_steps(&sizes[..batch.min(sizes.len())])
+        })
     }
 
     /// The learning rate of a step of the run, from 0.

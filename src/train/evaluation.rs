@@ -2,7 +2,7 @@
 use super::micro::passes;
 use super::progress::Sums;
 use super::session::{READ_AFTER, Session};
-use super::step_plans::{Program, batches};
+use super::step_plans::Program;
 use crate::data::Split;
 use anyhow::Result;
 
@@ -34,8 +34,8 @@ pub(super) fn evaluate_unless(
     let mut sums = Sums::default();
     let mut queued = Vec::new();
     let spec = session.spec();
-    let (micro, batch, limit) = (spec.micro_batch, spec.batch_size, spec.limit_batches);
-    let all = batches(&order, batch, limit);
+    let micro = spec.micro_batch;
+    let all = spec.batching(false).of(&order);
     let mut todo = all.flat_map(|batch| passes(batch, micro)).peekable();
     while let Some(batch) = todo.next() {
         if stop() {

@@ -93,8 +93,8 @@ pub enum Event<'a> {
         /// Where the run stands.
         progress: &'a Progress,
         /// The share of right answers on the test images: of the best epoch where epochs were compared on validation
-        /// images, else of the last one.
-        test_acc: f64,
+        /// images, else of the last one. There may be no test images.
+        test_acc: Option<f64>,
         /// The device.
         device: &'a str,
     },

@@ -1,8 +1,10 @@
 //! How the examples of a step get to the device: by index out of the data set that stays there, or sent before it.
 use crate::backend::Backend;
+use crate::config::{FeedName, Usage};
 use crate::data::{ImageSource, Preprocess, Split};
 use crate::graph::{Graph, TensorId};
 use crate::ops::Normalise;
+use crate::plan::mib;
 use crate::tensor::{DType, Shape, TensorDesc};
 use anyhow::Result;
 
@@ -17,12 +19,13 @@ pub enum Feed {
 }
 
 impl Feed {
-    /// Resident where the images of these splits take at most half of the device's memory, and those of each fit one
-    /// of its buffers.
+    /// What is wanted. `auto` is resident where the images of these splits take at most half of the device's memory, and
+    /// those of each fit one of its buffers.
     ///
     /// # Errors
-    /// When the device's memory cannot be asked for.
+    /// When the images are to be resident and cannot, or the device's memory cannot be asked for.
     pub fn choose(
+        wanted: FeedName,
         source: &dyn ImageSource,
         splits: &[Split],
         backend: &dyn Backend,
@@ -31,7 +34,24 @@ impl Feed {
         let all: u64 = splits.iter().map(bytes).sum();
         let largest = splits.iter().map(bytes).max().unwrap_or(0);
         let memory = backend.memory()?.unwrap_or(u64::MAX);
-        Ok(match all <= memory / 2 && largest <= backend.max_buffer() {
+        let most = match wanted {
+            FeedName::Auto => memory / 2,
+            FeedName::Resident => memory,
+            FeedName::Streamed => return Ok(Feed::Streamed),
+        };
+        let fits = all <= most && largest <= backend.max_buffer();
+        if wanted == FeedName::Resident && !fits {
+            return Err(Usage::error(format!(
+                "--feed resident: the images take {}, those of one split up to {}, but {} has {} and buffers of up to {}: \
+                 take --feed streamed",
+                mib(all),
+                mib(largest),
+                backend.device(),
+                mib(memory),
+                mib(backend.max_buffer())
+            )));
+        }
+        Ok(match fits {
             true => Feed::Resident,
             false => Feed::Streamed,
         })

@@ -4,7 +4,6 @@
 //! <https://arxiv.org/abs/2002.04688>).
 use super::event::Observer;
 use super::session::Session;
-use super::step_plans::batches;
 use super::trainer::Trainer;
 use crate::backend::Backend;
 use crate::data::{Sampler, Split};
@@ -105,15 +104,14 @@ impl Trainer {
         let plans = self.plan(backend.as_mut(), observers)?;
         let mut session = Session::open(plans, self.data.clone(), backend)?;
         self.begin(&mut session)?;
-        let spec = session.spec();
-        let (batch_size, limit) = (spec.batch_size, spec.limit_batches);
+        let batching = session.spec().batching(true);
         let (random, images) = (&self.config.random, session.len(Split::Train));
         let shuffle = random.shuffle && self.config.training.overfit.is_none();
         let sampler = Sampler::new(random.seed, shuffle);
         let mut curve = LrCurve::default();
         for epoch in 0.. {
             session.set_epoch(epoch);
-            for batch in batches(&sampler.order(epoch, images), batch_size, limit) {
+            for batch in batching.of(&sampler.order(epoch, images)) {
                 let lr = sweep.lr(curve.tried.len());
                 session.set_learning_rate(lr)?;
                 session.train(batch)?;

@@ -3,7 +3,7 @@
 use super::feed::Feed;
 use super::step_plans::{SessionSpec, StepPlans};
 use crate::backend::Backend;
-use crate::config::MicroBatch;
+use crate::config::{FeedName, MicroBatch};
 use crate::data::ImageSource;
 use crate::ops::LOSS_LOG_CAPACITY;
 use crate::plan::{Plan, mib};
@@ -43,17 +43,18 @@ pub fn micro_batch(
 }
 
 impl StepPlans {
-    /// Plans for a device, with the feed and in the micro-batches that `wanted` comes to there.
+    /// Plans for a device, fed and in the micro-batches as it is `wanted`, which may depend on the device.
     ///
     /// # Errors
     /// When the network does not fit the images, or the session does not fit the device.
     pub fn fitting(
         spec: SessionSpec,
+        feed: FeedName,
         wanted: Option<MicroBatch>,
         source: &dyn ImageSource,
         backend: &dyn Backend,
     ) -> Result<StepPlans> {
-        let feed = Feed::choose(source, &spec.splits(source), backend)?;
+        let feed = Feed::choose(feed, source, &spec.splits(source), backend)?;
         let spec = SessionSpec { feed, ..spec };
         let micro_batch = micro_batch(wanted, &spec, source, backend)?;
         let spec = SessionSpec {

@@ -13,11 +13,10 @@ pub fn sizes(batch: usize, micro: Option<usize>) -> Vec<usize> {
     sizes
 }
 
-/// Passes of the first steps of an epoch over so many images, of which the last step has what is left.
-pub fn passes_of(steps: usize, images: usize, batch: usize, micro: Option<usize>) -> u64 {
-    let examples = |step| batch.min(images.saturating_sub(step * batch));
-    let passes = |step| sizes(examples(step), micro).len() as u64;
-    (0..steps).map(passes).sum()
+/// Passes of steps on so many examples each.
+pub fn passes_of(steps: &[usize], micro: Option<usize>) -> u64 {
+    let passes = |examples: &usize| sizes(*examples, micro).len() as u64;
+    steps.iter().map(passes).sum()
 }
 
 /// The examples of a step, pass by pass.

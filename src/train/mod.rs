@@ -1,4 +1,5 @@
 //! Training: the step as nodes, the session on a device, the run over epochs, and checkpoints.
+mod batching;
 pub mod checkpoint;
 mod epoch;
 mod evaluation;
@@ -24,6 +25,7 @@ mod step_plans;
 mod trainer;
 mod tune;
 
+pub use batching::Batching;
 pub use evaluation::evaluate_split;
 pub use event::{Cause, Event, Observer};
 pub use feed::{DataTensors, Feed};
@@ -39,4 +41,4 @@ pub use run::Outcome;
 pub use session::Session;
 pub use step_graph::{StepGraph, Update, accumulate, evaluate, learning_rate, train, update};
 pub use step_plans::{Program, SessionSpec, StepPlans};
-pub use trainer::{Start, Trainer};
+pub use trainer::{Start, Trainer, divided};

@@ -6,8 +6,8 @@ use super::memory::largest;
 use super::step_graph::{StepGraph, evaluate};
 use super::step_plans::SessionSpec;
 use crate::backend::{Backend, memory_needed};
-use crate::config::MicroBatch;
-use crate::data::{ImageSource, Split};
+use crate::config::{FeedName, MicroBatch};
+use crate::data::ImageSource;
 use crate::graph::{Graph, TensorId, backward};
 use crate::model::Residual;
 use crate::ops::Fill;
@@ -50,26 +50,32 @@ pub struct BlockProbe {
 }
 
 /// Measures every residual block of the network that `spec` evaluates, with these values of its parameters in their
-/// order and our layout, on as many test images as its limit allows.
+/// order and our layout, on as many of the images that tell how good it is as its limit allows.
 ///
 /// The steps are not fused and store f32 whatever `spec` says, so that each tensor exists, and with all its digits. A
 /// pass takes the batch, or as many examples as `wanted` says; `auto` takes as many as fit. The numbers do not depend on
 /// it, but for rounding. Tensors are read one by one and summed up in f64.
 ///
 /// # Errors
-/// When there are no test images, a pass does not fit the device, the device fails or images cannot be read.
+/// When there are no such images, a pass does not fit the device, the device fails or images cannot be read.
 pub fn probe(
     mut spec: SessionSpec,
+    feed: FeedName,
     wanted: Option<MicroBatch>,
     values: &[Vec<f32>],
     source: Arc<dyn ImageSource>,
     backend: &mut dyn Backend,
 ) -> Result<Probed> {
-    spec.feed = Feed::choose(&*source, &[Split::Test], backend)?;
+    let split = source.evaluated();
+    spec.feed = Feed::choose(feed, &*source, &[split], backend)?;
     let batch = spec.batch_size;
     let limit = spec.limit_batches.unwrap_or(usize::MAX);
-    let images = source.len(Split::Test).min(limit.saturating_mul(batch));
-    ensure!(images > 0, "{} has no test images", source.info().name);
+    let images = source.len(split).min(limit.saturating_mul(batch));
+    ensure!(
+        images > 0,
+        "{} has neither test nor validation images",
+        source.info().name
+    );
     let examples = examples(&spec, wanted, &*source, images, backend)?;
     let mut ready = Vec::new();
     for pass in passes(&spec, &*source, images, examples, backend.limits())? {
@@ -79,10 +85,7 @@ pub fn probe(
     for (param, values) in ready[0].0.network.params.iter().zip(values) {
         backend.write(param.tensor, bytemuck::cast_slice(values))?;
     }
-    let mut data: Vec<_> = ready
-        .iter()
-        .map(|(step, ..)| (Split::Test, step.data))
-        .collect();
+    let mut data: Vec<_> = ready.iter().map(|(step, ..)| (split, step.data)).collect();
     data.dedup_by_key(|(_, data)| data.images);
     let mut feeder = Feeder::open(source, &spec, &data, backend)?;
 
@@ -96,9 +99,9 @@ pub fn probe(
             unreachable!("every size is planned");
         };
         if let Some(next) = todo.peek() {
-            feeder.prefetch(Split::Test, next)?;
+            feeder.prefetch(split, next)?;
         }
-        feeder.write(backend, step, Split::Test, indices)?;
+        feeder.write(backend, step, split, indices)?;
         backend.run(*plan)?;
         let mut read = |tensor| backend.read_value(*plan, tensor);
         loss += floats(&read(step.losses)?).sum::<f64>();
@@ -181,15 +184,9 @@ fn passes(
     for size in sizes.into_iter().rev().filter(|size| *size > 0) {
         let data = match spec.feed {
             Feed::Resident => {
-                let count = source.len(Split::Test);
-                DataTensors::resident(
-                    &mut g,
-                    Split::Test.name(),
-                    count,
-                    from,
-                    channels,
-                    preprocess,
-                )
+                let split = source.evaluated();
+                let count = source.len(split);
+                DataTensors::resident(&mut g, split.name(), count, from, channels, preprocess)
             }
             Feed::Streamed => DataTensors::staged(&mut g, size, from, channels, preprocess),
         };

@@ -1,12 +1,12 @@
 //! A run that goes on: it is this process's alone, its newest intact checkpoint is found, and what that says fits the
 //! settings and the data.
+use super::batching::Batching;
 use super::checkpoint;
 use super::folder::CONFIG;
 use super::info::WeightsInfo;
 use super::lock::{self, Lock};
 use super::micro;
 use super::progress::Progress;
-use super::step_plans::steps;
 use crate::config::{MicroBatch, TrainConfig};
 use crate::model::Param;
 use anyhow::{Context, Error, Result, bail, ensure};
@@ -73,8 +73,8 @@ impl Resumed {
     ///
     /// # Errors
     /// When that is asked for.
-    pub fn check(&self, config: &TrainConfig, images: usize) -> Result<()> {
-        self.check_position(config, images)?;
+    pub fn check(&self, config: &TrainConfig, batching: Batching, images: usize) -> Result<()> {
+        self.check_position(config, batching, images)?;
         let (epoch, epochs) = (self.progress.epoch, config.run.epochs);
         let begun = self.progress.in_epoch();
         ensure!(
@@ -88,16 +88,25 @@ impl Resumed {
 
     /// Compares the steps, examples and micro-batches that were counted with those that the settings and the data make
     /// of as many epochs.
-    fn check_position(&self, config: &TrainConfig, images: usize) -> Result<()> {
+    fn check_position(
+        &self,
+        config: &TrainConfig,
+        batching: Batching,
+        images: usize,
+    ) -> Result<()> {
         let Progress { epoch, batch, .. } = self.progress;
-        let batch_size = config.batch.batch_size;
         let micro_batch = config.batch.micro_batch.and_then(MicroBatch::examples);
-        let steps = steps(images, batch_size, config.limit.limit_batches);
-        let seen = |steps: usize| images.min(steps * batch_size) as u64;
-        let passes = |steps| micro::passes_of(steps, images, batch_size, micro_batch);
-        let total = |of: &dyn Fn(usize) -> u64| epoch as u64 * of(steps) + of(batch);
+        let sizes = batching.sizes(images);
+        let begun = &sizes[..batch.min(sizes.len())];
+        let seen = |steps: &[usize]| steps.iter().sum::<usize>() as u64;
+        let passes = |steps: &[usize]| micro::passes_of(steps, micro_batch);
+        let total = |of: &dyn Fn(&[usize]) -> u64| epoch as u64 * of(&sizes) + of(begun);
         let counts = [
-            ("steps", self.progress.step, total(&|steps| steps as u64)),
+            (
+                "steps",
+                self.progress.step,
+                total(&|steps| steps.len() as u64),
+            ),
             ("examples", self.progress.examples, total(&seen)),
             (
                 "micro-batches",

@@ -203,10 +203,11 @@ impl Run<'_> {
     }
 
     /// The run's accuracy on the test images: the last epoch's, or where epochs were compared on validation images
-    /// that of the best one, which is looked at only now.
-    fn test(&mut self) -> Result<ControlFlow<Cause, f64>> {
+    /// that of the best one, which is looked at only now. There may be no test images.
+    fn test(&mut self) -> Result<ControlFlow<Cause, Option<f64>>> {
         let last = self.progress.history.last();
-        if let Some(known) = last.and_then(|epoch| epoch.test_acc) {
+        let known = last.and_then(|epoch| epoch.test_acc);
+        if known.is_some() || self.session.len(Split::Test) == 0 {
             return Ok(Continue(known));
         }
         let best = checkpoint::best_of(self.folder, &self.progress)?;
@@ -215,7 +216,7 @@ impl Run<'_> {
             Break(cause) => Ok(Break(cause)),
             Continue((evaluated, heard)) => {
                 heard?;
-                Ok(Continue(evaluated.accuracy()))
+                Ok(Continue(Some(evaluated.accuracy())))
             }
         }
     }

@@ -1,4 +1,5 @@
 //! The graph and the plans of a session, before anything is allocated.
+use super::batching::Batching;
 use super::feed::{DataTensors, Feed};
 use super::info::WeightsInfo;
 use super::micro;
@@ -63,6 +64,15 @@ impl SessionSpec {
         }
     }
 
+    /// How the examples of training steps, or of evaluations, are batched.
+    pub fn batching(&self, trains: bool) -> Batching {
+        Batching {
+            size: self.batch_size,
+            limit: self.limit_batches,
+            joins: trains && joins(&self.arch, self.preprocess.size),
+        }
+    }
+
     /// The splits of a data set that the session takes examples from.
     pub(super) fn splits(&self, source: &dyn ImageSource) -> Vec<Split> {
         let taken = |split: &Split| match split {
@@ -72,6 +82,12 @@ impl SessionSpec {
         let there = |split: &Split| source.len(*split) > 0;
         Split::ALL.into_iter().filter(taken).filter(there).collect()
     }
+}
+
+/// Whether a single example cannot be trained on: the last stage of the network has one pixel of it, whose variance
+/// BatchNorm would need.
+pub(super) fn joins(arch: &Arch, size: usize) -> bool {
+    arch.last_side(size) == 1
 }
 
 /// What a plan computes.
@@ -115,16 +131,16 @@ impl StepPlans {
     pub fn new(spec: &SessionSpec, source: &dyn ImageSource, limits: Limits) -> Result<StepPlans> {
         let SessionSpec {
             arch,
-            batch_size,
             micro_batch,
             preprocess,
-            limit_batches,
             optimizer,
             feed,
             augmentation,
             fuse: fused,
             stored,
             tilings,
+            batch_size: _,
+            limit_batches: _,
         } = spec;
         let mut graph = Graph::default();
         let mut passes: Vec<(Program, Split, StepGraph)> = Vec::new();
@@ -144,7 +160,8 @@ impl StepPlans {
                 }
             };
             let mut done = BTreeSet::new();
-            for of in batch_sizes(count, *batch_size, *limit_batches) {
+            let batching = spec.batching(optimizer.is_some());
+            for of in BTreeSet::from_iter(batching.sizes(count)) {
                 all_batches.push((split, of));
                 let sizes = micro::sizes(of, *micro_batch);
                 ensure!(
@@ -259,7 +276,9 @@ impl StepPlans {
         let evaluated = program == Program::Evaluate;
         let batches = self.batches.iter();
         let batches = batches.filter(|(split, _)| (*split != Split::Train) == evaluated);
-        let Some(&(split, full)) = batches.max_by_key(|(_, batch)| *batch) else {
+        // A batch that another example has joined is not the usual one.
+        let usual = |batch: usize| (batch <= self.spec.batch_size, batch);
+        let Some(&(split, full)) = batches.max_by_key(|(_, batch)| usual(*batch)) else {
             return Vec::new();
         };
         let pass = |&batch: &usize| {
@@ -275,31 +294,4 @@ impl StepPlans {
     pub fn graph(&self) -> &Graph {
         &self.graph
     }
-}
-
-/// Steps of an epoch over so many images.
-pub(super) fn steps(images: usize, batch: usize, limit: Option<usize>) -> usize {
-    images.div_ceil(batch).min(limit.unwrap_or(usize::MAX))
-}
-
-/// The batches of an epoch over `order`.
-pub(super) fn batches(
-    order: &[u32],
-    batch: usize,
-    limit: Option<usize>,
-) -> impl Iterator<Item = &[u32]> {
-    order.chunks(batch).take(limit.unwrap_or(usize::MAX))
-}
-
-/// The different sizes of the batches of an epoch: the full one and perhaps a remainder.
-fn batch_sizes(count: usize, batch: usize, limit: Option<usize>) -> BTreeSet<usize> {
-    let limit = limit.unwrap_or(usize::MAX);
-    let mut sizes = BTreeSet::new();
-    if count >= batch && limit > 0 {
-        sizes.insert(batch);
-    }
-    if !count.is_multiple_of(batch) && limit > count / batch {
-        sizes.insert(count % batch);
-    }
-    sizes
 }

@@ -1,5 +1,6 @@
 //! A training run from its settings to its end. What can be refused is refused before a device is opened, planned
 //! for, tuned or compiled for.
+use super::batching::Batching;
 use super::checkpoint;
 use super::event::{Event, Observer, tell};
 use super::folder;
@@ -9,13 +10,13 @@ use super::progress::Progress;
 use super::resume::Resumed;
 use super::run::{Outcome, Run};
 use super::session::Session;
-use super::step_plans::{Program, SessionSpec, StepPlans};
+use super::step_plans::{Program, SessionSpec, StepPlans, joins};
 use crate::backend::Backend;
 use crate::config::{MicroBatch, Preprocessing, TrainConfig, Usage};
-use crate::data::{Augmentation, Divided, ImageSource, Sampler, Split};
+use crate::data::{Augmentation, Divided, ImageSource, Preprocess, Sampler, Split, shared};
 use crate::model::{Arch, Param, describe, initialise, zero_residuals, zoo};
 use crate::process::{command, quoted};
-use anyhow::{Context, Error, Result, anyhow};
+use anyhow::{Context, Error, Result, anyhow, ensure};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -64,6 +65,13 @@ impl Trainer {
         start: Start,
     ) -> Result<Trainer> {
         let trainer = Trainer::without_folder(config, arch, data, start)?;
+        let (name, split) = (&trainer.data.info().name, trainer.data.evaluated());
+        if trainer.data.len(split) == 0 {
+            return Err(Usage::error(format!(
+                "{name} has neither validation nor test images: hold some of those to train on out by --val-split 0.1, or \
+                 put some into folders called val or test"
+            )));
+        }
         if !matches!(trainer.beginning, Beginning::Resume(_)) {
             folder::check(&trainer.config)?;
         }
@@ -81,7 +89,10 @@ impl Trainer {
         start: Start,
     ) -> Result<Trainer> {
         let data = divided(&config, data).map_err(Usage::error)?;
-        let preprocess = config.preprocessing.preprocess(config.model.image_size);
+        let preprocess = Preprocess {
+            fit: data.info().fit,
+            ..config.preprocessing.preprocess(config.model.image_size)
+        };
         Preprocessing::check(&preprocess, data.info().channels)?;
         let info = WeightsInfo::new(arch, preprocess, data.info().classes.clone());
         info.check_data("the network", data.info())?;
@@ -105,7 +116,12 @@ impl Trainer {
             }
             Start::Resume(run) => {
                 let resumed = Resumed::open(&run, &info, &params, config.run.keep)?;
-                resumed.check(&config, data.len(Split::Train))?;
+                let batching = Batching {
+                    size: config.batch.batch_size,
+                    limit: config.limit.limit_batches,
+                    joins: joins(&info.arch, info.preprocess.size),
+                };
+                resumed.check(&config, batching, data.len(Split::Train))?;
                 Beginning::Resume(resumed)
             }
         };
@@ -115,6 +131,11 @@ impl Trainer {
             data,
             beginning,
         })
+    }
+
+    /// The images, as they are divided into those to train on and those to validate on.
+    pub fn data(&self) -> Arc<dyn ImageSource> {
+        self.data.clone()
     }
 
     /// What people should know before it begins.
@@ -129,7 +150,17 @@ impl Trainer {
                 self.data.len(Split::Train)
             )
         });
-        damaged.into_iter().chain(overfit).collect()
+        let shared = match self.config.training.overfit {
+            None => shared(&*self.data),
+            Some(_) => 0,
+        };
+        let shared = (shared > 0).then(|| {
+            format!(
+                "{shared} of the images to evaluate on are training images too, level by level: the accuracy will be too \
+                 good"
+            )
+        });
+        damaged.into_iter().chain(overfit).chain(shared).collect()
     }
 
     /// Whether a resumed run has nothing left to do: all epochs are done, and the test images were looked at. The
@@ -224,7 +255,8 @@ impl Trainer {
             }),
             ..SessionSpec::evaluating(config, &self.info)
         };
-        let planned = StepPlans::fitting(spec, config.batch.micro_batch, &*self.data, backend);
+        let (feed, micro_batch) = (config.feeding.feed, config.batch.micro_batch);
+        let planned = StepPlans::fitting(spec, feed, micro_batch, &*self.data, backend);
         let mut plans = match (&self.beginning, planned) {
             (Beginning::Resume(resumed), Err(refusal)) => {
                 return Err(refused_to_resume(&refusal, &resumed.checkpoint));
@@ -291,9 +323,19 @@ impl Trainer {
 }
 
 /// The images as the settings divide them into those to train on and those to validate on.
-fn divided(config: &TrainConfig, data: Arc<dyn ImageSource>) -> Result<Arc<dyn ImageSource>> {
+///
+/// # Errors
+/// When so many images cannot be held out, or the data have validation images of their own.
+pub fn divided(config: &TrainConfig, data: Arc<dyn ImageSource>) -> Result<Arc<dyn ImageSource>> {
     let (training, random) = (&config.training, &config.random);
-    if let Some(count) = training.val_split {
+    if let Some(split) = training.val_split {
+        let own = data.len(Split::Validation);
+        ensure!(
+            own == 0,
+            "--val-split {split}: {} has {own} validation images of its own: leave it out",
+            data.info().name
+        );
+        let count = split.of(data.len(Split::Train));
         return Ok(Arc::new(Divided::held_out(data, count, random.seed)?));
     }
     if let Some(count) = training.overfit {

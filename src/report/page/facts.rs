@@ -76,16 +76,23 @@ pub fn summary(past: &Past, tally: &Tally, when: &str) -> Vec<Fact> {
 }
 
 /// On which images the best epoch was chosen, and what that means for its accuracy.
-pub fn chosen(past: &Past) -> String {
+pub fn chosen(past: &Past, has_tests: bool) -> String {
     let held_out = past.best().is_some_and(|(best, _)| best.val_acc.is_some());
     match past.config.training.val_split {
-        None if held_out => "The best epoch was chosen on the batches that were trained on, since --overfit learns them by \
+        None if past.config.training.overfit.is_some() => "The best epoch was chosen on the batches that were trained on, since --overfit learns them by \
                              heart. The test images were looked at once, at the end."
             .to_string(),
-        Some(count) => format!(
-            "The best epoch was chosen on {count} training images that were held out for validation. The test images \
-             were looked at once, at the end, with the weights of that epoch."
+        _ if held_out && !has_tests => "The best epoch was chosen on the validation images: its accuracy is a little too \
+                                        good. There are no test images that would tell by how much."
+            .to_string(),
+        Some(split) => format!(
+            "The best epoch was chosen on {} that were held out for validation. The test images were looked at once, at the \
+             end, with the weights of that epoch.",
+            split.words()
         ),
+        None if held_out => "The best epoch was chosen on the validation images. The test images were looked at once, at the \
+                             end, with the weights of that epoch."
+            .to_string(),
         None => "The test images were evaluated after every epoch, as in the book's chapter, and the best epoch was chosen \
                  on them: its accuracy is a little too good. --val-split N chooses it on held-out training images."
             .to_string(),

@@ -8,7 +8,7 @@ use super::matrix;
 use super::past::Past;
 use super::picture::palette;
 use super::tally::{Gather, Tally};
-use crate::data::ImageSource;
+use crate::data::{ImageSource, Split};
 use crate::files::replace;
 use crate::train::{Event, Observer};
 use anyhow::{Context, Result};
@@ -56,7 +56,8 @@ impl Observer for Page {
             Some(tally),
         ) = (event, self.gather.tally())
         {
-            let chosen = progress.best().filter(|best| best.val_acc.is_some());
+            let best = progress.best().filter(|best| best.val_acc.is_some());
+            let chosen = best.filter(|_| tally.split == Split::Test);
             let epoch = chosen.map_or(progress.epoch, |best| best.epoch);
             return write(folder, tally, &matrix::after_epoch(epoch), &*self.data);
         }
@@ -127,7 +128,7 @@ fn write(run: &Path, tally: &Tally, when: &str, data: &dyn ImageSource) -> Resul
         curves,
         matrix => markup(matrix::svg(&tally.confusion, &matrix::title(tally, when))),
         summary => Serde(facts::summary(&past, tally, when)),
-        chosen => facts::chosen(&past),
+        chosen => facts::chosen(&past, data.len(Split::Test) > 0),
         classes => Serde(of_classes(tally)),
         mistakes => Serde(mistakes),
         wrong => facts::wrong(tally),

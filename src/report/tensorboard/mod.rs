@@ -78,13 +78,13 @@ impl Observer for TensorBoard {
                 // With validation images the test images are looked at only now.
                 let last = progress.history.last();
                 let known = last.is_some_and(|epoch| epoch.test_acc.is_some());
-                match known {
-                    true => Ok(()),
-                    false => {
-                        let accuracy = scalar("accuracy/test", *test_acc);
+                match test_acc {
+                    Some(acc) if !known => {
+                        let accuracy = scalar("accuracy/test", *acc);
                         let values = [accuracy].into_iter().chain(self.matrix()?);
                         self.summary(progress.step, values.collect())
                     }
+                    _ => Ok(()),
                 }
             }
             _ => Ok(()),

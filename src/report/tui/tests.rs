@@ -164,7 +164,7 @@ fn a_run_that_goes_on_has_its_curves_from_the_start() {
         progress.finish_epoch(Split::Validation, &sums, 0.05);
     }
     let mut config = TrainConfig::default();
-    config.training.val_split = Some(5);
+    config.training.val_split = Some(crate::config::ValSplit::Images(5));
     let mut model = Model::new(vec!["a".to_string()], Instant::now());
     let started = Event::Started {
         folder: Path::new(""),
