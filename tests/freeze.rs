@@ -52,13 +52,23 @@ fn frozen_layers_stay_and_all_others_move() {
             let init = ["--init", init.to_str().unwrap(), "--freeze", freeze];
             trained(&at(&format!("{name}{i}")), &[&init[..], more].concat())
         };
-        let after = tune("fused", &["--momentum", "0.9", "--weight-decay", "0.01"]);
+        let after = tune(
+            "fused",
+            &["--momentum", "0.9", "--weight-decay", "0.01", "--decay-all"],
+        );
         for (name, values) in &after {
             let held = frozen.contains(&name.split('.').next().unwrap());
             // A bias before a BatchNorm has no gradient, but decays.
             assert_eq!(before[name] == *values, held, "{freeze}: {name}");
         }
-        let plain = ["--momentum", "0.9", "--weight-decay", "0.01", "--no-fuse"];
+        let plain = [
+            "--momentum",
+            "0.9",
+            "--weight-decay",
+            "0.01",
+            "--decay-all",
+            "--no-fuse",
+        ];
         // A BatchNorm of running statistics is folded into its convolution, which rounds otherwise.
         for (name, plain) in tune("plain", &plain) {
             let [fused, plain] = [&after[&name], &plain].map(|bytes| device::floats(bytes));

@@ -19,7 +19,7 @@ mod val_split;
 pub use layer::{Given, Layer, Source};
 pub use levels::Levels;
 pub use micro_batch::MicroBatch;
-pub use names::nearest;
+pub use names::{nearest, value_name};
 pub use reference::reference;
 pub use settings::{
     Batch, Begin, Channels, Data, FeedName, Feeding, Hardware, Limit, Model, Network, Optim,
@@ -227,10 +227,4 @@ impl TrainConfig {
             _ => Ok(()),
         }
     }
-}
-
-/// What a flag calls a value.
-pub fn value_name(value: &impl clap::ValueEnum) -> String {
-    let value = value.to_possible_value();
-    value.map_or(String::new(), |value| value.get_name().to_string())
 }

@@ -18,6 +18,12 @@ const FLAGS_ONLY: [(&str, &str); 4] = [
     ("classes", " N"),
 ];
 
+/// What a flag calls a value.
+pub fn value_name(value: &impl clap::ValueEnum) -> String {
+    let value = value.to_possible_value();
+    value.map_or(String::new(), |value| value.get_name().to_string())
+}
+
 /// What to say to somebody who wrote an unknown key into a file.
 pub fn advice(unknown: &str, args: &[Arg]) -> String {
     let keys = args.iter().map(|arg| arg.get_id().as_str());

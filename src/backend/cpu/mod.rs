@@ -16,7 +16,7 @@ use crate::process::ensure_free;
 use crate::tensor::TensorDesc;
 use anyhow::{Context, Result, ensure};
 use buffer::Buffer;
-use packed::{PackedWeights, WEIGHT};
+use packed::{PackedWeights, WEIGHT, context_of};
 use std::collections::{BTreeMap, HashMap, hash_map::Entry};
 use std::num::NonZeroUsize;
 use std::ops::Range;
@@ -232,14 +232,6 @@ impl Backend for Cpu {
 
     fn wait(&mut self) -> Result<()> {
         Ok(())
-    }
-}
-
-/// How a dispatch is computed, which may be a piece of one.
-fn context_of(dispatch: &Dispatch, cpu: CpuContext) -> CpuContext {
-    CpuContext {
-        batch: dispatch.cut_from,
-        ..cpu
     }
 }
 

@@ -9,6 +9,14 @@ use crate::plan::{Binding, Dispatch, Place, Plan};
 use anyhow::Result;
 use std::collections::{HashMap, HashSet, hash_map::Entry};
 
+/// How a dispatch is computed, which may be a piece of one.
+pub fn context_of(dispatch: &Dispatch, cpu: CpuContext) -> CpuContext {
+    CpuContext {
+        batch: dispatch.cut_from,
+        ..cpu
+    }
+}
+
 /// Which input of a forward pass is its weight.
 pub const WEIGHT: usize = 1;
 
@@ -112,7 +120,7 @@ impl Weight<'_> {
             return None;
         };
         let [x, y] = [&dispatch.inputs[0], &dispatch.outputs[0]].map(|b| b.desc.shape);
-        let geometry = conv.geometry(x, binding.desc.shape, y, super::context_of(dispatch, cpu));
+        let geometry = conv.geometry(x, binding.desc.shape, y, context_of(dispatch, cpu));
         let (form, len) = conv::form(&geometry)?;
         Some(Weight {
             key: (buffer, binding.offset, form),
