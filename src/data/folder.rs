@@ -187,7 +187,7 @@ pub fn split_of(name: &OsStr) -> Option<Split> {
 /// Whether a file or folder of this name is none of the user's.
 fn is_hidden(name: &OsStr) -> bool {
     let is = |known: &&str| name.eq_ignore_ascii_case(known);
-    name.as_encoded_bytes().starts_with(b".") || LEFT_BEHIND.iter().any(|known| is(&known))
+    name.as_encoded_bytes().starts_with(b".") || LEFT_BEHIND.iter().any(is)
 }
 
 /// What a folder holds, with links followed.
