@@ -13,7 +13,18 @@ pub fn check_replaceable(path: &Path) -> Result<()> {
     let shown = path.display();
     let there = match fs::symlink_metadata(path) {
         Ok(there) => there.file_type(),
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            let folder = path
+                .parent()
+                .filter(|folder| !folder.as_os_str().is_empty());
+            let folder = folder.unwrap_or(Path::new("."));
+            ensure!(
+                folder.is_dir(),
+                "there is no folder {}: make it, or name a file in another one",
+                folder.display()
+            );
+            return Ok(());
+        }
         Err(error) => return Err(error).with_context(|| format!("looking at {shown}")),
     };
     if there.is_symlink() {

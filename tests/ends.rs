@@ -217,7 +217,13 @@ fn the_range_test_suggests_a_rate_and_leaves_nothing() {
     let text = find(&["--out", "lr.svg"]).assert().success();
     let line = format!("suggested lr {suggestion:.1e};");
     text.stdout(contains(line.as_str()).and(contains("◄")))
-        .stderr(contains(format!("train --lr {suggestion:.1e}").as_str()));
+        .stderr(
+            contains(format!(" --lr {suggestion:.1e}").as_str())
+                .and(contains(
+                    " train --device cpu --data sample --batch-size 16",
+                ))
+                .and(contains("--widths 16,32 --blocks 1,1")),
+        );
     let svg = fs::read_to_string(folder.path().join("lr.svg")).unwrap();
     assert_eq!(
         svg.matches("r=\"1.5\"").count(),

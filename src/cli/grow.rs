@@ -1,15 +1,16 @@
 //! `resnet grow`: a deeper network that computes what a trained one does.
 use crate::config::counts::{Counts, SHAPE};
 use crate::config::range::SEED;
-use crate::config::{Usage, value_name};
+use crate::config::{self, Usage, value_name};
+use crate::files;
 use crate::model::zoo::{Choice, Name, title};
 use crate::model::{self, Arch, Param};
-use crate::process::{self, command, quoted};
-use crate::train::{WeightsInfo, checkpoint};
+use crate::process::{self, command, ensure_free, quoted};
+use crate::train::{WeightsInfo, checkpoint, folder};
 use anyhow::{Context, Result, bail, ensure};
 use serde::Serialize;
 use std::io::Write;
-use std::path::{MAIN_SEPARATOR, PathBuf};
+use std::path::{MAIN_SEPARATOR, Path, PathBuf};
 
 const EXAMPLES: &str = "Examples:
   resnet grow runs/first --arch resnet34 --out grown.safetensors     18 layers become 34
@@ -69,6 +70,7 @@ pub fn run(args: Args) -> Result<()> {
         "--out {}: it exists already; name a file that does not",
         out.display()
     );
+    files::check_replaceable(out).context("--out")?;
     if out.as_os_str().to_string_lossy().ends_with(MAIN_SEPARATOR) {
         let file = out.join("grown.safetensors");
         return Err(Usage::error(format!(
@@ -89,6 +91,9 @@ pub fn run(args: Args) -> Result<()> {
     let large = blocks.and_then(|blocks| small.deeper(&blocks).with_context(of_file));
     let large = large.map_err(Usage::error)?;
 
+    let numbers = model::zoo::parameters(&small)? + model::zoo::parameters(&large)?;
+    // Read, grown, and as they are written.
+    ensure_free(3 * 4 * numbers as u64, "the weights of both networks")?;
     let params = params(&small)?;
     let values = checkpoint::read_weights(&weights, &params)?;
     let names = params.into_iter().map(|param| param.name);
@@ -117,10 +122,23 @@ pub fn run(args: Args) -> Result<()> {
             "Inserted, each the identity until it is trained: {}",
             inserted.join(", ")
         )?;
-        let init = command("train --init");
-        writeln!(to, "Train it on: {init} {}", quoted(out))?;
+        let (init, data) = (command("train --init"), data_of(&args.checkpoint)?);
+        writeln!(to, "Train it on: {init} {}{data}", quoted(out))?;
     }
     Ok(to.flush()?)
+}
+
+/// The flags that name the data of a run.
+fn data_of(checkpoint: &Path) -> Result<String> {
+    let Some(run) = folder::run_of(checkpoint)? else {
+        return Ok(String::new());
+    };
+    let flags = config::resolve(&[folder::settings(&run)?])?
+        .config
+        .flags()?;
+    let names_data = |flag: &String| flag.starts_with("--data ") || flag.starts_with("--labels ");
+    let flags = flags.into_iter().filter(names_data);
+    Ok(flags.map(|flag| format!(" {flag}")).collect())
 }
 
 /// The blocks of each stage that were asked for.

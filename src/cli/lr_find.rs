@@ -4,7 +4,7 @@ use super::hardware;
 use crate::config::range::{LR_STEPS, above_zero};
 use crate::config::{
     self, Batch, Begin, Data, Feeding, Given, Hardware, Model, Network, Optim, Pictures,
-    Preprocessing, Random, Training, Usage,
+    Preprocessing, Random, TrainConfig, Training, Usage,
 };
 use crate::files;
 use crate::process::{self, command};
@@ -122,6 +122,7 @@ pub fn run(args: Args) -> Result<()> {
         start,
     } = begin::with(resolved, start)?;
     let hardware = config.hardware.clone();
+    let flags = again(&config)?;
     let trainer = Trainer::without_folder(config, arch, data, start)?;
     for note in trainer.notes() {
         process::say(note);
@@ -145,7 +146,7 @@ pub fn run(args: Args) -> Result<()> {
     }
     print(&curve, args.json)?;
     let next = match curve.suggestion() {
-        Some(lr) if !args.json => format!("{} --lr {lr:.1e}", command("train")),
+        Some(lr) if !args.json => format!("{}{flags} --lr {lr:.1e}", command("train")),
         Some(_) => return Ok(()),
         None => anyhow::bail!(
             "the loss fell at no learning rate from {} to {}: try a higher --to or more --steps",
@@ -155,6 +156,13 @@ pub fn run(args: Args) -> Result<()> {
     };
     process::say(format_args!("with the suggested rate:\n  {next}"));
     Ok(())
+}
+
+/// The flags of what was tried, but for the learning rate.
+fn again(config: &TrainConfig) -> Result<String> {
+    let flags = config.flags()?.into_iter();
+    let others = flags.filter(|flag| !flag.starts_with("--lr "));
+    Ok(others.map(|flag| format!(" {flag}")).collect())
 }
 
 fn print(curve: &LrCurve, json: bool) -> Result<()> {

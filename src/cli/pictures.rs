@@ -1,5 +1,6 @@
 //! What `resnet predict` looks at: pictures of files and images of the test set, as images for the network.
 use super::trained::Checkpoint;
+use crate::config::Usage;
 use crate::data::{
     Background, Dataset, Examples, Fit, ImageSource, Info, Picture, Preprocess, fit, read_colour,
     read_square,
@@ -43,10 +44,12 @@ impl Pictures {
             ),
             (1, background) => Kind::Grey(background.unwrap_or_default()),
             (3, None) => Kind::Colour,
-            (3, Some(_)) => bail!(
-                "--background is for networks of one channel, but {} takes pictures in colour as they are: leave it out",
-                checkpoint.weights.display()
-            ),
+            (3, Some(_)) => {
+                return Err(Usage::error(format!(
+                    "--background is for networks of one channel, but {} takes pictures in colour as they are: leave it out",
+                    checkpoint.weights.display()
+                )));
+            }
             (channels, _) => bail!(
                 "{} takes images of {channels} channels, but pictures have 1 (grey) or 3 (colour)",
                 checkpoint.weights.display()

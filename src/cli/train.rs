@@ -34,7 +34,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Resumes the run in this folder, bit-identical to an uninterrupted one.
-    #[arg(long, value_name = "RUN", conflicts_with_all = ["config", "init", "name", "out"])]
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["config", "init", "new_head", "name", "out"])]
     resume: Option<PathBuf>,
     /// Shows the run as it goes on, on the whole terminal: curves, confusion, speed, messages. q leaves the view.
     #[arg(long, conflicts_with = "json")]

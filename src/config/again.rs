@@ -16,7 +16,11 @@ pub(super) fn text_of(arg: &Arg, value: &toml::Value) -> Option<String> {
         toml::Value::Boolean(value) => Some((*value != declared::negates(arg)).to_string()),
         toml::Value::Integer(_) | toml::Value::Float(_) => Some(value.to_string()),
         toml::Value::Array(values) if declared::is_list(arg) => {
-            let values: Vec<String> = values.iter().map(ToString::to_string).collect();
+            let text = |value: &toml::Value| match value.as_str() {
+                Some(text) => text.to_string(),
+                None => value.to_string(),
+            };
+            let values: Vec<String> = values.iter().map(text).collect();
             Some(values.join(","))
         }
         _ => None,

@@ -53,8 +53,9 @@ pub fn check(config: &TrainConfig, said: impl Fn(&str) -> String) -> Result<()> 
 }
 
 fn check_rate(rate: &Rate, said: impl Fn(&str) -> String) -> Result<()> {
+    let heeds_final = OF_SCHEDULES[0].1.contains(&rate.schedule);
     ensure!(
-        rate.lr_final <= rate.lr,
+        !heeds_final || rate.lr_final <= rate.lr,
         "{}: the learning rate falls, so that its last must not be above the highest, {}",
         said("lr_final"),
         rate.lr
@@ -107,6 +108,9 @@ pub fn check_heeded(config: &TrainConfig, sources: &BTreeMap<String, Source>) ->
                 value_name(&schedule)
             );
         }
+    }
+    if let (Some(flag), true) = (flag("decay_all"), config.optim.weight_decay == 0.0) {
+        bail!("{flag} says what --weight-decay is for, but there is none");
     }
     let is_sgd = config.optim.optimizer == OptimizerName::Sgd;
     let adamws = ["beta1", "beta2", "eps"].into_iter().find_map(flag);

@@ -1,5 +1,5 @@
 //! Several whole numbers as one setting, such as `2,2,2,2`.
-use super::range::COUNT;
+use super::range::{COUNT, EPOCHS};
 use crate::model::zoo::listed;
 use anyhow::{Result, anyhow};
 use serde::Serialize;
@@ -8,6 +8,9 @@ use std::str::FromStr;
 
 /// How the help shows such a value. A file may write it as an array too.
 pub const SHAPE: &str = "N,N,…";
+
+/// How the help shows names of layers, which a file may write as an array too.
+pub const LAYERS: &str = "LAYERS";
 
 /// Numbers from 1 on, in their order.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
@@ -31,14 +34,23 @@ impl FromStr for Counts {
     type Err = anyhow::Error;
 
     fn from_str(text: &str) -> Result<Counts> {
-        let numbers = text.split(',').map(|number| COUNT.parser()(number.trim()));
-        let numbers = numbers.collect::<Result<Vec<usize>, String>>();
-        let numbers = numbers.map_err(|why| match why.contains("whole number") {
-            true => anyhow!("must be whole numbers with commas between, such as 2,2,2,2"),
-            false => anyhow!("each {why}"),
-        })?;
-        Ok(Counts(numbers))
+        parse(text, COUNT.parser()).map_err(|why| anyhow!(why))
     }
+}
+
+/// Numbers of epochs.
+pub fn epochs(text: &str) -> Result<Counts, String> {
+    parse(text, EPOCHS.parser())
+}
+
+fn parse(text: &str, number: impl Fn(&str) -> Result<usize, String>) -> Result<Counts, String> {
+    let numbers = text.split(',').map(|text| number(text.trim()));
+    let numbers = numbers.collect::<Result<Vec<usize>, String>>();
+    let numbers = numbers.map_err(|why| match why.contains("whole number") {
+        true => "must be whole numbers with commas between, such as 2,2,2,2".to_string(),
+        false => format!("each {why}"),
+    })?;
+    Ok(Counts(numbers))
 }
 
 impl fmt::Display for Counts {

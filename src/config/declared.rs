@@ -1,5 +1,5 @@
 //! What follows from a declaration of settings: arguments whose values may come from anywhere.
-use super::counts::SHAPE;
+use super::counts::{LAYERS, SHAPE};
 use super::levels::CHANNELS;
 use super::settings::{ON_RESUME, TrainConfig};
 use clap::builder::{BoolishValueParser, TypedValueParser};
@@ -76,8 +76,11 @@ pub fn is_switch(arg: &Arg) -> bool {
 
 /// Whether the setting is several numbers.
 pub fn is_list(arg: &Arg) -> bool {
-    arg.get_value_names()
-        .is_some_and(|names| names.iter().any(|name| name == SHAPE || name == CHANNELS))
+    arg.get_value_names().is_some_and(|names| {
+        names
+            .iter()
+            .any(|name| [SHAPE, CHANNELS, LAYERS].contains(&name.as_str()))
+    })
 }
 
 /// Whether the flag says the opposite of the setting.

@@ -1,6 +1,6 @@
 //! Every setting, declared once: its field, type, default, range, help and whether a resumed run may change it. The
 //! flag, the `RESNET_…` variable, the key of a file and the row in `docs/settings.md` follow from it.
-use super::counts::{Counts, SHAPE};
+use super::counts::{Counts, LAYERS, SHAPE, epochs};
 use super::levels::{CHANNELS, Levels, deviations, means};
 use super::range::{
     BATCH, EPOCHS, FILES, IMAGE_SIZE, SEED, STEPS, STEPS_OR_NONE, above_zero, finite_from_zero,
@@ -479,7 +479,7 @@ pub struct Optim {
     pub ema: Option<f64>,
     /// Layers that are not trained, such as stem,layer1: stem, or layer1, layer2 and so on, with commas between. Their
     /// BatchNorms use the running statistics.
-    #[arg(long, value_name = "LAYERS")]
+    #[arg(long, value_name = LAYERS)]
     pub freeze: Option<Frozen>,
     /// Learning rate of all layers but the last (fc), in units of --lr.
     #[arg(long, value_name = "FACTOR", default_value_t = 1.0, value_parser = above_zero::<f32>)]
@@ -502,10 +502,10 @@ pub struct Rate {
     #[arg(long, value_name = "STEPS", default_value_t = 0, value_parser = STEPS_OR_NONE.parser::<u64>())]
     pub warmup: u64,
     /// Learning rate at the end of linear, cosine and one-cycle.
-    #[arg(long, value_name = "LR", default_value_t = 0.0, value_parser = finite_from_zero)]
+    #[arg(long, value_name = "LR", default_value_t = 0.0, value_parser = finite_from_zero, group = ON_RESUME)]
     pub lr_final: f32,
     /// With step N: the learning rate falls after every N epochs. With multistep 5,8 and so on: after these.
-    #[arg(long, value_name = SHAPE)]
+    #[arg(long, value_name = SHAPE, value_parser = epochs)]
     pub lr_epochs: Option<Counts>,
     /// What step and multistep multiply the learning rate by.
     #[arg(long, value_name = "FACTOR", default_value_t = 0.1, value_parser = above_zero::<f32>)]

@@ -220,7 +220,7 @@ fn wrong_values_are_named() {
         "lr_epochs = 5,5: each epoch must come after the one before it",
     );
     says(
-        "lr = 0.1\nlr_final = 0.2",
+        "lr = 0.1\nlr_final = 0.2\nschedule = \"linear\"",
         "lr_final = 0.2: the learning rate falls, so that its last must not be above the highest, 0.1",
     );
     says("tilings = 3", "tilings");
@@ -313,6 +313,10 @@ fn flags_that_nothing_heeds_are_refused() {
         ),
         (&["--checked", "--device=cpu"], "--checked is for GPUs"),
         (&["--beta1=0.8"], "--beta1 is for --optimizer adamw"),
+        (
+            &["--decay-all"],
+            "--decay-all says what --weight-decay is for",
+        ),
         (
             &["--lr-epochs=3", "--schedule=cosine"],
             "--lr-epochs is for --schedule step or multistep, but the schedule is cosine",

@@ -180,12 +180,10 @@ impl Choice {
         let blocks: Vec<usize> = arch.stages.iter().map(|stage| stage.blocks).collect();
         let likeness = |name: &Name| {
             let published = name.published();
-            let same = [
-                published.blocks == blocks,
-                published.widths == widths,
-                published.stem == arch.stem_kind,
-            ];
-            same.iter().filter(|same| **same).count()
+            let same = [published.blocks == blocks, published.widths == widths];
+            let alike = same.iter().filter(|same| **same).count();
+            // A stem alone makes no likeness.
+            alike + usize::from(alike > 0 && published.stem == arch.stem_kind)
         };
         let names = Name::all().iter().rev();
         let of_kind = names.filter(|name| name.published().bottleneck == bottleneck);
