@@ -16,7 +16,10 @@ fn main() {
         true => git(&["rev-parse", "--short=12", "HEAD"]),
         false => None,
     };
-    println!("cargo::rustc-env=RESNET_GIT={}", commit.unwrap_or_default());
+    println!(
+        "cargo::rustc-env=BUILD_COMMIT={}",
+        commit.unwrap_or_default()
+    );
     if own {
         let branch = git(&["symbolic-ref", "-q", "HEAD"]);
         for name in ["HEAD", "packed-refs"].into_iter().chain(branch.as_deref()) {
