@@ -127,7 +127,7 @@ fn a_picture_in_colour_has_pytorchs_logits() {
             assert!(said.contains(word), "{word}: {said}");
         }
     };
-    says(&["--background", "dark"], 1, &["--background", "colour"]);
+    says(&["--background", "dark"], 2, &["--background", "colour"]);
     says(&["--mean", "0.5", "--std", "0.5"], 2, &["3 channel(s)"]);
     says(&["--mean", "124,117,104"], 2, &["0.485,0.456,0.406"]);
     says(
