@@ -27,8 +27,9 @@ struct ImageParams {
 @group(0) @binding(3) var<storage, read> taps: array<u32>;         // [SIZE, T]: first, number, taps
 @group(0) @binding(4) var<storage, read_write> x: array<Stored>;   // [N, SIZE, SIZE, C]
 
-// Of `forward_augmented`.
-@group(0) @binding(4) var<storage, read> mirrored: array<u32>;     // [N], 0 or not
+// Of `forward_augmented`: for each image mirrored or not, rows and columns by which it is moved, cosine and sine of its
+// turn in units of 2^-16, and first | end << 16 of the rows and columns of two rectangles that are erased.
+@group(0) @binding(4) var<storage, read> changes: array<u32>;      // [N, 9]
 @group(0) @binding(5) var<storage, read_write> augmented: array<Stored>; // [N, SIZE, SIZE, C]
 
 /// The grey level at a flat position of the data set.
@@ -68,8 +69,8 @@ fn bound_image(n: u32) -> u32 {
     return min(image_indices[n], params.total - 1u) - params.first;
 }
 
-/// The value at `at` from this bound image.
-fn pixel(image: u32, at: Place) -> f32 {
+/// The level at `at` of this bound image.
+fn level(image: u32, at: Place) -> u32 {
     let pitch = params.s * params.c;
     let base = at.h * params.t;
     let first = (image * params.s + taps[base]) * pitch + at.channel;
@@ -77,9 +78,14 @@ fn pixel(image: u32, at: Place) -> f32 {
     for (var k = 0u; k < taps[base + 1u]; k++) {
         sum += wide(first + k * pitch, at.w) * taps[base + 2u + k];
     }
-    let value = f32(sum >> 22u) / 255.0;
+    return sum >> 22u;
+}
+
+/// What the network is given for a level of a channel.
+fn value(level: u32, channel: u32) -> f32 {
+    let value = f32(level) / 255.0;
     if (params.deviation.x > 0.0) {
-        return (value - params.mean[at.channel]) / params.deviation[at.channel];
+        return (value - params.mean[channel]) / params.deviation[channel];
     }
     return value;
 }
@@ -97,8 +103,59 @@ fn forward_images(
     let at = place(i);
     let image = bound_image(at.n);
     if (image < params.m) {
-        x[i] = to_stored(pixel(image, at));
+        x[i] = to_stored(value(level(image, at), at.channel));
     }
+}
+
+/// Whether the rectangle in these two words of an image's change has the place.
+fn erased(first_word: u32, at: Place) -> bool {
+    let rows = changes[first_word];
+    let columns = changes[first_word + 1u];
+    return at.h >= (rows & 0xffffu) && at.h < (rows >> 16u)
+        && at.w >= (columns & 0xffffu) && at.w < (columns >> 16u);
+}
+
+/// The level at a row and a column that may lie outside the image, where it is black.
+fn level_or_black(image: u32, at: Place, h: i32, w: i32) -> i32 {
+    let size = i32(params.size);
+    if (h < 0 || h >= size || w < 0 || w >= size) {
+        return 0;
+    }
+    return i32(level(image, Place(at.n, u32(h), u32(w), at.channel)));
+}
+
+/// The same at a place in units of 2^-17, between four pixels.
+fn level_between(image: u32, at: Place, h: i32, w: i32) -> i32 {
+    let top = h >> 17u;
+    let left = w >> 17u;
+    let down = (h >> 9u) & 255;
+    let right = (w >> 9u) & 255;
+    let above = (256 - right) * level_or_black(image, at, top, left)
+        + right * level_or_black(image, at, top, left + 1);
+    let below = (256 - right) * level_or_black(image, at, top + 1, left)
+        + right * level_or_black(image, at, top + 1, left + 1);
+    return ((256 - down) * above + down * below + (1 << 15u)) >> 16u;
+}
+
+/// The level at `at` of the changed image, which is not erased there.
+fn changed_level(image: u32, at: Place) -> u32 {
+    let first = at.n * 9u;
+    let size = i32(params.size);
+    let w = select(i32(at.w), size - 1 - i32(at.w), changes[first] != 0u)
+        - bitcast<i32>(changes[first + 2u]);
+    let h = i32(at.h) - bitcast<i32>(changes[first + 1u]);
+    let cosine = bitcast<i32>(changes[first + 3u]);
+    let sine = bitcast<i32>(changes[first + 4u]);
+    if ((sine == 0 && cosine > 0) || h < 0 || h >= size || w < 0 || w >= size) {
+        return u32(level_or_black(image, at, h, w));
+    }
+    // Twice the distance from the centre, so that it is whole; then twice the place that is looked at.
+    let dh = 2 * h - (size - 1);
+    let dw = 2 * w - (size - 1);
+    let middle = (size - 1) << 16u;
+    return u32(level_between(
+        image, at, cosine * dh - sine * dw + middle, sine * dh + cosine * dw + middle,
+    ));
 }
 
 @compute @workgroup_size(256)
@@ -111,13 +168,15 @@ fn forward_augmented(
     if (i >= params.count) {
         return;
     }
-    var at = place(i);
+    let at = place(i);
     let image = bound_image(at.n);
-    if (mirrored[at.n] != 0u) {
-        at.w = params.size - 1u - at.w;
+    if (image >= params.m) {
+        return;
     }
-    if (image < params.m) {
-        augmented[i] = to_stored(pixel(image, at));
+    if (erased(at.n * 9u + 5u, at) || erased(at.n * 9u + 7u, at)) {
+        augmented[i] = to_stored(0.0);
+    } else {
+        augmented[i] = to_stored(value(changed_level(image, at), at.channel));
     }
 }
 

@@ -4,7 +4,7 @@ mod ends;
 mod layers;
 
 use crate::case::{Case, differentiable, plain};
-use crate::{fused, fused_norm, loss_scale, update};
+use crate::{clip, fused, fused_norm, loss_scale, update};
 use resnet::kernels::Window;
 use resnet::ops::{BatchNorm, Fill, SumPartials};
 use resnet::tensor::{DType, Shape};
@@ -20,6 +20,7 @@ pub fn all() -> Vec<Case> {
     cases.extend(ends::losses());
     cases.extend(update::cases());
     cases.extend(loss_scale::cases());
+    cases.extend(clip::cases());
     cases.extend(ends::gathers());
     cases.extend(not_numbers());
     cases.push(network());

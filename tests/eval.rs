@@ -4,6 +4,7 @@ use predicates::prelude::PredicateBooleanExt;
 use predicates::str::contains;
 use serde_json::Value;
 use std::fs;
+use std::path::Path;
 use tempfile::TempDir;
 
 /// A row of the saved answers.
@@ -132,4 +133,80 @@ fn calibration_top_k_precision_and_recall_follow_from_the_saved_answers() {
         .assert()
         .code(1)
         .stderr(contains("--top-k 11: must be from 1 to 10"));
+}
+
+fn eval(path: &Path, flags: &[&str]) -> Value {
+    let mut command = resnet();
+    command.arg("eval").arg(path);
+    command.args(["--device", "cpu", "--json", "--limit-batches", "4"]);
+    json(&command.args(flags).assert().success().get_output().stdout)
+}
+
+/// With a decay of 0 the average is the newest weights and statistics, but for the last digits; with another one it is not.
+#[test]
+fn the_moving_average_is_evaluated_in_the_place_of_the_weights() {
+    let folder = TempDir::new().unwrap();
+    for (decay, same) in [("0", true), ("0.9", false)] {
+        let run = folder.path().join(decay);
+        train(&run, &["--ema", decay, "--mean", "0.3", "--std", "0.3"])
+            .assert()
+            .success();
+        let [plain, average] = [&[][..], &["--ema"]].map(|flags| eval(&run, flags));
+        let [a, b] = [&plain, &average].map(|report| report["loss"].as_f64().unwrap());
+        assert_eq!((a / b - 1.0).abs() < 1e-5, same, "{decay}: {a} and {b}");
+        assert_eq!([&plain["ema"], &average["ema"]], [false, true]);
+    }
+    let none = folder.path().join("none");
+    train(&none, &[]).assert().success();
+    for args in [&["eval"][..], &["predict", "--test-image", "0"]] {
+        let mut command = resnet();
+        command.args(args).arg(&none).arg("--ema");
+        let says = contains("has no moving average of its weights");
+        let says = says.and(contains("train --ema 0.999"));
+        command.assert().code(2).stderr(says);
+    }
+}
+
+/// The answer of two views is the mean of the probabilities for the images and for their mirror images, which are a data set
+/// of their own here.
+#[test]
+fn answers_for_views_are_means_of_probabilities() {
+    let folder = TempDir::new().unwrap();
+    let run = folder.path().join("run");
+    train(&run, &[]).assert().success();
+    let data = resnet::data::sample().unwrap();
+    let mirrored = folder.path().join("mirrored");
+    fs::create_dir(&mirrored).unwrap();
+    for (name, split) in [("train", &data.train), ("t10k", &data.test)] {
+        let count = split.labels.len() as u32;
+        let mut images = [0x803, count, 28, 28].map(u32::to_be_bytes).concat();
+        images.extend(split.pixels.chunks(28).flat_map(|row| row.iter().rev()));
+        let mut labels = [0x801, count].map(u32::to_be_bytes).concat();
+        labels.extend(split.labels.iter().map(|label| *label as u8));
+        fs::write(mirrored.join(format!("{name}-images-idx3-ubyte")), images).unwrap();
+        fs::write(mirrored.join(format!("{name}-labels-idx1-ubyte")), labels).unwrap();
+    }
+    let answers = |name: &str, flags: &[&str]| {
+        let file = folder.path().join(name);
+        let path = file.display().to_string();
+        let report = eval(&run, &[&["--save-predictions", &path][..], flags].concat());
+        (report, rows(&fs::read(&file).unwrap(), &data.info.classes))
+    };
+    let mirrored = mirrored.display().to_string();
+    let (plain, sides) = (
+        answers("plain.csv", &[]),
+        answers("mirrored.csv", &["--data", &mirrored]),
+    );
+    let (report, both) = answers("both.csv", &["--tta", "flip"]);
+    assert_eq!([&plain.0["views"], &report["views"]], [1, 2]);
+    let mut loss = 0.0;
+    for ((both, plain), side) in both.iter().zip(plain.1).zip(sides.1) {
+        let pairs = plain.probabilities.iter().zip(&side.probabilities);
+        for (got, (a, b)) in both.probabilities.iter().zip(pairs) {
+            assert!((got - 0.5 * (a + b)).abs() < 1e-6);
+        }
+        loss -= both.probabilities[both.label].ln() / 64.0;
+    }
+    assert!((report["loss"].as_f64().unwrap() - loss).abs() < 1e-9);
+    assert_eq!(eval(&run, &["--tta", "shift,flip"])["views"], 10);
 }

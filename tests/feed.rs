@@ -6,7 +6,8 @@ use crate::training::{Open, devices, tensors};
 use assert_cmd::Command;
 use resnet::backend::cpu::Cpu;
 use resnet::config::{FeedName, ValSplit};
-use resnet::data::{Augmentation, Dataset, Preprocess, Split};
+use resnet::data::{Augmentation, Dataset, Flip, Preprocess, Split};
+use resnet::ops::{AUGMENTATION_WORDS, Change};
 use resnet::tensor::DType;
 use resnet::train::{Feed, Program, SessionSpec, StepPlans, checkpoint, evaluate_split};
 use std::collections::BTreeSet;
@@ -104,7 +105,8 @@ fn a_flip_is_the_same_as_training_on_mirrored_images() {
     let data = fewer();
     let flip = Augmentation {
         seed: 42,
-        flip: true,
+        flip: Flip::Random,
+        ..Augmentation::default()
     };
     // At the images' own size, so that nothing is rounded.
     let of = |augmentation, feed, micro| SessionSpec {
@@ -117,8 +119,9 @@ fn a_flip_is_the_same_as_training_on_mirrored_images() {
     for epoch in [0, 1] {
         let mut mirrored = data.clone();
         let images = mirrored.train.pixels.chunks_exact_mut(784);
-        for (image, word) in images.zip(flip.draw(epoch, &all)) {
-            if word == 1 {
+        let words = flip.draw(epoch, &all, 28);
+        for (image, words) in images.zip(words.chunks(AUGMENTATION_WORDS)) {
+            if Change::of(words).mirror {
                 image.chunks_exact_mut(28).for_each(<[u8]>::reverse);
             }
         }
@@ -149,22 +152,29 @@ fn without_augmentation_nothing_of_it_is_in_the_graph() {
     assert!(!found(None));
     assert!(found(Some(Augmentation {
         seed: 1,
-        flip: true
+        flip: Flip::Random,
+        ..Augmentation::default()
     })));
 }
 
 /// Trains on ten of the few images and validates on four, in a run of `folder`, whose folder it returns.
-fn validated(folder: &Path, epochs: usize, flip: bool) -> PathBuf {
+fn validated(folder: &Path, epochs: usize, augmented: bool) -> PathBuf {
     let run = folder.join("run");
     let mut config = small::config(None, epochs);
     config.training.val_split = Some(ValSplit::Images(4));
-    config.training.flip = flip;
+    if augmented {
+        config.augment.flip_alternating = true;
+        config.augment.shift = 3;
+        config.augment.rotate = 10.0;
+        config.augment.erase = 0.5;
+        config.augment.cutout = 5;
+    }
     train_in(&run, config, Box::new(Cpu::new().unwrap())).unwrap();
     run
 }
 
 #[test]
-fn a_run_with_validation_images_and_flips_goes_on_with_the_same_bits() {
+fn a_run_with_validation_images_and_augmentation_goes_on_with_the_same_bits() {
     let weights = |run: &Path| tensors(&checkpoint::weights_of(run).unwrap());
     let [whole, parts, plain] = [(); 3].map(|()| TempDir::new().unwrap());
     let want = weights(&validated(whole.path(), 3, true));

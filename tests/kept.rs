@@ -28,6 +28,7 @@ fn spec(arch: Arch, batch_size: usize, optimizer: Option<Optimizer>) -> SessionS
         preprocess: Preprocess::of_size(32),
         feed: Feed::Resident,
         augmentation: None,
+        views: false,
         limit_batches: Some(1),
         optimizer,
         fuse: true,

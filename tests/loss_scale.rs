@@ -210,6 +210,7 @@ fn the_first_steps_are_not_wasted() {
         preprocess: Preprocess::of_size(28),
         feed: Feed::Resident,
         augmentation: None,
+        views: false,
         limit_batches: Some(1),
         optimizer: Some(Optimizer::sgd(0.0, false, 0.0)),
         fuse: true,

@@ -11,6 +11,7 @@ mod cases;
 mod checkpoints;
 mod claims;
 mod cli;
+mod clip;
 mod cooperative;
 mod device;
 mod ends;

@@ -380,6 +380,7 @@ fn steps() -> Vec<Plan> {
             preprocess: Preprocess::of_size(image_size),
             feed: Feed::Resident,
             augmentation: None,
+            views: false,
             limit_batches: Some(1),
             optimizer: Some(Optimizer::sgd(0.9, false, 1e-4)),
             fuse,

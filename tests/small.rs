@@ -42,6 +42,7 @@ pub fn spec(micro_batch: Option<usize>, fuse: bool) -> SessionSpec {
         preprocess: Preprocess::of_size(SIZE),
         feed: Feed::Resident,
         augmentation: None,
+        views: false,
         limit_batches: None,
         optimizer: Some(OPTIMIZER),
         fuse,

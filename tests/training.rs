@@ -71,6 +71,7 @@ fn spec(momentum: f32) -> SessionSpec {
         preprocess: Preprocess::of_size(32),
         feed: Feed::Resident,
         augmentation: None,
+        views: false,
         limit_batches: Some(3),
         optimizer: Some(Optimizer::sgd(momentum, false, 0.0)),
         fuse: true,

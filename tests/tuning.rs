@@ -161,6 +161,7 @@ fn the_chapters_step_has_few_convolutions_to_time() {
         preprocess: Preprocess::of_size(96),
         feed: Feed::Resident,
         augmentation: None,
+        views: false,
         limit_batches: Some(1),
         optimizer: Some(Optimizer::sgd(0.0, false, 0.0)),
         fuse: true,

@@ -184,6 +184,7 @@ impl Settings {
             limit_batches: None,
             feed: Feed::Resident,
             augmentation: None,
+            views: false,
             optimizer: (!self.inference).then_some(Optimizer::from(&self.config.optim)),
             fuse: self.config.hardware.fuse,
             stored: self.config.hardware.precision.stored(),

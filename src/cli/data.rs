@@ -1,6 +1,6 @@
 //! `resnet data`: what a data set holds: its kind, classes, images, and what was left out of it and why.
 use super::images;
-use crate::config::{self, Data, Given, Model, Pictures, Preprocessing, Usage};
+use crate::config::{self, Augment, Data, Given, Model, Pictures, Preprocessing, Random, Usage};
 use crate::data::{self, Allowed, Found, ImageSource, Request, Split};
 use crate::files;
 use crate::process::{self, Output};
@@ -14,6 +14,7 @@ use std::path::PathBuf;
 const EXAMPLES: &str = "Examples:
   resnet data photos                        a folder of pictures: classes, counts, what is left out and why
   resnet data photos --preview sheet.png    and a sheet with ten images of every class
+  resnet data photos --augmented sheet.png --shift 4 --flip   and what training images become by chance
   resnet data photos --labels classes.csv   pictures whose classes a table tells
   resnet data --json                        Fashion-MNIST, as JSON";
 
@@ -32,6 +33,9 @@ pub struct Args {
     /// Draws ten training images of every class into this PNG file.
     #[arg(long, value_name = "FILE")]
     preview: Option<PathBuf>,
+    /// Draws into this PNG file the first training image of every class, and what the augmentation makes of it in nine epochs.
+    #[arg(long, value_name = "FILE")]
+    augmented: Option<PathBuf>,
     /// One JSON object instead of text.
     #[arg(long)]
     json: bool,
@@ -45,9 +49,13 @@ struct Settings {
     #[command(flatten)]
     pictures: Pictures,
     #[command(flatten)]
+    augment: Augment,
+    #[command(flatten)]
     model: Model,
     #[command(flatten)]
     preprocessing: Preprocessing,
+    #[command(flatten)]
+    random: Random,
 }
 
 #[derive(Serialize)]
@@ -84,8 +92,13 @@ struct Class<'a> {
 /// # Errors
 /// When there is none; and in the end, when it cannot be trained on.
 pub fn run(args: Args) -> Result<()> {
-    if let Some(file) = &args.preview {
-        files::check_replaceable(file).context("--preview")?;
+    for (flag, file) in [
+        ("--preview", &args.preview),
+        ("--augmented", &args.augmented),
+    ] {
+        if let Some(file) = file {
+            files::check_replaceable(file).context(flag)?;
+        }
     }
     let mut resolved = config::resolve(args.settings.layers())?;
     if let Some(place) = args.place {
@@ -95,8 +108,15 @@ pub fn run(args: Args) -> Result<()> {
         resolved.config.data.data = Some(place);
     }
     let config = &resolved.config;
+    let augmentation = config.augment.by(config.random.seed);
+    if args.augmented.is_some() && augmentation.is_none() {
+        return Err(Usage::error(
+            "--augmented shows what augmentation does, but there is none: add --flip, --flip-alternating, --shift N, \
+             --rotate DEGREES, --erase PROBABILITY or --cutout N",
+        ));
+    }
     let preprocess = config.preprocessing.preprocess(config.model.image_size);
-    let wanted = images::wanted(config, preprocess, None);
+    let wanted = images::wanted(config, preprocess.clone(), None);
     let request = images::request(config);
     let all = Request {
         allowed: Allowed {
@@ -119,6 +139,19 @@ pub fn run(args: Args) -> Result<()> {
             writeln!(
                 out,
                 "\n{} shows ten images of every class, in this order",
+                file.display()
+            )?;
+        }
+    }
+    if let (Some(file), Some(augmentation)) = (&args.augmented, augmentation) {
+        files::replace(
+            file,
+            &samples::augmented(&*data, &preprocess, augmentation)?,
+        )?;
+        if !args.json {
+            writeln!(
+                out,
+                "\n{} shows an image of every class and what it becomes in nine epochs",
                 file.display()
             )?;
         }

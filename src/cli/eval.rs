@@ -1,13 +1,14 @@
 //! `resnet eval`: loss, accuracy, calibration, and each class's share of the confusion matrix on the test images.
 use super::evaluated::to_evaluate;
 use super::trained::{Checkpoint, tell_limit};
+use super::tta::{Tta, answers_of, views};
 use crate::config::range::CLASSES;
 use crate::config::{Batch, Data, Feeding, Given, Hardware, Limit, Model, Preprocessing};
 use crate::files;
 use crate::model::zoo::title;
 use crate::process;
 use crate::report::{Calibration, Confusion, OfClass, Predictions, answers};
-use crate::train::{checkpoint, evaluate_split};
+use crate::train::checkpoint;
 use anyhow::{Context, Result, bail, ensure};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -20,6 +21,7 @@ const EXAMPLES: &str = "Examples:
   resnet eval weights.safetensors    a file of weights
   resnet eval runs/first --top-k 3     how often the true class is among three
   resnet eval runs/first --save-predictions answers.csv   what it says of each image
+  resnet eval runs/first --tta flip    the mean answer for each image and its mirror image
   resnet eval runs/first --json        as JSON";
 
 /// Arguments of `resnet eval`.
@@ -31,6 +33,13 @@ pub struct Args {
     /// Takes the best checkpoint of the run instead of the newest.
     #[arg(long)]
     best: bool,
+    /// Takes the moving average of the weights, which `train --ema` keeps, with that of BatchNorm's statistics.
+    #[arg(long)]
+    ema: bool,
+    /// Test-time augmentation: takes the mean of the probabilities for several views of each image, all combinations of what is
+    /// named. flip: as it is and mirrored. shift: as it is and moved in four directions, by a 32nd of its side.
+    #[arg(long, value_name = "VIEWS", value_enum, value_delimiter = ',')]
+    tta: Vec<Tta>,
     #[command(flatten)]
     settings: Given<Settings>,
     /// Also tells how often the true class is among the K most probable ones.
@@ -72,6 +81,10 @@ struct Report<'a> {
     /// Which of its images: test or validation.
     split: &'a str,
     device: &'a str,
+    /// Whether it is the moving average of the weights.
+    ema: bool,
+    /// Views of each image.
+    views: usize,
     examples: u64,
     loss: f64,
     accuracy: f64,
@@ -101,7 +114,7 @@ pub fn run(args: Args) -> Result<()> {
         true => checkpoint::best(&args.checkpoint)?,
         false => args.checkpoint,
     };
-    let checkpoint = Checkpoint::read(&path, args.settings.layers())?;
+    let checkpoint = Checkpoint::read(&path, args.settings.layers())?.averaged(args.ema)?;
     let classes = checkpoint.info.classes.len();
     if let Some(k) = args.top_k.filter(|k| *k > classes) {
         bail!("--top-k {k}: must be from 1 to {classes}, the number of classes");
@@ -111,30 +124,36 @@ pub fn run(args: Args) -> Result<()> {
     }
     let data = to_evaluate(&checkpoint)?;
     let split = data.evaluated();
-    let mut session = checkpoint.open(data.clone())?;
+    let views = views(&args.tta, checkpoint.info.preprocess.size);
+    let mut session = checkpoint.open(data.clone(), views.len() > 1)?;
 
     let classes = &checkpoint.info.classes;
     let mut confusion = Confusion::new(classes.clone());
     let mut calibration = Calibration::default();
     let mut predictions = Predictions::new(classes.clone())?;
     let mut among_best = 0_u64;
-    let sums = evaluate_split(&mut session, split, |session, batch| {
-        let logits = session.logits()?;
-        let label = |i: &u32| data.labels(split)[*i as usize];
-        confusion.add(&logits, batch.iter().map(label));
-        for (logits, i) in logits.chunks_exact(classes.len()).zip(batch) {
-            let rank = answers::rank(logits, label(i) as usize);
-            let confidence = answers::softmax(logits)[answers::predicted(logits)];
-            calibration.add(confidence, rank == 0);
-            among_best += u64::from(args.top_k.is_some_and(|k| rank < k));
-            if args.save_predictions.is_some() {
-                predictions.add(*i, label(i), logits)?;
-            }
+    let (mut right, mut loss) = (0_u64, 0.0);
+    let (logits, sums) = answers_of(&mut session, split, &views)?;
+    confusion.add(&logits, data.labels(split).iter().copied());
+    for (i, logits) in logits.chunks_exact(classes.len()).enumerate() {
+        let label = data.labels(split)[i];
+        let rank = answers::rank(logits, label as usize);
+        let probabilities = answers::softmax(logits);
+        right += u64::from(rank == 0);
+        calibration.add(probabilities[answers::predicted(logits)], rank == 0);
+        among_best += u64::from(args.top_k.is_some_and(|k| rank < k));
+        loss -= probabilities[label as usize].ln();
+        if args.save_predictions.is_some() {
+            predictions.add(i as u32, label, logits)?;
         }
-        Ok(())
-    })?;
+    }
+    // Of a single view the device has measured it.
+    let loss = match views.len() {
+        1 => sums.mean_loss(),
+        _ => loss / sums.examples as f64,
+    };
     ensure!(
-        sums.mean_loss().is_finite(),
+        loss.is_finite(),
         "the loss of {} is not finite: its training has diverged. Use another checkpoint",
         checkpoint.weights.display()
     );
@@ -150,8 +169,10 @@ pub fn run(args: Args) -> Result<()> {
         split: split.name(),
         device: session.backend().device(),
         examples: sums.examples,
-        loss: sums.mean_loss(),
-        accuracy: sums.accuracy(),
+        ema: args.ema,
+        views: views.len(),
+        loss,
+        accuracy: right as f64 / sums.examples as f64,
         ece: calibration.error(),
         top_k: args.top_k.map(|k| TopK {
             k,
@@ -176,6 +197,8 @@ fn print(report: &Report, confusion: &Confusion, json: bool) -> Result<()> {
         data,
         split,
         device,
+        ema,
+        views,
         examples,
         loss,
         accuracy,
@@ -184,6 +207,12 @@ fn print(report: &Report, confusion: &Confusion, json: bool) -> Result<()> {
         ..
     } = report;
     writeln!(out, "{checkpoint} on {data}, {device}\n{network}")?;
+    if *ema {
+        writeln!(out, "moving average of the weights")?;
+    }
+    if *views > 1 {
+        writeln!(out, "mean answer for {views} views of each image")?;
+    }
     writeln!(
         out,
         "{split} loss {loss:.3}, {split} acc {accuracy:.4} ({examples} images)"

@@ -28,6 +28,7 @@ mod status;
 mod torch;
 mod train;
 mod trained;
+mod tta;
 mod verify;
 mod version;
 

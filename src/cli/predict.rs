@@ -52,6 +52,9 @@ pub struct Args {
     /// black.
     #[arg(long, alias = "ground", value_enum, requires = "images")]
     background: Option<Background>,
+    /// Takes the moving average of the weights, which `train --ema` keeps.
+    #[arg(long)]
+    ema: bool,
     /// Draws the pictures as the network saw them into this PNG file, each with its most probable class.
     #[arg(long, value_name = "FILE")]
     sheet: Option<PathBuf>,
@@ -90,7 +93,8 @@ struct Report {
 /// When the checkpoint or the data cannot be read, a flag is out of range, or the device fails; and in the end, when a
 /// picture could not be read.
 pub fn run(args: Args) -> Result<()> {
-    let mut checkpoint = Checkpoint::read(&args.checkpoint, args.settings.layers())?;
+    let checkpoint = Checkpoint::read(&args.checkpoint, args.settings.layers())?;
+    let mut checkpoint = checkpoint.averaged(args.ema)?;
     let classes = checkpoint.info.classes.len();
     let top = args.top.unwrap_or(classes.min(3));
     if !(1..=classes).contains(&top) {
@@ -144,7 +148,7 @@ fn predict(
     top: usize,
 ) -> Result<String> {
     let classes = &checkpoint.info.classes;
-    let mut session = checkpoint.open(data)?;
+    let mut session = checkpoint.open(data, false)?;
     let mut readable: Vec<&mut Answer> = answers
         .iter_mut()
         .filter(|answer| answer.error.is_none())

@@ -99,6 +99,7 @@ pub fn run(args: Args) -> Result<()> {
         weights,
         info,
         settings,
+        ema: _,
     } = &checkpoint;
     let config = &settings.config;
     let data = to_evaluate(&checkpoint)?;

@@ -50,7 +50,7 @@ pub fn run(args: Args) -> Result<()> {
     let checkpoint = Checkpoint::read(&path, args.settings.layers())?;
     let data = to_evaluate(&checkpoint)?;
     let split = data.evaluated();
-    let mut session = checkpoint.open(data.clone())?;
+    let mut session = checkpoint.open(data.clone(), false)?;
     let labels = data.labels(split);
     let mut tally = Tally::new(split, checkpoint.info.classes.clone());
     let sums = evaluate_split(&mut session, split, |session, examples| {

@@ -18,6 +18,8 @@ pub struct Checkpoint {
     pub info: WeightsInfo,
     /// How it is run.
     pub settings: Resolved,
+    /// Whether it is the moving average of the weights that is run.
+    pub ema: bool,
 }
 
 impl Checkpoint {
@@ -44,25 +46,41 @@ impl Checkpoint {
             weights,
             info,
             settings,
+            ema: false,
         })
     }
 
-    /// Puts the network on the device, ready to evaluate the test images of `data`.
+    /// The same, or with the moving average of the weights in their place.
+    ///
+    /// # Errors
+    /// When there is no such average.
+    pub fn averaged(self, ema: bool) -> Result<Checkpoint> {
+        if ema {
+            checkpoint::with_average(&self.weights)?;
+        }
+        Ok(Checkpoint { ema, ..self })
+    }
+
+    /// Puts the network on the device, ready to evaluate the test images of `data`, perhaps in several views.
     ///
     /// # Errors
     /// When the data do not fit the network, or the device is not there, too small or fails.
-    pub fn open(&self, data: Arc<dyn ImageSource>) -> Result<Session> {
+    pub fn open(&self, data: Arc<dyn ImageSource>, views: bool) -> Result<Session> {
         let Checkpoint {
             weights,
             info,
             settings: Resolved { config, .. },
+            ema,
         } = self;
         info.check_data(&weights.display().to_string(), data.info())?;
         // Before anything is planned for a network that the file does not hold.
         let (_, network) = model::describe(&info.arch, 1, info.preprocess.size)?;
         checkpoint::check_weights(weights, &network.params)?;
         let backend = hardware::open(&config.hardware)?;
-        let spec = SessionSpec::evaluating(config, info);
+        let spec = SessionSpec {
+            views,
+            ..SessionSpec::evaluating(config, info)
+        };
         let plans = StepPlans::fitting(
             spec,
             config.feeding.feed,
@@ -72,6 +90,9 @@ impl Checkpoint {
         )?;
         let mut session = Session::open(plans, data, backend)?;
         checkpoint::load_weights(&mut session, weights)?;
+        if *ema {
+            checkpoint::load_average(&mut session, weights)?;
+        }
         Ok(session)
     }
 }

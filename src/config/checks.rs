@@ -43,6 +43,11 @@ pub fn check(config: &TrainConfig, said: impl Fn(&str) -> String) -> Result<()> 
         "{}: the rest of the weights must come from somewhere: name them by --init",
         said("new_head")
     );
+    ensure!(
+        !(config.augment.flip && config.augment.flip_alternating),
+        "{}: --flip mirrors by other choices; leave one of them out",
+        said("flip_alternating")
+    );
     check_rate(&config.rate, &said)?;
     ensure!(
         !optim.nesterov || optim.momentum > 0.0,

@@ -1,5 +1,6 @@
 //! The settings of a command: defaults, then files, then the environment, then flags.
 mod again;
+mod augment;
 mod checks;
 pub mod counts;
 mod declared;
@@ -16,6 +17,7 @@ mod time_span;
 mod usage;
 mod val_split;
 
+pub use augment::Augment;
 pub use layer::{Given, Layer, Source};
 pub use levels::Levels;
 pub use micro_batch::MicroBatch;

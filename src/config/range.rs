@@ -21,6 +21,8 @@ pub const IMAGE_SIZE: Whole = Whole::up_to(
     4096,
     ", whose first convolution alone takes 1 GiB for each image",
 );
+/// Pixels that may be none.
+pub const PIXELS: Whole = Whole::up_to(4096, ", since no image is larger").from(0, "");
 /// Examples of a batch.
 pub const BATCH: Whole = Whole::up_to(1 << 20, ", more than any device holds");
 /// Examples of a micro-batch.
@@ -125,6 +127,18 @@ pub fn share<T: Real>(text: &str) -> Result<T, String> {
     })
 }
 
+/// A probability.
+pub fn probability(text: &str) -> Result<f32, String> {
+    number(text, "from 0 to 1", |value| (0.0..=1.0).contains(&value))
+}
+
+/// An angle to both sides.
+pub fn degrees(text: &str) -> Result<f32, String> {
+    number(text, "from 0 to 180", |value| {
+        (0.0..=180.0).contains(&value)
+    })
+}
+
 /// A text that is not empty.
 pub fn named(text: &str) -> Result<String, String> {
     match text.trim().is_empty() {
@@ -198,6 +212,7 @@ mod tests {
         let all = [
             THREADS,
             IMAGE_SIZE,
+            PIXELS,
             BATCH,
             MICRO_BATCH,
             COUNT,

@@ -1,5 +1,6 @@
 //! Every setting, declared once: its field, type, default, range, help and whether a resumed run may change it. The
 //! flag, the `RESNET_…` variable, the key of a file and the row in `docs/settings.md` follow from it.
+use super::augment::Augment;
 use super::counts::{Counts, LAYERS, SHAPE, epochs};
 use super::levels::{CHANNELS, Levels, deviations, means};
 use super::range::{
@@ -48,6 +49,10 @@ pub struct TrainConfig {
     #[command(flatten)]
     #[serde(flatten)]
     pub training: Training,
+    /// What happens to training images at random.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub augment: Augment,
     /// How many batches.
     #[command(flatten)]
     #[serde(flatten)]
@@ -281,9 +286,6 @@ pub struct Training {
     /// their loss to zero [default: all].
     #[arg(long, value_name = "N", value_parser = STEPS.parser::<usize>())]
     pub overfit: Option<usize>,
-    /// Mirrors every training image left to right with probability 1/2, anew in each epoch.
-    #[arg(long)]
-    pub flip: bool,
 }
 
 /// How many batches an epoch has.
@@ -474,16 +476,23 @@ pub struct Optim {
     /// Share of the target that is spread over all classes, in the loss that is trained on.
     #[arg(long, value_name = "SHARE", default_value_t = 0.0, value_parser = share::<f32>)]
     pub label_smoothing: f32,
-    /// Keeps an exponential moving average of the weights with this decay, such as 0.999, in the checkpoint's state.
+    /// Keeps an exponential moving average of the weights with this decay, such as 0.999, in the checkpoint's state; eval
+    /// and predict take it by their --ema.
     #[arg(long, value_name = "DECAY", value_parser = share::<f64>)]
     pub ema: Option<f64>,
     /// Layers that are not trained, such as stem,layer1: stem, or layer1, layer2 and so on, with commas between. Their
     /// BatchNorms use the running statistics.
     #[arg(long, value_name = LAYERS)]
     pub freeze: Option<Frozen>,
+    /// Shortens the gradient of a step where it is longer: the norm of all parameters' gradients together [default: never].
+    #[arg(long, value_name = "NORM", value_parser = above_zero::<f32>)]
+    pub clip_grad: Option<f32>,
     /// Learning rate of all layers but the last (fc), in units of --lr.
     #[arg(long, value_name = "FACTOR", default_value_t = 1.0, value_parser = above_zero::<f32>)]
     pub lr_scale_backbone: f32,
+    /// Learning rate of biases and BatchNorms, in units of the others'.
+    #[arg(long, value_name = "FACTOR", default_value_t = 1.0, value_parser = above_zero::<f32>)]
+    pub bias_lr_scale: f32,
 }
 
 /// How long the steps are.

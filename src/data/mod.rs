@@ -28,7 +28,7 @@ mod store;
 #[cfg(test)]
 mod tests;
 
-pub use augment::Augmentation;
+pub use augment::{Augmentation, Flip};
 pub use by_name::by_name;
 pub use cache::Wanted;
 pub use check::{Allowed, check, counts};

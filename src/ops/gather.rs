@@ -1,5 +1,6 @@
 //! The batch, made on the device: images and labels gathered by index from the data set that stays
 //! there, images resized as PIL's bilinear filter does, scaled to 0..1 and normalised.
+use super::augment::{AUGMENTATION_WORDS, Change};
 use super::resize::{Taps, resize};
 use super::wgsl::{Wgsl, wgsl};
 use super::{Batched, Launch, OpDef, Shader, View, ViewMut, arity};
@@ -17,8 +18,7 @@ const SHADER: Wgsl = wgsl!("gather");
 /// the table of [`super::resize_taps`] from `s` to `size`, or the rows of a larger table that a crop leaves. Indices are
 /// expected below `m`; a larger one takes the last image.
 ///
-/// With `augmented` a fourth input follows, `u32 n×1×1×1`: the resized image is mirrored left to right
-/// where it is not 0.
+/// With `augmented` a fourth input follows, `u32 n×1×1×9`: the words of the [`Change`] that happens to each resized image.
 #[derive(Clone, PartialEq, Debug)]
 pub struct GatherImages {
     /// Height and width of the result.
@@ -114,9 +114,10 @@ impl OpDef for GatherImages {
             "images of {c} channels are not normalised, but those of {NORMALISED_CHANNELS} at most"
         );
         ensure_examples("indices", indices)?;
+        let words = TensorDesc::u32(Shape([indices.shape.n(), 1, 1, AUGMENTATION_WORDS]));
         ensure!(
-            augmentation.is_none_or(|augmentation| augmentation == indices),
-            "augmentations are one u32 per index"
+            augmentation.is_none_or(|augmentation| augmentation == words),
+            "augmentations are {AUGMENTATION_WORDS} u32 per index"
         );
         let Shape([rows, one, also_one, t]) = taps.shape;
         ensure!(
@@ -157,11 +158,20 @@ impl OpDef for GatherImages {
                     return;
                 };
                 let image = &images[index * s * s * c..][..s * s * c];
-                resize(image, [s, s, c], [taps, taps], |i, level| {
-                    x[i] = self.value(level, i % c);
-                });
-                if augmentation.is_some_and(|words| words[n] != 0) {
-                    mirror(x, self.size, c);
+                let Some(words) = augmentation else {
+                    resize(image, [s, s, c], [taps, taps], |i, level| {
+                        x[i] = self.value(level, i % c);
+                    });
+                    return;
+                };
+                let change = Change::of(&words[n * AUGMENTATION_WORDS..][..AUGMENTATION_WORDS]);
+                let mut levels = vec![0; x.len()];
+                resize(image, [s, s, c], [taps, taps], |i, level| levels[i] = level);
+                for (i, x) in x.iter_mut().enumerate() {
+                    let (at, channel) = ([i / c / self.size, i / c % self.size], i % c);
+                    let level = |y, x| levels[(y * self.size + x) * c + channel];
+                    let level = change.level(at, self.size, level);
+                    *x = level.map_or(0.0, |level| self.value(level, channel));
                 }
             });
     }
@@ -282,14 +292,4 @@ fn ensure_examples(what: &str, desc: TensorDesc) -> Result<()> {
         "{what} are one u32 per example, not {desc}"
     );
     Ok(())
-}
-
-/// Mirrors an image `[size, size, c]` left to right.
-fn mirror(x: &mut [f32], size: usize, c: usize) {
-    for row in x.chunks_exact_mut(size * c) {
-        for w in 0..size / 2 {
-            let (left, right) = row.split_at_mut((size - 1 - w) * c);
-            left[w * c..][..c].swap_with_slice(&mut right[..c]);
-        }
-    }
 }

@@ -1,7 +1,9 @@
 //! Every op of the graph, one family per file. [`OpDef`] is the checklist of what an op must say; the [`Op`] enum,
 //! which names them all, is what the planner, the printer and the backends hold.
 mod add;
+mod augment;
 mod batch_norm;
+mod clip;
 mod conv2d;
 mod cross_entropy;
 mod def;
@@ -26,11 +28,13 @@ mod view;
 mod wgsl;
 
 pub use add::Add;
+pub use augment::{AUGMENTATION_WORDS, Change, Rectangle};
 pub use batch_norm::{
     Activate, BatchNorm, BatchNormApply, BatchNormFinish, BatchNormFold, BatchNormGradInput,
     BatchNormGradPartials, BatchNormGradSum, BatchNormMaxPool, BatchNormMaxPoolGrad,
     BatchNormPartials, Skip,
 };
+pub use clip::{AddSquares, Clip, GradientSquares};
 pub use conv2d::{
     Conv2d, Conv2dGradBias, Conv2dGradInput, Conv2dGradWeight, ConvKernel, ConvPass, Cooperative,
     Mask, StemKernel, Tile,
@@ -92,6 +96,7 @@ ops! {
     gather::GatherImages, gather::GatherLabels,
     global_avg_pool::GlobalAvgPool, global_avg_pool::GlobalAvgPoolGrad,
     loss_scale::AnyFlag, loss_scale::GradientCheck, loss_scale::Rescale,
+    clip::AddSquares, clip::Clip, clip::GradientSquares,
     max_pool::MaxPool, max_pool::MaxPoolGrad,
     loss_log::LossLog,
     relu::Relu, relu::ReluGrad,

@@ -73,7 +73,7 @@ pub struct DataTensors {
     pub normalise: Option<Normalise>,
     /// What activations and their gradients are stored as, f32, f16 or bfloat16.
     pub stored: DType,
-    /// Whether training steps augment the images.
+    /// Whether there is an input for what happens to each image.
     pub augmented: bool,
 }
 

@@ -4,6 +4,7 @@ use super::step_graph::StepGraph;
 use super::step_plans::SessionSpec;
 use crate::backend::Backend;
 use crate::data::{Augmentation, ImageSource, Prefetch, Split};
+use crate::ops::Change;
 use anyhow::Result;
 use std::sync::Arc;
 
@@ -13,6 +14,8 @@ pub(super) struct Feeder {
     /// Reads what is streamed.
     prefetch: Option<Prefetch>,
     augmentation: Option<Augmentation>,
+    /// What happens to the images of evaluations, where they have an input for it.
+    pub(super) view: Change,
     /// The epoch of the training steps.
     pub(super) epoch: usize,
 }
@@ -49,6 +52,7 @@ impl Feeder {
             source,
             prefetch,
             augmentation: spec.augmentation,
+            view: Change::default(),
             epoch: 0,
         })
     }
@@ -85,8 +89,13 @@ impl Feeder {
         } else {
             backend.write(step.indices, bytemuck::cast_slice(indices))?;
         }
-        if let (Some(input), Some(augmentation)) = (step.augmentation, self.augmentation) {
-            let words = augmentation.draw(self.epoch, indices);
+        if let Some(input) = step.augmentation {
+            let words = match (split, self.augmentation) {
+                (Split::Train, Some(augmentation)) => {
+                    augmentation.draw(self.epoch, indices, step.data.size)
+                }
+                _ => self.view.words().repeat(indices.len()),
+            };
             backend.write(input, bytemuck::cast_slice(&words))?;
         }
         Ok(())

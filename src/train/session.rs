@@ -9,7 +9,7 @@ use crate::backend::{Backend, PlanId};
 use crate::data::{ImageSource, Split};
 use crate::graph::{Graph, TensorId};
 use crate::model::Param;
-use crate::ops::{LOSS_LOG_CAPACITY, LossLogStates, first_scale};
+use crate::ops::{Change, LOSS_LOG_CAPACITY, LossLogStates, first_scale};
 use crate::tensor::Shape;
 use anyhow::{Context, Result};
 use std::collections::BTreeMap;
@@ -185,6 +185,11 @@ impl Session {
     /// Sets the epoch, from 0, of the training steps that follow: their images are augmented by it.
     pub fn set_epoch(&mut self, epoch: usize) {
         self.feeder.epoch = epoch;
+    }
+
+    /// Has the evaluations that follow see their images so; [`SessionSpec::views`] prepares for it.
+    pub fn set_view(&mut self, view: Change) {
+        self.feeder.view = view;
     }
 
     /// Queues a training step on these examples. Its result comes from [`Session::results`].

@@ -4,7 +4,7 @@ use super::feed::DataTensors;
 use super::optim::{self, Controls, Optimizer, OptimizerState};
 use crate::graph::{Gradients, Graph, TensorId, backward};
 use crate::model::{Arch, Mode, Network, build};
-use crate::ops::{Fill, GatherImages, LossLogStates, SCALING};
+use crate::ops::{AUGMENTATION_WORDS, Fill, GatherImages, LossLogStates, SCALING};
 use crate::tensor::{DType, Shape, TensorDesc};
 use anyhow::Result;
 use std::ops::Range;
@@ -22,7 +22,7 @@ pub struct StepGraph {
     pub indices: TensorId,
     /// What it takes its images and labels from.
     pub data: DataTensors,
-    /// Input u32 `[batch, 1, 1, 1]`, where images are augmented: see [`crate::ops::GatherImages`].
+    /// Input u32 `[batch, 1, 1, 9]`, where images are augmented: see [`crate::ops::GatherImages`].
     pub augmentation: Option<TensorId>,
     /// The network on this batch.
     pub network: Network,
@@ -141,12 +141,13 @@ fn follow(
     let controls = Controls {
         lr: learning_rate(g),
         scaling: pass.scaling,
+        clip: optimizer.clip,
     };
     let groups = optimizer.groups(&pass.network.params);
     let mut state = optim::append(g, optimizer.rule, &groups, gradients, controls)?;
     if let Some(ema) = optimizer.ema {
-        let trained = optimizer.trained(&pass.network.params);
-        state.extend(optim::average(g, ema, &trained, controls)?);
+        let averaged = optimizer.averaged(&pass.network.params);
+        state.extend(optim::average(g, ema, &averaged, controls)?);
     }
     Ok(state)
 }
@@ -166,9 +167,8 @@ fn forward(
         &format!("indices.{batch}"),
         TensorDesc::u32(Shape::examples(batch)),
     );
-    let augmented = data.augmented && mode != Mode::Eval;
-    let augmentation = augmented.then(|| {
-        let words = TensorDesc::u32(Shape::examples(batch));
+    let augmentation = data.augmented.then(|| {
+        let words = TensorDesc::u32(Shape([batch, 1, 1, AUGMENTATION_WORDS]));
         g.input(&format!("augmentation.{batch}"), words)
     });
     let DataTensors {

@@ -38,6 +38,8 @@ pub struct SessionSpec {
     pub feed: Feed,
     /// What happens to training images at random, if anything.
     pub augmentation: Option<Augmentation>,
+    /// Whether evaluations may see their images changed: see [`super::Session::set_view`].
+    pub views: bool,
     /// Whether the steps are fused, see [`fuse`].
     pub fuse: bool,
     /// What activations and their gradients are stored as, f32, f16 or bfloat16.
@@ -58,6 +60,7 @@ impl SessionSpec {
             optimizer: None,
             feed: Feed::Resident,
             augmentation: None,
+            views: false,
             fuse: config.hardware.fuse,
             stored: config.hardware.precision.stored(),
             tilings: config.tilings.clone(),
@@ -136,6 +139,7 @@ impl StepPlans {
             optimizer,
             feed,
             augmentation,
+            views,
             fuse: fused,
             stored,
             tilings,
@@ -151,7 +155,10 @@ impl StepPlans {
             let (name, count) = (split.name(), source.len(split));
             let data = |g: &mut Graph, batch| DataTensors {
                 stored: *stored,
-                augmented: augmentation.is_some(),
+                augmented: match optimizer {
+                    Some(_) => augmentation.is_some(),
+                    None => *views,
+                },
                 ..match feed {
                     Feed::Resident => {
                         DataTensors::resident(g, name, count, from, channels, preprocess)

@@ -13,7 +13,7 @@ use super::session::Session;
 use super::step_plans::{Program, SessionSpec, StepPlans, joins};
 use crate::backend::Backend;
 use crate::config::{MicroBatch, Preprocessing, TrainConfig, Usage};
-use crate::data::{Augmentation, Divided, ImageSource, Preprocess, Sampler, Split, shared};
+use crate::data::{Divided, ImageSource, Preprocess, Sampler, Split, shared};
 use crate::model::{Arch, Param, describe, initialise, zero_residuals, zoo};
 use crate::process::{command, quoted};
 use anyhow::{Context, Error, Result, anyhow, ensure};
@@ -249,10 +249,7 @@ impl Trainer {
         let config = &mut self.config;
         let spec = SessionSpec {
             optimizer: Some(Optimizer::from(&config.optim)),
-            augmentation: config.training.flip.then_some(Augmentation {
-                seed: config.random.seed,
-                flip: true,
-            }),
+            augmentation: config.augment.by(config.random.seed),
             ..SessionSpec::evaluating(config, &self.info)
         };
         let (feed, micro_batch) = (config.feeding.feed, config.batch.micro_batch);

@@ -1,12 +1,34 @@
 //! Cases of both ends of a training step: batches out of a data set, and losses.
 use crate::case::{Case, differentiable, plain};
-use resnet::ops::{GatherImages, Normalise, resize_taps};
+use resnet::data::{Augmentation, Flip};
+use resnet::graph::TensorId;
+use resnet::ops::{AUGMENTATION_WORDS, GatherImages, Normalise, resize_taps};
 use resnet::tensor::{DType, Shape, TensorDesc};
+
+/// All that may happen to `n` images of `size`×`size` pixels.
+fn changes(c: &mut Case, n: usize, size: usize) -> TensorId {
+    let all = Augmentation {
+        seed: 3,
+        rotate: 30.0,
+        shift: 2,
+        flip: Flip::Random,
+        erase: 0.5,
+        cutout: 3,
+    };
+    let indices: Vec<u32> = (0..n as u32).collect();
+    let words = all.draw(0, &indices, size);
+    let input = c.g.input(
+        "changes",
+        TensorDesc::u32(Shape([n, 1, 1, AUGMENTATION_WORDS])),
+    );
+    c.data.push((input, bytemuck::cast_slice(&words).to_vec()));
+    input
+}
 
 /// A batch of `n` out of `images: [m, s, s, c]`, resized to `size`, with its labels. Its indices may
 /// be `m`, one beyond the data set, which takes the last image.
 pub fn gathers() -> Vec<Case> {
-    let gather = |name, images: [usize; 4], n: usize, size: usize, mirrored: bool| {
+    let gather = |name, images: [usize; 4], n: usize, size: usize, augmented: bool| {
         plain(name, move |c| {
             let m = images[0];
             let indices = c.below("indices", [n, 1, 1, 1], DType::U32, m as u64 + 1);
@@ -16,13 +38,13 @@ pub fn gathers() -> Vec<Case> {
             let desc = TensorDesc::u32(Shape([size, 1, 1, t]));
             let taps = c.g.input("taps", desc);
             c.data.push((taps, bytemuck::cast_slice(&table).to_vec()));
-            let augmentation = mirrored.then(|| c.below("mirrored", [n, 1, 1, 1], DType::U32, 2));
+            let augmentation = augmented.then(|| changes(c, n, size));
             c.g.gather_images(images, indices, taps, augmentation, size, DType::F32)?;
             c.g.gather_labels(labels, indices)?;
             Ok(())
         })
     };
-    let normalised = |name, channels: usize, mirrored: bool| {
+    let normalised = |name, channels: usize, augmented: bool| {
         plain(name, move |c| {
             let indices = c.below("indices", [4, 1, 1, 1], DType::U32, 4);
             let (table, t) = resize_taps(7, 10);
@@ -30,8 +52,8 @@ pub fn gathers() -> Vec<Case> {
             let taps = c.g.input("taps", TensorDesc::u32(Shape([10, 1, 1, t])));
             c.data.push((taps, bytemuck::cast_slice(&table).to_vec()));
             let mut inputs = vec![images, indices, taps];
-            if mirrored {
-                inputs.push(c.below("mirrored", [4, 1, 1, 1], DType::U32, 2));
+            if augmented {
+                inputs.push(changes(c, 4, 10));
             }
             let gather = GatherImages {
                 size: 10,
@@ -40,7 +62,7 @@ pub fn gathers() -> Vec<Case> {
                     mean: [0.485, 0.456, 0.406, 0.125],
                     std: [0.229, 0.224, 0.225, 0.75],
                 }),
-                augmented: mirrored,
+                augmented,
                 shard: None,
             };
             c.g.push1(gather, &inputs)?;
@@ -49,7 +71,7 @@ pub fn gathers() -> Vec<Case> {
     };
     vec![
         normalised("gather, one channel, normalised", 1, false),
-        normalised("gather, four channels, normalised, mirrored", 4, true),
+        normalised("gather, four channels, normalised, augmented", 4, true),
         gather("gather, enlarged", [5, 7, 7, 1], 3, 17, false),
         gather("gather, as it is", [4, 28, 28, 1], 2, 28, false),
         gather(
@@ -59,9 +81,9 @@ pub fn gathers() -> Vec<Case> {
             5,
             false,
         ),
-        gather("gather, mirrored", [4, 8, 8, 3], 6, 9, true),
+        gather("gather, augmented", [4, 8, 8, 3], 6, 9, true),
         gather("gather, few of many", [40, 8, 8, 3], 9, 4, false),
-        gather("gather, few of many, mirrored", [40, 8, 8, 3], 9, 5, true),
+        gather("gather, few of many, augmented", [40, 8, 8, 3], 9, 5, true),
     ]
 }
 

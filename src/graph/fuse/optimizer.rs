@@ -1,8 +1,8 @@
 //! The second stage of the gradients' reductions goes into the nodes that read the gradients: updates, sums over
-//! micro-batches and checks for overflows. What they read is packed anew for it.
+//! micro-batches, checks for overflows and norms. What they read is packed anew for it.
 use super::rewrite::Rewrite;
 use crate::graph::{Graph, Kind, Node, TensorId};
-use crate::ops::{AnyFlag, Op, Segment};
+use crate::ops::{Op, Segment};
 use crate::tensor::DType;
 use anyhow::Result;
 use std::collections::{BTreeSet, HashMap};
@@ -43,8 +43,8 @@ pub fn gradients(r: &mut Rewrite) -> Result<()> {
             for group in &groups {
                 nodes.extend(of_group(r, &r.nodes[at].clone(), group)?);
             }
-            if let Op::GradientCheck(_) = r.nodes[at].op {
-                nodes = with_flags(r, at, nodes)?;
+            if let Op::GradientCheck(_) | Op::GradientSquares(_) = r.nodes[at].op {
+                nodes = combined(r, at, nodes)?;
             }
             let count = nodes.len();
             r.nodes.splice(at..=at, nodes);
@@ -59,6 +59,7 @@ fn segments(op: &Op) -> Option<&[Segment]> {
     match op {
         Op::Accumulate(op) => Some(&op.segments),
         Op::GradientCheck(op) => Some(&op.segments),
+        Op::GradientSquares(op) => Some(&op.segments),
         Op::Update(op) => Some(&op.segments),
         _ => None,
     }
@@ -70,6 +71,7 @@ fn of_group(r: &mut Rewrite, node: &Node, group: &Group) -> Result<Option<Node>>
     let segments = match &mut op {
         Op::Accumulate(op) => &mut op.segments,
         Op::GradientCheck(op) => &mut op.segments,
+        Op::GradientSquares(op) => &mut op.segments,
         Op::Update(op) => &mut op.segments,
         _ => unreachable!("found as one of these"),
     };
@@ -98,23 +100,23 @@ fn is_state(r: &Rewrite, t: TensorId) -> bool {
     r.g.tensor(t).kind == Kind::State
 }
 
-/// The checks in the place of the one at `at`, each with its flag among all flags; the last of these is made
-/// where there was one before.
-fn with_flags(r: &mut Rewrite, at: usize, checks: Vec<Node>) -> Result<Vec<Node>> {
-    let flags = r.nodes[at].outputs[0];
-    let any = r.readers(flags)[0];
-    let mut before = r.nodes[any].inputs.get(1).copied();
+/// The checks in the place of the one at `at`, or the sums of squares, each followed by the op that combines its results with
+/// those before; the last of these is made where there was one before.
+fn combined(r: &mut Rewrite, at: usize, checks: Vec<Node>) -> Result<Vec<Node>> {
+    let results = r.nodes[at].outputs[0];
+    let end = r.readers(results)[0];
+    let mut before = r.nodes[end].inputs.get(1).copied();
     let mut nodes = Vec::new();
     let last = checks.len() - 1;
     for (i, check) in checks.into_iter().enumerate() {
-        let flags: Vec<TensorId> = [check.outputs[0]].into_iter().chain(before).collect();
+        let inputs: Vec<TensorId> = [check.outputs[0]].into_iter().chain(before).collect();
         nodes.push(check);
         if i == last {
-            r.nodes[any].inputs = flags;
+            r.nodes[end].inputs = inputs;
         } else {
-            let any = r.g.node(AnyFlag.into(), &flags, &[])?;
-            before = Some(any.outputs[0]);
-            nodes.push(any);
+            let all = r.g.node(r.nodes[end].op.clone(), &inputs, &[])?;
+            before = Some(all.outputs[0]);
+            nodes.push(all);
         }
     }
     Ok(nodes)

@@ -9,6 +9,7 @@ const SEGMENTS: &str = wgsl!("update/segments").source;
 const STEP: &str = wgsl!("update/step").source;
 const ACCUMULATE: &str = wgsl!("update/accumulate").source;
 const CHECK: &str = wgsl!("update/check").source;
+const SQUARES: &str = wgsl!("update/squares").source;
 
 /// What is done with every segment.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -19,11 +20,13 @@ pub enum UpdateKernel {
     Accumulate,
     /// The gradients are searched for overflows.
     Check,
+    /// The gradients' squares are added up.
+    Squares,
 }
 
 impl UpdateKernel {
     /// Everything that the kernels are rendered of, `shaders/update/`.
-    pub const SOURCES: [&str; 4] = [SEGMENTS, STEP, ACCUMULATE, CHECK];
+    pub const SOURCES: [&str; 5] = [SEGMENTS, STEP, ACCUMULATE, CHECK, SQUARES];
 
     /// A name for people and files.
     pub fn label(self) -> String {
@@ -31,6 +34,7 @@ impl UpdateKernel {
             UpdateKernel::Step(formula) => format!("update.{}", formula.name),
             UpdateKernel::Accumulate => "accumulate".to_string(),
             UpdateKernel::Check => "gradient_check".to_string(),
+            UpdateKernel::Squares => "gradient_squares".to_string(),
         }
     }
 
@@ -40,6 +44,7 @@ impl UpdateKernel {
             UpdateKernel::Step(formula) => (STEP, Some(formula)),
             UpdateKernel::Accumulate => (ACCUMULATE, None),
             UpdateKernel::Check => (CHECK, None),
+            UpdateKernel::Squares => (SQUARES, None),
         };
         let mut constants: Vec<String> = formula.map_or(Vec::new(), |formula| {
             formula.constants.iter().map(|c| c.to_string()).collect()

@@ -15,8 +15,8 @@ pub use kernel::UpdateKernel;
 pub use rules::*;
 pub use segment::{MAX_SEGMENTS, Segment};
 
-pub(super) use rate::STEP;
-pub(super) use segment::{BLOCK, blocks, check, params};
+pub(super) use rate::{STEP, check as check_rate};
+pub(super) use segment::{BLOCK, blocks, check, gradient, params};
 
 use super::{Launch, OpDef, Shader, View, ViewMut};
 use crate::kernels::CpuContext;

@@ -16,8 +16,10 @@ pub use weights::{
 
 use super::info::WeightsInfo;
 use super::near::did_you_mean;
+use super::optim::AVERAGE;
 use super::progress::Progress;
 use super::session::Session;
+use crate::config::Usage;
 use crate::files;
 use crate::graph::TensorId;
 use crate::model::Param;
@@ -214,9 +216,65 @@ pub fn load(session: &mut Session, checkpoint: &Path) -> Result<Progress> {
     }
     for (name, state) in states {
         let shape = session.shape(state).0;
-        session.write(state, &tensor(&path, &file, &name, &shape)?)?;
+        let values = match statistics_of(session, &name) {
+            // Earlier versions averaged the weights alone: the statistics go on from where they are.
+            Some(statistics) if file.tensor(&name).is_err() => session.read(statistics)?,
+            _ => tensor(&path, &file, &name, &shape)?,
+        };
+        session.write(state, &values)?;
     }
     progress(&path, &bytes)
+}
+
+/// The running statistics of which the state with this name is the moving average.
+fn statistics_of(session: &Session, name: &str) -> Option<TensorId> {
+    let of = name.strip_prefix(AVERAGE)?.strip_prefix('.')?;
+    let is = |p: &&Param| p.name == of && !p.trainable();
+    session.params().iter().find(is).map(|p| p.tensor)
+}
+
+/// Overwrites a session's parameters by their moving average, which is beside a checkpoint's weights. What has none, as frozen
+/// layers, stays as it is.
+///
+/// # Errors
+/// When there is none, or the file is damaged.
+pub fn load_average(session: &mut Session, weights: &Path) -> Result<()> {
+    let path = with_average(weights)?;
+    let bytes = read(&path)?;
+    let file = parse(&path, &bytes)?;
+    for param in session.params().to_vec() {
+        let name = format!("{AVERAGE}.{}", param.name);
+        if file.tensor(&name).is_ok() {
+            let values = tensor(&path, &file, &name, &param.shape.0)?;
+            session.write(param.tensor, &values)?;
+        }
+    }
+    Ok(())
+}
+
+/// The file beside a checkpoint's weights that has their moving average.
+///
+/// # Errors
+/// When there is none.
+pub fn with_average(weights: &Path) -> Result<PathBuf> {
+    let path = weights.with_file_name(STATE);
+    let none = || {
+        Usage::error(format!(
+            "{} has no moving average of its weights: `{}` keeps one",
+            weights.display(),
+            command("train --ema 0.999")
+        ))
+    };
+    if !weights.ends_with(WEIGHTS) || !path.exists() {
+        return Err(none());
+    }
+    let bytes = read(&path)?;
+    let file = parse(&path, &bytes)?;
+    let is_average = |name: &&str| name.starts_with(AVERAGE);
+    match file.names().iter().any(|name| is_average(&name)) {
+        true => Ok(path),
+        false => Err(none()),
+    }
 }
 
 fn progress(path: &Path, bytes: &[u8]) -> Result<Progress> {

@@ -8,12 +8,15 @@ use crate::config::{self, OptimizerName};
 use crate::graph::{Gradients, Graph, TensorId};
 use crate::model::{Frozen, Param};
 use crate::ops::{
-    Accumulate, AdamW, AnyFlag, BiasCorrection, Ema, Fill, GradientCheck, MAX_SEGMENTS, Rescale,
-    Rule, Segment, Sgd, Update,
+    Accumulate, AdamW, AddSquares, AnyFlag, BiasCorrection, Clip, Ema, Fill, GradientCheck,
+    GradientSquares, MAX_SEGMENTS, Rescale, Rule, Segment, Sgd, Update,
 };
 use crate::tensor::{Shape, TensorDesc};
 use anyhow::{Context, Result};
 use std::collections::BTreeSet;
+
+/// What the states of the moving average are called, as `ema.<parameter>`.
+pub const AVERAGE: &str = "ema";
 
 /// How a network is trained: what of its loss, and by which rule once the gradients are there.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -32,6 +35,10 @@ pub struct Optimizer {
     pub frozen: Frozen,
     /// Learning rate of all layers but the linear one, in units of the step's.
     pub lr_scale_backbone: f32,
+    /// Learning rate of biases and BatchNorms, in units of the others'.
+    pub bias_lr_scale: f32,
+    /// The longest norm of the gradient, which is shortened to it.
+    pub clip: Option<f32>,
 }
 
 impl From<&config::Optim> for Optimizer {
@@ -47,6 +54,8 @@ impl From<&config::Optim> for Optimizer {
             label_smoothing,
             freeze,
             lr_scale_backbone,
+            bias_lr_scale,
+            clip_grad,
             ..
         } = settings;
         Optimizer {
@@ -60,6 +69,8 @@ impl From<&config::Optim> for Optimizer {
             ema: settings.ema.map(|decay| Ema { decay }),
             frozen: freeze.unwrap_or_default(),
             lr_scale_backbone,
+            bias_lr_scale,
+            clip: clip_grad,
         }
     }
 }
@@ -75,6 +86,8 @@ impl Optimizer {
             ema: None,
             frozen: Frozen::NONE,
             lr_scale_backbone: 1.0,
+            bias_lr_scale: 1.0,
+            clip: None,
         }
     }
 
@@ -84,8 +97,14 @@ impl Optimizer {
         params.iter().filter(trained).cloned().collect()
     }
 
+    /// Those of a network's parameters whose moving average is kept: the trained ones, and the running statistics beside them.
+    pub fn averaged(&self, params: &[Param]) -> Vec<Param> {
+        let moves = |p: &&Param| !self.frozen.holds(&p.name);
+        params.iter().filter(moves).cloned().collect()
+    }
+
     /// The parameters that are trained, in groups that are treated alike: the linear layer has a learning rate of its
-    /// own, and biases and BatchNorms may have no weight decay.
+    /// own, and biases and BatchNorms may have one too, and no weight decay.
     pub fn groups(&self, params: &[Param]) -> Vec<ParamGroup> {
         let trained = self.trained(params).into_iter();
         let (head, backbone): (Vec<_>, Vec<_>) = trained.partition(Param::is_of_head);
@@ -96,11 +115,15 @@ impl Optimizer {
         };
         let mut groups = Vec::new();
         for (params, lr_scale) in [(backbone, self.lr_scale_backbone), (head, 1.0)] {
-            let alike = self.decay_all || self.weight_decay == 0.0;
-            let decays = |p: &Param| alike || p.is_weight();
-            let (decayed, others): (Vec<_>, Vec<_>) = params.into_iter().partition(decays);
-            groups.push(group(decayed, lr_scale, self.weight_decay));
-            groups.push(group(others, lr_scale, 0.0));
+            let (weights, others): (Vec<_>, Vec<_>) =
+                params.into_iter().partition(Param::is_weight);
+            let decay = if self.decay_all {
+                self.weight_decay
+            } else {
+                0.0
+            };
+            groups.push(group(weights, lr_scale, self.weight_decay));
+            groups.push(group(others, lr_scale * self.bias_lr_scale, decay));
         }
         groups
     }
@@ -125,6 +148,8 @@ pub struct Controls {
     pub lr: TensorId,
     /// Where gradients are stored as f16 the state of their scale, see [`Rescale`].
     pub scaling: Option<TensorId>,
+    /// The longest norm of the gradient, which is shortened to it.
+    pub clip: Option<f32>,
 }
 
 /// States that a resumed run needs, with the names they have in a checkpoint.
@@ -160,6 +185,9 @@ pub fn append(
         lr = rescale(g, &parts, lr, scaling)?;
         state.push(("loss_scale".to_string(), scaling));
     }
+    if let Some(norm) = controls.clip {
+        lr = clip(g, &parts, lr, norm)?;
+    }
     let correction = correction(g, rule, lr, &mut state)?;
     for (pack, (gradients, segments)) in packs.iter().zip(parts) {
         let mut tensors = vec![g.whole(pack[0].tensor).0];
@@ -171,10 +199,11 @@ pub fn append(
     Ok(state)
 }
 
-/// Appends one step of the moving average of these parameters, after their own: also where that was left out.
+/// Appends one step of the moving average of these parameters, after their own: also where that was left out. Those that are
+/// trained and BatchNorm's running statistics lie in packs of their own.
 ///
 /// # Errors
-/// Never for parameters that [`append`] changes.
+/// Never for parameters of one network.
 pub fn average(
     g: &mut Graph,
     ema: Ema,
@@ -186,9 +215,11 @@ pub fn average(
     let rule = Rule::from(ema);
     let correction = correction(g, rule, lr, &mut state)?;
     let weights = params.iter().map(|p| (p.tensor, p.tensor)).collect();
-    for pack in packs(g, params) {
+    let (trained, statistics): (Vec<_>, Vec<_>) = params.iter().partition(|p| p.trainable());
+    let packs = [trained, statistics].map(|params| packs(g, params));
+    for pack in packs.concat() {
         let (weights, segments) = segments(g, &pack, &weights)?;
-        let average = beside(g, "ema", &pack, &mut state);
+        let average = beside(g, AVERAGE, &pack, &mut state);
         step(g, rule, [weights, lr], correction, segments, &[average])?;
     }
     Ok(state)
@@ -329,6 +360,24 @@ fn rescale(
     }
     let overflow = overflow.context("there are no parameters to train")?;
     Ok(g.push_update(Rescale, &[lr, overflow], &[scaling])?[0])
+}
+
+/// Measures the norm of all gradients, and returns the learning rate with what they are to be multiplied by.
+fn clip(
+    g: &mut Graph,
+    parts: &[(TensorId, Vec<Segment>)],
+    lr: TensorId,
+    norm: f32,
+) -> Result<TensorId> {
+    let mut all = None;
+    for (gradients, segments) in parts {
+        let segments = segments.clone();
+        let squares = g.push1(GradientSquares { segments }, &[*gradients])?;
+        let squares: Vec<TensorId> = [squares].into_iter().chain(all).collect();
+        all = Some(g.push1(AddSquares, &squares)?);
+    }
+    let all = all.context("there are no parameters to train")?;
+    g.push1(Clip { norm }, &[lr, all])
 }
 
 /// The state by which a rule corrects its averages, once a step has been counted in; `None` if it has none.

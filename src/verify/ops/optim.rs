@@ -1,4 +1,5 @@
 //! Cases of optimisers: steps in sequence on the same states, the parameters read after each.
+use super::attrs::Attrs;
 use super::build::Build;
 use crate::graph::{Gradients, TensorId};
 use crate::model::{Param, Role};
@@ -13,18 +14,19 @@ use anyhow::{Result, ensure};
 
 impl Build<'_> {
     pub(super) fn sgd(self) -> Result<Vec<PlanRun>> {
-        let attrs = self.attrs(&["lr", "momentum", "nesterov", "weight_decay"])?;
+        let attrs = self.attrs(&["lr", "momentum", "nesterov", "weight_decay", "clip_grad"])?;
         let rule = Sgd {
             momentum: attrs.number_or("momentum", 0.0)? as f32,
             nesterov: attrs.flag("nesterov")?,
         };
         let weight_decay = attrs.number_or("weight_decay", 0.0)? as f32;
         let lr = attrs.number("lr")? as f32;
-        self.follow(rule.into(), weight_decay, lr, &["momentum_buffer"])
+        let clip = clip(&attrs)?;
+        self.follow(rule.into(), weight_decay, lr, clip, &["momentum_buffer"])
     }
 
     pub(super) fn adamw(self) -> Result<Vec<PlanRun>> {
-        let attrs = self.attrs(&["lr", "betas", "eps", "weight_decay"])?;
+        let attrs = self.attrs(&["lr", "betas", "eps", "weight_decay", "clip_grad"])?;
         let [beta1, beta2] = attrs.pair("betas")?;
         let rule = AdamW {
             beta1,
@@ -33,7 +35,14 @@ impl Build<'_> {
         };
         let weight_decay = attrs.number_or("weight_decay", 0.01)? as f32;
         let lr = attrs.number("lr")? as f32;
-        self.follow(rule.into(), weight_decay, lr, &["exp_avg", "exp_avg_sq"])
+        let clip = clip(&attrs)?;
+        self.follow(
+            rule.into(),
+            weight_decay,
+            lr,
+            clip,
+            &["exp_avg", "exp_avg_sq"],
+        )
     }
 
     /// Steps of the rule; PyTorch calls its states `torch`, in their order.
@@ -42,6 +51,7 @@ impl Build<'_> {
         rule: Rule,
         weight_decay: f32,
         rate: f32,
+        clip: Option<f32>,
         torch: &[&str],
     ) -> Result<Vec<PlanRun>> {
         let lr = learning_rate(self.g);
@@ -57,7 +67,11 @@ impl Build<'_> {
             lr_scale: 1.0,
             weight_decay,
         };
-        let controls = Controls { lr, scaling: None };
+        let controls = Controls {
+            lr,
+            scaling: None,
+            clip,
+        };
         let of_p = Gradients::from([(p, g)]);
         let state = optim::append(self.g, rule, &[group], &of_p, controls)?;
         for (_, t) in &state {
@@ -104,4 +118,10 @@ impl Build<'_> {
         }
         runs
     }
+}
+
+/// The longest norm of the gradient, if it is clipped.
+fn clip(attrs: &Attrs) -> Result<Option<f32>> {
+    let norm = attrs.number_or("clip_grad", f64::INFINITY)?;
+    Ok(norm.is_finite().then_some(norm as f32))
 }
