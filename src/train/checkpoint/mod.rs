@@ -271,7 +271,7 @@ pub fn with_average(weights: &Path) -> Result<PathBuf> {
     let bytes = read(&path)?;
     let file = parse(&path, &bytes)?;
     let is_average = |name: &&str| name.starts_with(AVERAGE);
-    match file.names().iter().any(|name| is_average(name)) {
+    match file.names().iter().any(is_average) {
         true => Ok(path),
         false => Err(none()),
     }
