@@ -1,9 +1,11 @@
 //! How the examples get to the device: on it from the start, or sent step by step; augmented or not.
 use crate::altered::Altered;
+use crate::cli::resnet;
 use crate::micro::batches;
 use crate::small::{self, few, spec, train_in};
 use crate::training::{Open, devices, tensors};
 use assert_cmd::Command;
+use predicates::str::contains;
 use resnet::backend::cpu::Cpu;
 use resnet::config::{FeedName, ValSplit};
 use resnet::data::{Augmentation, Dataset, Flip, Preprocess, Split};
@@ -219,4 +221,42 @@ fn the_best_epoch_is_chosen_on_validation_images() {
     let number = |name: &String| name.strip_prefix("step-").unwrap().parse::<u64>().unwrap();
     let kept: BTreeSet<u64> = kept.iter().map(number).collect();
     assert_eq!(kept, BTreeSet::from([best.1, last]));
+}
+
+/// The sheet has a row for every class: the image, and what it becomes in the first epochs.
+#[test]
+fn the_sheet_of_augmented_images_shows_what_is_trained_on() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("sheet.png");
+    let sheet = |flags: &[&str]| {
+        let mut command = resnet();
+        command.args(["data", "sample", "--image-size", "28", "--augmented"]);
+        command.arg(&file).args(flags).assert()
+    };
+    sheet(&[]).code(2).stderr(contains(
+        "--augmented shows what augmentation does, but there is none",
+    ));
+    assert!(!file.exists());
+    sheet(&["--flip-alternating"]).success();
+    let picture = image::open(&file).unwrap().into_luma8();
+    assert_eq!(picture.dimensions(), (302, 302));
+    let cell = |row: u32, column: u32, mirrored: bool| -> Vec<u8> {
+        let x = |x: u32| if mirrored { 27 - x } else { x };
+        let at = |cell: u32, i: u32| 2 + cell * 30 + i;
+        let pixels =
+            (0..28 * 28).map(|i| picture.get_pixel(at(column, x(i % 28)), at(row, i / 28)));
+        pixels.map(|pixel| pixel.0[0]).collect()
+    };
+    let mut sides = [0; 2];
+    for row in 0..10 {
+        let image = cell(row, 0, false);
+        assert_ne!(image, cell(row, 0, true));
+        let first = cell(row, 1, false) == image;
+        sides[usize::from(first)] += 1;
+        for column in 1..10 {
+            let mirrored = (column % 2 == 1) != first;
+            assert_eq!(cell(row, column, mirrored), image, "{row}, {column}");
+        }
+    }
+    assert!(sides.iter().all(|count| *count > 0), "{sides:?}");
 }

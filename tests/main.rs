@@ -53,6 +53,7 @@ mod report;
 mod resize;
 mod run_folder;
 mod runs;
+mod schedules;
 mod shaders;
 mod signals;
 mod sizes;
