@@ -96,7 +96,10 @@ def main():
     model = ResNet(info["arch"], size).to(memory_format=torch.channels_last)
     for module in model.modules():
         if isinstance(module, torch.nn.Conv2d):
-            torch.nn.init.xavier_uniform_(module.weight)
+            if module.bias is None:
+                torch.nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+            else:
+                torch.nn.init.xavier_uniform_(module.weight)
     weights = [p for p in model.parameters() if p.ndim > 1]
     others = [p for p in model.parameters() if p.ndim == 1]
     decay = config["weight_decay"]
