@@ -1,4 +1,5 @@
 //! Files that are either whole or absent, whenever the power fails; and those that are read, of a size that fits them.
+use crate::process::one_line;
 use anyhow::{Context, Result, bail, ensure};
 use std::fs::{self, File, FileType, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
@@ -10,7 +11,7 @@ use std::path::Path;
 /// # Errors
 /// When something else is there, which the error names.
 pub fn check_replaceable(path: &Path) -> Result<()> {
-    let shown = path.display();
+    let shown = one_line(path);
     let there = match fs::symlink_metadata(path) {
         Ok(there) => there.file_type(),
         Err(error) if error.kind() == ErrorKind::NotFound => {
@@ -21,7 +22,7 @@ pub fn check_replaceable(path: &Path) -> Result<()> {
             ensure!(
                 folder.is_dir(),
                 "there is no folder {}: make it, or name a file in another one",
-                folder.display()
+                one_line(folder)
             );
             return Ok(());
         }
@@ -32,7 +33,7 @@ pub fn check_replaceable(path: &Path) -> Result<()> {
         bail!(
             "{shown} is a symbolic link to {}, which is not replaced: name that file itself, or one that does not \
              exist yet",
-            target.display()
+            one_line(&target)
         );
     }
     ensure!(
@@ -52,12 +53,12 @@ pub fn open(path: &Path) -> Result<File> {
         ensure!(
             found.is_file(),
             "{} is {}: only regular files are read",
-            path.display(),
+            one_line(path),
             kind(found)
         );
         Ok(())
     };
-    let reading = || format!("reading {}", path.display());
+    let reading = || format!("reading {}", one_line(path));
     // First by its name, since opening alone acts on some devices; then what was opened.
     refuse(fs::metadata(path).with_context(reading)?.file_type())?;
     let mut options = OpenOptions::new();
@@ -80,7 +81,7 @@ pub fn read(path: &Path, most: u64) -> Result<Vec<u8>> {
     let too_large = || {
         format!(
             "{} is too large: at most {most} bytes are read of such a file",
-            path.display()
+            one_line(path)
         )
     };
     let file = open(path)?;
@@ -91,7 +92,7 @@ pub fn read(path: &Path, most: u64) -> Result<Vec<u8>> {
         .try_reserve_exact(size as usize)
         .map_err(|_| io::Error::from(ErrorKind::OutOfMemory))
         .and_then(|()| file.take(most + 1).read_to_end(&mut bytes));
-    read.with_context(|| format!("reading {}", path.display()))?;
+    read.with_context(|| format!("reading {}", one_line(path)))?;
     ensure!(bytes.len() as u64 <= most, too_large());
     Ok(bytes)
 }
@@ -138,7 +139,7 @@ fn kind(found: FileType) -> &'static str {
 pub fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
     replace_by(path, ".tmp", |file| {
         let written = file.write_all(bytes);
-        written.with_context(|| format!("writing {}", path.display()))
+        written.with_context(|| format!("writing {}", one_line(path)))
     })
 }
 
@@ -164,13 +165,13 @@ pub fn replace_by(
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
     let mut file = builder
         .tempfile_in(folder)
-        .with_context(|| format!("creating a file in {}", folder.display()))?;
+        .with_context(|| format!("creating a file in {}", one_line(folder)))?;
     write(file.as_file_mut())?;
     file.as_file()
         .sync_all()
-        .with_context(|| format!("writing {}", path.display()))?;
+        .with_context(|| format!("writing {}", one_line(path)))?;
     file.persist(path)
-        .with_context(|| format!("writing {}", path.display()))?;
+        .with_context(|| format!("writing {}", one_line(path)))?;
     sync_folder(folder)
 }
 
@@ -181,7 +182,7 @@ pub fn replace_by(
 pub fn append(path: &Path) -> Result<File> {
     check_replaceable(path)?;
     let opened = OpenOptions::new().create(true).append(true).open(path);
-    opened.with_context(|| format!("writing {}", path.display()))
+    opened.with_context(|| format!("writing {}", one_line(path)))
 }
 
 /// Writes a new file and waits until it is on the disk.
@@ -194,7 +195,7 @@ pub fn write_synced(path: &Path, bytes: &[u8]) -> Result<()> {
         file.write_all(bytes)?;
         file.sync_all()
     };
-    write().with_context(|| format!("writing {}", path.display()))
+    write().with_context(|| format!("writing {}", one_line(path)))
 }
 
 /// Makes the names in a folder durable. Windows cannot open folders and needs no such call.
@@ -206,7 +207,7 @@ pub fn sync_folder(folder: &Path) -> Result<()> {
         return Ok(());
     }
     let sync = || File::open(folder)?.sync_all();
-    sync().with_context(|| format!("syncing {}", folder.display()))
+    sync().with_context(|| format!("syncing {}", one_line(folder)))
 }
 
 #[cfg(test)]

@@ -178,6 +178,20 @@ fn a_network_that_is_not_there_is_refused_with_a_near_one() {
         &refusal(&["shapes", "--blocks", "2,x"]),
         &["2,x", "whole numbers with commas"],
     );
+    // Beyond what a stage may have, and far beyond.
+    for blocks in ["1,2000,1,1", "20000"] {
+        let words = [
+            "--blocks",
+            "each must be at most 1024, the most that all stages",
+        ];
+        contains(&refusal(&["shapes", "--blocks", blocks]), &words);
+        let grow = ["grow", "w", "--out", "x", "--blocks", blocks];
+        contains(&refusal(&grow), &words);
+    }
+    contains(
+        &refusal(&["shapes", "--blocks", "600,600", "--widths", "4,4"]),
+        &["a network of 1200 blocks", "from 1 to 1024"],
+    );
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! All integration tests in one binary: a table of cases, and the questions put to every case.
 #![allow(clippy::unwrap_used)] // a test that cannot go on may panic
 
+mod advice;
 mod again;
 mod altered;
 mod bad_input;

@@ -261,6 +261,66 @@ fn a_training_begins_with_other_weights_and_perhaps_a_new_last_layer() {
     assert!(trained("whole", &[])["fc.weight"] == ten["fc.weight"]);
 }
 
+/// As timm saves what was made with `num_classes=0`.
+#[test]
+fn weights_without_a_last_layer_get_a_new_one() {
+    let (folder, weights, _) = folder();
+    let shown = weights.to_str().unwrap();
+    let mut body = network_of(1, 7);
+    body.retain(|name, _| !name.starts_with("fc."));
+    write(&body, &weights);
+    for args in [
+        &["eval", shown, "--data", "sample"][..],
+        &["train", "--data", "sample", "--init", shown],
+    ] {
+        let said = refused(args, 1);
+        for word in ["no last layer (fc.weight)", "train --init", "--new-head"] {
+            assert!(said.contains(word), "{word}: {said}");
+        }
+    }
+    let run = folder.path().join("run");
+    let mut command = train(&run, &["--new-head", "--lr", "1e-30", "--init", shown]);
+    command.assert().success();
+    let trained = fs::read(checkpoint::weights_of(&run).unwrap()).unwrap();
+    let trained = SafeTensors::deserialize(&trained).unwrap();
+    assert_eq!(trained.tensor("fc.weight").unwrap().shape(), [10, 12]);
+    let kept = floats(trained.tensor("layer1.0.conv1.weight").unwrap().data());
+    assert!(kept == body["layer1.0.conv1.weight"].1);
+}
+
+#[test]
+fn weights_of_other_classes_than_the_data_are_answered_by_a_command() {
+    let (_folder, weights, picture) = folder();
+    let shown = weights.to_str().unwrap();
+    for (channels, more) in [(1, true), (3, false)] {
+        write(&network_of(channels, 7), &weights);
+        for command in ["eval", "probe"] {
+            let said = refused(
+                &[command, shown, "--data", "sample", "--image-size", "33"],
+                1,
+            );
+            let words = "name the data that it was trained on by --data DIR";
+            assert!(said.contains(words), "{said}");
+            let trains = said.contains("train --init") && said.contains("--data sample --new-head");
+            assert_eq!(trains, more, "{said}");
+        }
+    }
+    // And a mean or deviation that cannot be by its own flag.
+    for (flags, words) in [
+        ("--mean 2,0,0 --std 1,1,1", "--mean"),
+        ("--mean 0.5 --std 1,1,1", "--mean and --std: 1 mean(s)"),
+        ("--mean 0.5,0,0", "--mean and --std: 3 mean(s) and 0"),
+    ] {
+        let mut args = vec!["predict", shown, picture.to_str().unwrap()];
+        args.extend(flags.split(' '));
+        let said = refused(&args, 2);
+        assert!(
+            said.contains(words) && !said.contains("--image-size"),
+            "{said}"
+        );
+    }
+}
+
 #[test]
 fn preprocessing_travels_with_the_weights() {
     let folder = TempDir::new().unwrap();

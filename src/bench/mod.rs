@@ -107,7 +107,7 @@ impl Settings {
     /// When the images are too small for the network.
     pub fn new(config: TrainConfig, steps: usize, inference: bool) -> Result<Settings> {
         let arch = config.network.choice().arch(CHANNELS, CLASSES)?;
-        arch.check_image(config.model.image_size)?;
+        arch.check_image(config.model.image_size, true)?;
         let frozen = config.optim.freeze.unwrap_or_default();
         frozen.check(&arch).map_err(Usage::error)?;
         Ok(Settings {

@@ -1,4 +1,5 @@
 //! What is answered for a picture, as JSON and as text with bars.
+use crate::process::one_line;
 use crate::report::answers::softmax;
 use anyhow::Result;
 use serde::Serialize;
@@ -78,10 +79,11 @@ pub fn print(out: &mut impl Write, answers: &[Answer]) -> Result<()> {
     let named = answers.iter().flat_map(|answer| &answer.classes);
     let width = named.map(|c| c.class.chars().count()).max().unwrap_or(0);
     for answer in answers {
+        let image = one_line(&answer.image);
         match (&answer.label, answer.inverted) {
-            (Some(label), _) => writeln!(out, "{} ({label})", answer.image)?,
-            (None, true) => writeln!(out, "{} (inverted)", answer.image)?,
-            (None, false) => writeln!(out, "{}", answer.image)?,
+            (Some(label), _) => writeln!(out, "{image} ({label})")?,
+            (None, true) => writeln!(out, "{image} (inverted)")?,
+            (None, false) => writeln!(out, "{image}")?,
         }
         for Class { class, probability } in &answer.classes {
             let line = format!("  {class:width$}  {probability:.3}  {}", bar(*probability));

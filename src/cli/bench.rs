@@ -7,7 +7,7 @@ use crate::config::range::{TIMED_STEPS, above_zero};
 use crate::config::{self, Batch, Given, Hardware, Model, Network, Optim, TrainConfig, Usage};
 use crate::files;
 use crate::plan::{Roofline, mib};
-use crate::process;
+use crate::process::{self, one_line};
 use anyhow::{Context, Result};
 use std::fs;
 use std::io::Write;
@@ -136,7 +136,7 @@ pub fn run(args: Args) -> Result<()> {
     let report = measure(&settings, backend, started, timed, roofline)?;
     if let (Some(path), Some(trace)) = (&args.trace, &report.trace) {
         files::replace(path, trace.to_string().as_bytes())
-            .with_context(|| format!("--trace {}", path.display()))?;
+            .with_context(|| format!("--trace {}", one_line(path)))?;
     }
     if args.json {
         writeln!(out, "{}", serde_json::to_string(&report)?)?;
@@ -177,16 +177,16 @@ fn card(args: &Args) -> Result<Option<(String, Roofline)>> {
 
 fn dump_wgsl(settings: &bench::Settings, folder: &Path) -> Result<()> {
     let modules = settings.modules()?;
-    fs::create_dir_all(folder).with_context(|| format!("--dump-wgsl {}", folder.display()))?;
+    fs::create_dir_all(folder).with_context(|| format!("--dump-wgsl {}", one_line(folder)))?;
     for (name, source) in &modules {
         let path = folder.join(format!("{name}.wgsl"));
         files::replace(&path, source.as_bytes())
-            .with_context(|| format!("--dump-wgsl {}", path.display()))?;
+            .with_context(|| format!("--dump-wgsl {}", one_line(&path)))?;
     }
     process::say(format_args!(
         "{} modules written to {}",
         modules.len(),
-        folder.display()
+        one_line(folder)
     ));
     Ok(())
 }

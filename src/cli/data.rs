@@ -3,7 +3,7 @@ use super::images;
 use crate::config::{self, Augment, Data, Given, Model, Pictures, Preprocessing, Random, Usage};
 use crate::data::{self, Allowed, Found, ImageSource, Request, Split};
 use crate::files;
-use crate::process::{self, Output};
+use crate::process::{self, Output, one_line};
 use crate::report::samples;
 use anyhow::{Context, Result};
 use serde::Serialize;
@@ -139,7 +139,7 @@ pub fn run(args: Args) -> Result<()> {
             writeln!(
                 out,
                 "\n{} shows ten images of every class, in this order",
-                file.display()
+                one_line(file)
             )?;
         }
     }
@@ -152,7 +152,7 @@ pub fn run(args: Args) -> Result<()> {
             writeln!(
                 out,
                 "\n{} shows an image of every class and what it becomes in nine epochs",
-                file.display()
+                one_line(file)
             )?;
         }
     }
@@ -212,7 +212,7 @@ fn print(out: &mut Output, report: &Report) -> Result<()> {
     };
     write!(out, "images    {}×{}, {colours}", report.size, report.size)?;
     match report.found {
-        Some(found) => writeln!(out, ", kept in {}", found.cache.display())?,
+        Some(found) => writeln!(out, ", kept in {}", one_line(&found.cache))?,
         None => writeln!(out)?,
     }
     let width = report

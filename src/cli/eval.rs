@@ -6,7 +6,7 @@ use crate::config::range::CLASSES;
 use crate::config::{Batch, Data, Feeding, Given, Hardware, Limit, Model, Preprocessing};
 use crate::files;
 use crate::model::zoo::title;
-use crate::process;
+use crate::process::{self, one_line};
 use crate::report::{Calibration, Confusion, OfClass, Predictions, answers};
 use crate::train::checkpoint;
 use anyhow::{Context, Result, bail, ensure};
@@ -155,7 +155,7 @@ pub fn run(args: Args) -> Result<()> {
     ensure!(
         loss.is_finite(),
         "the loss of {} is not finite: its training has diverged. Use another checkpoint",
-        checkpoint.weights.display()
+        one_line(&checkpoint.weights)
     );
     tell_limit(&checkpoint.settings, sums.examples, &*data);
     if let Some(file) = &args.save_predictions {
@@ -206,6 +206,7 @@ fn print(report: &Report, confusion: &Confusion, json: bool) -> Result<()> {
         top_k,
         ..
     } = report;
+    let checkpoint = one_line(checkpoint);
     writeln!(out, "{checkpoint} on {data}, {device}\n{network}")?;
     if *ema {
         writeln!(out, "moving average of the weights")?;

@@ -3,7 +3,7 @@ use super::images;
 use crate::config::{self, Given, Resolved};
 use crate::data::{self, FASHION_MNIST, SETS, fetch};
 use crate::files;
-use crate::process;
+use crate::process::{self, one_line};
 use crate::report::samples;
 use anyhow::{Context, Result};
 use clap::builder::PossibleValuesParser;
@@ -77,7 +77,7 @@ pub fn run(args: Args) -> Result<()> {
         process::output(),
         "{} is in {}",
         set.title,
-        folder.display()
+        one_line(&folder)
     )?;
     Ok(())
 }
@@ -91,7 +91,7 @@ fn preview(settings: &Resolved, file: &Path) -> Result<()> {
     writeln!(
         process::output(),
         "{} shows from top to bottom: {}",
-        file.display(),
+        one_line(file),
         data.info().classes.join(", ")
     )?;
     Ok(())

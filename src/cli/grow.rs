@@ -1,11 +1,11 @@
 //! `resnet grow`: a deeper network that computes what a trained one does.
-use crate::config::counts::{Counts, SHAPE};
+use crate::config::counts::{self, Counts, SHAPE};
 use crate::config::range::SEED;
 use crate::config::{self, Usage, value_name};
 use crate::files;
 use crate::model::zoo::{Choice, Name, title};
 use crate::model::{self, Arch, Param};
-use crate::process::{self, command, ensure_free, quoted};
+use crate::process::{self, command, ensure_free, one_line, quoted};
 use crate::train::{WeightsInfo, checkpoint, folder};
 use anyhow::{Context, Result, bail, ensure};
 use serde::Serialize;
@@ -36,7 +36,7 @@ pub struct Args {
     )]
     arch: Option<Name>,
     /// The blocks of each stage.
-    #[arg(long, value_name = SHAPE)]
+    #[arg(long, value_name = SHAPE, value_parser = counts::blocks)]
     blocks: Option<Counts>,
     /// The file to write, which must not exist yet.
     #[arg(long, value_name = "FILE")]
@@ -68,15 +68,15 @@ pub fn run(args: Args) -> Result<()> {
     ensure!(
         out.symlink_metadata().is_err(),
         "--out {}: it exists already; name a file that does not",
-        out.display()
+        one_line(out)
     );
     files::check_replaceable(out).context("--out")?;
     if out.as_os_str().to_string_lossy().ends_with(MAIN_SEPARATOR) {
         let file = out.join("grown.safetensors");
         return Err(Usage::error(format!(
             "--out {}: name a file, such as {}",
-            out.display(),
-            file.display()
+            one_line(out),
+            one_line(&file)
         )));
     }
     let weights = checkpoint::weights_of(&args.checkpoint)?;
@@ -86,7 +86,7 @@ pub fn run(args: Args) -> Result<()> {
         None => checkpoint::recognise(&weights)?,
     };
     let shown = weights.display().to_string();
-    let of_file = || format!("{shown} holds {}", title(&small));
+    let of_file = || format!("{} holds {}", one_line(&shown), title(&small));
     let blocks = blocks(args.arch, args.blocks, &small).with_context(of_file);
     let large = blocks.and_then(|blocks| small.deeper(&blocks).with_context(of_file));
     let large = large.map_err(Usage::error)?;
@@ -116,7 +116,7 @@ pub fn run(args: Args) -> Result<()> {
         writeln!(to, "{}", serde_json::to_string(&report)?)?;
     } else {
         writeln!(to, "{}", of_file())?;
-        writeln!(to, "{} holds {}", out.display(), title(&large))?;
+        writeln!(to, "{} holds {}", one_line(out), title(&large))?;
         writeln!(
             to,
             "Inserted, each the identity until it is trained: {}",

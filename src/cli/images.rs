@@ -1,7 +1,7 @@
 //! The images that the settings name, shared by the commands that take some.
 use crate::config::{Resolved, Source, TrainConfig, Usage};
 use crate::data::{self, Allowed, Fit, ImageSource, Preprocess, Request, Wanted};
-use crate::process;
+use crate::process::{self, one_line};
 use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::sync::Arc;
@@ -70,7 +70,7 @@ pub fn open(
         Some(source) => loaded.with_context(|| {
             format!(
                 "{source} names the data {}",
-                request.data.unwrap_or_default()
+                one_line(request.data.unwrap_or_default())
             )
         }),
     }?;

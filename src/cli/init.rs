@@ -2,7 +2,7 @@
 use crate::config::{Levels, Preprocessing, Resolved};
 use crate::data::{Info, Preprocess};
 use crate::model::Arch;
-use crate::process;
+use crate::process::{self, one_line};
 use crate::train::checkpoint;
 use anyhow::{Result, ensure};
 use std::path::Path;
@@ -15,7 +15,7 @@ pub const IMAGENET: (usize, usize) = (3, 1000);
 /// # Errors
 /// When the data have other channels, or other classes and the linear layer is not new; both numbers are named.
 pub fn for_data(weights: &Path, arch: &Arch, data: &Info, new_head: bool) -> Result<Arch> {
-    let (shown, name) = (weights.display(), &data.name);
+    let (shown, name) = (one_line(weights), &data.name);
     ensure!(
         arch.in_channels == data.channels,
         "{shown} takes images of {} channel(s), but {name} has {}: take weights for {} channel(s), or name other data \
@@ -48,7 +48,7 @@ pub fn image_size(weights: &Path, settings: &Resolved) -> Result<usize> {
         Some(told) if told != size => {
             process::say(format_args!(
                 "images are resized to {told}×{told}, as for {}",
-                weights.display()
+                one_line(weights)
             ));
             Ok(told)
         }
@@ -77,7 +77,7 @@ pub fn preprocessing(weights: &Path, arch: &Arch, settings: &Resolved) -> Result
     let (mean, std) = (Levels(before.mean), Levels(before.std));
     process::say(format_args!(
         "images are normalised as for {}: mean {mean}, standard deviation {std}",
-        weights.display()
+        one_line(weights)
     ));
     preprocessing.mean = Some(mean);
     preprocessing.std = Some(std);

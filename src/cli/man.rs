@@ -1,5 +1,6 @@
 //! `resnet man`: the manual pages.
 use crate::config::{Usage, nearest};
+use crate::process::one_line;
 use crate::{files, process};
 use anyhow::{Context, Result};
 use clap::Command;
@@ -36,7 +37,7 @@ pub fn run(args: Args, command: Command) -> Result<()> {
         for command in pages {
             let file = folder.join(Man::new(command.clone()).get_filename());
             files::replace(&file, &page(command)?).context("--out")?;
-            writeln!(out, "{}", file.display())?;
+            writeln!(out, "{}", one_line(&file))?;
         }
         return Ok(());
     }

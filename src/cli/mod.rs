@@ -32,8 +32,8 @@ mod tta;
 mod verify;
 mod version;
 
-use crate::config::Usage;
-use crate::process::{self, Colour, Talk, Unwritable, command, quoted};
+use crate::config::{Usage, unread_variables};
+use crate::process::{self, Colour, Talk, Unwritable, command, one_line, quoted};
 use anyhow::Result;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ColorChoice, CommandFactory, FromArgMatches, Parser, Subcommand};
@@ -131,6 +131,7 @@ pub fn parse() -> Result<Cli, ExitCode> {
     let parsed = matches.and_then(|matches| Cli::from_arg_matches(&matches));
     parsed.map_err(|mut said| {
         advise_to_resume(&mut said);
+        in_one_line(&mut said);
         let said = said.format(&mut command);
         let printed = said.print();
         if said.use_stderr() {
@@ -164,6 +165,20 @@ fn advise_to_resume(said: &mut clap::Error) {
     }
 }
 
+/// Writes out what a terminal would obey, or end a line at, in what was typed.
+fn in_one_line(said: &mut clap::Error) {
+    for kind in [
+        ContextKind::InvalidArg,
+        ContextKind::InvalidSubcommand,
+        ContextKind::InvalidValue,
+    ] {
+        if let Some(ContextValue::String(typed)) = said.get(kind) {
+            let shown = ContextValue::String(one_line(typed));
+            said.insert(kind, shown);
+        }
+    }
+}
+
 /// The colour of what is said before the command line is understood, such as its help.
 fn help_colour(args: impl Iterator<Item = OsString>) -> ColorChoice {
     let flag = format!("--{COLOUR}");
@@ -189,6 +204,13 @@ pub fn run(cli: Cli) -> ExitCode {
         _ => Talk::Notes,
     };
     process::set_talk(talk, cli.colour);
+    if matches!(cli.command, Command::Train(_)) {
+        process::hold_messages();
+    }
+    // What these print may be read at every start of a shell.
+    if !matches!(cli.command, Command::Completions(_) | Command::Man(_)) {
+        unread_variables().iter().for_each(process::say);
+    }
     let done = |()| Status::Done;
     let result = match cli.command {
         Command::Train(args) => train::run(*args),

@@ -3,6 +3,7 @@ use crate::config::{Network, Resolved, Source, Usage, value_name};
 use crate::data::Info;
 use crate::model::Arch;
 use crate::model::zoo::{Choice, title};
+use crate::process::{self, one_line};
 use crate::train::checkpoint;
 use anyhow::{Context, Result};
 use std::path::Path;
@@ -34,9 +35,10 @@ pub fn of_weights(weights: &Path, resolved: &Resolved) -> Result<(Arch, Network)
             "{flag} is for new weights, but --init gives them: leave it out"
         )));
     }
-    let shown = weights.display();
+    let shown = one_line(weights);
     let arch = match checkpoint::told(weights)? {
         Some(info) => info.arch,
+        None if resolved.config.begin.new_head => checkpoint::recognise_body(weights)?,
         None => checkpoint::recognise(weights)?,
     };
     let own = Choice::of(&arch).with_context(|| {
@@ -66,7 +68,19 @@ pub fn of_weights(weights: &Path, resolved: &Resolved) -> Result<(Arch, Network)
             title(&arch)
         )));
     }
-    Ok((arch, said(settings, own)))
+    if let (Some(source), true) = (
+        sources.get("zero_init_residual"),
+        settings.zero_init_residual,
+    ) {
+        process::say(format_args!(
+            "zero_init_residual of {source} is for new weights, but --init gives them: it is left out"
+        ));
+    }
+    let settings = Network {
+        zero_init_residual: false,
+        ..settings.clone()
+    };
+    Ok((arch, said(&settings, own)))
 }
 
 /// The file's choice, but for what is given. A name that is given brings its widths and blocks along.

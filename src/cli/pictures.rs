@@ -5,6 +5,7 @@ use crate::data::{
     Background, Dataset, Examples, Fit, ImageSource, Info, Picture, Preprocess, fit, read_colour,
     read_square,
 };
+use crate::process::one_line;
 use anyhow::{Result, bail};
 use std::path::Path;
 
@@ -40,19 +41,19 @@ impl Pictures {
             (1 | 3, None) if fit.is_some() => Kind::Square(fit.unwrap_or_default(), channels),
             (1, Some(_)) if fit.is_some() => bail!(
                 "--background is for networks of garments, but {} was trained on pictures as they are: leave it out",
-                checkpoint.weights.display()
+                one_line(&checkpoint.weights)
             ),
             (1, background) => Kind::Grey(background.unwrap_or_default()),
             (3, None) => Kind::Colour,
             (3, Some(_)) => {
                 return Err(Usage::error(format!(
                     "--background is for networks of one channel, but {} takes pictures in colour as they are: leave it out",
-                    checkpoint.weights.display()
+                    one_line(&checkpoint.weights)
                 )));
             }
             (channels, _) => bail!(
                 "{} takes images of {channels} channels, but pictures have 1 (grey) or 3 (colour)",
-                checkpoint.weights.display()
+                one_line(&checkpoint.weights)
             ),
         };
         Ok(Pictures {
@@ -126,7 +127,7 @@ impl Pictures {
             ),
             (Kind::Colour | Kind::Square(..), ..) => bail!(
                 "--test-image: {name} has images of {channels} channel(s), but {} takes {}",
-                checkpoint.weights.display(),
+                one_line(&checkpoint.weights),
                 checkpoint.info.arch.in_channels
             ),
         }

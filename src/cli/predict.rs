@@ -7,7 +7,7 @@ use crate::config::{Batch, Data, Given, Hardware, Model, Preprocessing, Usage};
 use crate::data::{Background, Dataset, Split, fit, pictures};
 use crate::files;
 use crate::model::zoo::title;
-use crate::process;
+use crate::process::{self, one_line};
 use crate::report::sheet::{self, Shown};
 use crate::train::evaluate_split;
 use anyhow::{Context, Result, ensure};
@@ -160,8 +160,8 @@ fn predict(
             ensure!(
                 logits.iter().all(|logit| logit.is_finite()),
                 "{}: the network of {} outputs NaN or infinity: its training diverged. Use another checkpoint",
-                answer.image,
-                checkpoint.weights.display()
+                one_line(&answer.image),
+                one_line(&checkpoint.weights)
             );
             answer.classes = answer::best(logits, classes, top);
             answer.logits = logits.to_vec();

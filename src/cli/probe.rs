@@ -7,7 +7,7 @@ use crate::config::{
     Source, Usage,
 };
 use crate::model::{self, zoo::title};
-use crate::process;
+use crate::process::{self, one_line};
 use crate::train::{BlockProbe, Probed, SessionSpec, checkpoint, probe};
 use anyhow::{Result, ensure};
 use serde::Serialize;
@@ -103,7 +103,7 @@ pub fn run(args: Args) -> Result<()> {
     } = &checkpoint;
     let config = &settings.config;
     let data = to_evaluate(&checkpoint)?;
-    info.check_data(&weights.display().to_string(), data.info())?;
+    checkpoint.check_data(data.info())?;
     let (_, network) = model::describe(&info.arch, 1, info.preprocess.size)?;
     let values = checkpoint::read_weights(weights, &network.params)?;
     let mut backend = hardware::open(&Hardware {
@@ -117,7 +117,7 @@ pub fn run(args: Args) -> Result<()> {
     ensure!(
         probed.loss.is_finite(),
         "the loss of {} is not finite: its training has diverged. Use another checkpoint",
-        weights.display()
+        one_line(weights)
     );
     tell_limit(settings, probed.examples, &*data);
     let report = Report {
@@ -167,6 +167,7 @@ fn text(report: &Report) -> String {
             blocks,
         },
     } = report;
+    let checkpoint = one_line(checkpoint);
     let most = |of: fn(&BlockProbe) -> f64| blocks.iter().map(of).fold(0.0, f64::max);
     let (ratios, gradients) = (most(|b| b.ratio), most(|b| b.gradient_norm));
     let name = |block: &BlockProbe| match block.projects {

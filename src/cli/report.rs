@@ -2,7 +2,7 @@
 use super::evaluated::to_evaluate;
 use super::trained::{Checkpoint, tell_limit};
 use crate::config::{Batch, Data, Feeding, Given, Hardware};
-use crate::process::{self, command, quoted};
+use crate::process::{self, command, one_line, quoted};
 use crate::report::{PAGE, Past, Tally, after_epoch, write_pages};
 use crate::train::{checkpoint, evaluate_split};
 use anyhow::{Result, ensure};
@@ -61,7 +61,7 @@ pub fn run(args: Args) -> Result<()> {
     ensure!(
         sums.mean_loss().is_finite(),
         "the loss of {} is not finite: its training has diverged; look at another checkpoint with\n  {} {} --best",
-        path.display(),
+        one_line(&path),
         command("eval"),
         quoted(&args.run)
     );
@@ -74,6 +74,6 @@ pub fn run(args: Args) -> Result<()> {
         (None, None) => "now".to_string(),
     };
     write_pages(&args.run, &tally, &when, &*data)?;
-    writeln!(process::output(), "{}", args.run.join(PAGE).display())?;
+    writeln!(process::output(), "{}", one_line(args.run.join(PAGE)))?;
     Ok(())
 }

@@ -1,5 +1,5 @@
 //! `resnet runs`: the runs in a folder, and what becomes of each.
-use crate::process::{self, command};
+use crate::process::{self, command, one_line};
 use crate::report::{Past, State, columns, runs_in};
 use crate::train::folder::RUNS;
 use anyhow::{Result, ensure};
@@ -76,7 +76,7 @@ impl Row {
 /// # Errors
 /// When the folder cannot be read, or the files of a run in it are damaged; the others are listed first.
 pub fn run(args: Args) -> Result<()> {
-    let shown = args.folder.display();
+    let shown = one_line(&args.folder);
     ensure!(
         args.folder.is_dir(),
         "there is no folder {shown}: name the one that the runs are in; `{}` makes a run",

@@ -84,7 +84,7 @@ pub fn run(args: Args) -> Result<()> {
     };
     let arch = config.network.choice().arch(channels, classes);
     let arch = arch.map_err(Usage::error)?;
-    arch.check_image(image_size).map_err(Usage::error)?;
+    arch.check_image(image_size, true).map_err(Usage::error)?;
     let network = title(&arch);
     let rows = model::table(&arch, 1, image_size, layout)?;
     let (params, macs) = (

@@ -58,7 +58,6 @@ pub fn run(args: Args) -> Result<Status> {
 }
 
 fn train(args: Args) -> Result<Status> {
-    process::hold_messages();
     if args.tui {
         check_view()?;
     }

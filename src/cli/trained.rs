@@ -2,11 +2,11 @@
 use super::init::IMAGENET;
 use super::{hardware, images};
 use crate::config::{self, Layer, Preprocessing, Resolved, Source, Usage};
-use crate::data::{ImageSource, Preprocess, listed};
+use crate::data::{ImageSource, Info, Preprocess, listed};
 use crate::model;
-use crate::process;
+use crate::process::{self, command, one_line, quoted};
 use crate::train::{Session, SessionSpec, StepPlans, WeightsInfo, checkpoint, folder};
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -50,6 +50,30 @@ impl Checkpoint {
         })
     }
 
+    /// Refuses data that are not what the network takes or tells apart.
+    ///
+    /// # Errors
+    /// When the number of classes or of channels differs; what may be done then is said.
+    pub fn check_data(&self, data: &Info) -> Result<()> {
+        let (weights, config) = (&self.weights, &self.settings.config.data);
+        let checked = self.info.check_data(&one_line(weights), data);
+        let trained = match data.channels == self.info.arch.in_channels {
+            true => {
+                let named = |data: &String| format!(" --data {}", quoted(Path::new(data)));
+                format!(
+                    ", or train a new last layer for these: {} {}{} --new-head",
+                    command("train --init"),
+                    quoted(weights),
+                    config.data.as_ref().map_or(String::new(), named)
+                )
+            }
+            false => String::new(),
+        };
+        checked.map_err(|why| {
+            anyhow!("{why}: name the data that it was trained on by --data DIR{trained}")
+        })
+    }
+
     /// The same, or with the moving average of the weights in their place.
     ///
     /// # Errors
@@ -72,7 +96,7 @@ impl Checkpoint {
             settings: Resolved { config, .. },
             ema,
         } = self;
-        info.check_data(&weights.display().to_string(), data.info())?;
+        self.check_data(data.info())?;
         // Before anything is planned for a network that the file does not hold.
         let (_, network) = model::describe(&info.arch, 1, info.preprocess.size)?;
         checkpoint::check_weights(weights, &network.params)?;
@@ -177,7 +201,7 @@ fn recognised(weights: &Path, settings: &Resolved) -> Result<WeightsInfo> {
     };
     process::say(format_args!(
         "{} is recognised by its tensors: {arch}; {preprocess} ({source}), {names}",
-        weights.display()
+        one_line(weights)
     ));
     let classes = match named_by_data {
         true => {

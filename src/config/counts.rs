@@ -1,5 +1,5 @@
 //! Several whole numbers as one setting, such as `2,2,2,2`.
-use super::range::{COUNT, EPOCHS};
+use super::range::{BLOCKS, COUNT, EPOCHS};
 use crate::model::zoo::listed;
 use anyhow::{Result, anyhow};
 use serde::Serialize;
@@ -36,6 +36,11 @@ impl FromStr for Counts {
     fn from_str(text: &str) -> Result<Counts> {
         parse(text, COUNT.parser()).map_err(|why| anyhow!(why))
     }
+}
+
+/// Numbers of blocks.
+pub fn blocks(text: &str) -> Result<Counts, String> {
+    parse(text, BLOCKS.parser())
 }
 
 /// Numbers of epochs.

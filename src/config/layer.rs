@@ -4,6 +4,7 @@ use super::declared;
 use super::names;
 use crate::files;
 use crate::ops::tuning::TuningTable;
+use crate::process::one_line;
 use anyhow::{Context, Result, anyhow, bail};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
@@ -52,11 +53,11 @@ impl Layer {
     /// # Errors
     /// When the file cannot be read, has an unknown key or a wrong value.
     pub fn file(path: &Path) -> Result<Layer> {
-        let shown = path.display();
+        let shown = one_line(path);
         let bytes = files::read(path, MOST_BYTES);
         let text = bytes.and_then(|bytes| Ok(String::from_utf8(bytes)?));
         let text = text.with_context(|| format!("{shown}: the file of settings cannot be read"))?;
-        let mut table: toml::Table = text.parse().with_context(|| format!("{shown}"))?;
+        let mut table: toml::Table = text.parse().with_context(|| shown.to_string())?;
         let mut layer = Layer::empty(Place::File(path.to_path_buf()));
         if let Some(tilings) = table.remove("tilings") {
             layer.tilings = tilings
@@ -133,9 +134,9 @@ impl Source {
     /// How the user gave a setting.
     pub(super) fn says(&self, key: &str, text: &str) -> String {
         match self {
-            Source::File(path) => format!("{}: {key} = {text}", path.display()),
-            Source::Variable(name) => format!("{name}={text}"),
-            Source::Flag(flag) => format!("{flag} {text}"),
+            Source::File(path) => format!("{}: {key} = {}", one_line(path), one_line(text)),
+            Source::Variable(name) => format!("{name}={}", one_line(text)),
+            Source::Flag(flag) => format!("{flag} {}", one_line(text)),
         }
     }
 }
@@ -143,7 +144,7 @@ impl Source {
 impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         match self {
-            Source::File(path) => write!(f, "{}", path.display()),
+            Source::File(path) => write!(f, "{}", one_line(path)),
             Source::Variable(name) | Source::Flag(name) => f.write_str(name),
         }
     }

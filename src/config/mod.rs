@@ -21,7 +21,7 @@ pub use augment::Augment;
 pub use layer::{Given, Layer, Source};
 pub use levels::Levels;
 pub use micro_batch::MicroBatch;
-pub use names::{nearest, value_name};
+pub use names::{nearest, unread_variables, value_name};
 pub use reference::reference;
 pub use settings::{
     Batch, Begin, Channels, Data, FeedName, Feeding, Hardware, Limit, Model, Network, Optim,

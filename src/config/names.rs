@@ -1,5 +1,6 @@
 //! Names that are not those of a setting: which one was probably meant.
 use super::declared::{self, PREFIX};
+use crate::process::{command, one_line};
 use anyhow::{Result, bail};
 use clap::Arg;
 
@@ -8,6 +9,16 @@ const OTHERS: [&str; 3] = [
     crate::kernels::simd::VARIABLE,
     crate::kernels::precision::VARIABLE,
     crate::backend::gpu::cooperative::VARIABLE,
+];
+
+/// What the names of variables begin with that cargo sets or only scripts and tests of this repository read.
+const OF_SCRIPTS: [&str; 6] = [
+    "RESNET_BACKPORTS",
+    "RESNET_GPU_",
+    "RESNET_MPI",
+    "RESNET_PEERS_",
+    "RESNET_REQUIRE_GPU",
+    "RESNET_WGPU",
 ];
 
 /// Flags that are no settings, and what they take.
@@ -54,19 +65,47 @@ pub fn check_environment() -> Result<()> {
     Ok(())
 }
 
-/// Why a variable is refused, if it is. Scripts may have variables of their own, which are near to none.
-fn refusal(name: &str) -> Option<String> {
-    let own = strip_prefix_in_any_case(name)?;
-    let args = declared::all();
-    let mut known: Vec<String> = args
-        .iter()
-        .map(|arg| declared::variable(arg.get_id().as_str()))
-        .collect();
-    known.extend(OTHERS.map(str::to_string));
+/// What people should know about variables that begin as those of settings do, but that nothing reads.
+pub fn unread_variables() -> Vec<String> {
+    let names = std::env::vars_os().map(|(name, _)| one_line(&name));
+    let unread = names.filter(|name| is_unread(name));
+    let told = unread.map(|name| {
+        format!(
+            "{name} is set, but nothing reads it: `{}` has all settings",
+            command("config")
+        )
+    });
+    told.collect()
+}
+
+/// Whether a variable seems to be meant for this program and is neither known nor refused.
+fn is_unread(name: &str) -> bool {
+    let known = known_variables(&declared::all());
+    strip_prefix_in_any_case(name).is_some() && !is_known(name, &known) && refusal(name).is_none()
+}
+
+/// The variables that the program reads.
+fn known_variables(args: &[Arg]) -> Vec<String> {
+    let keys = args.iter().map(|arg| arg.get_id().as_str());
+    let of_settings = keys.map(declared::variable);
+    of_settings.chain(OTHERS.map(str::to_string)).collect()
+}
+
+/// Whether the program, a script or a test reads a variable, `known` being those that the program does.
+fn is_known(name: &str, known: &[String]) -> bool {
     // Windows does not tell the cases of names apart.
     let is_same =
         |known: &String| *known == name || (cfg!(windows) && known.eq_ignore_ascii_case(name));
-    if known.iter().any(is_same) {
+    let is_of_script = |begins: &&str| name.starts_with(*begins);
+    known.iter().any(is_same) || OF_SCRIPTS.iter().any(is_of_script)
+}
+
+/// Why a variable is refused, if it is: its name is near to that of a setting.
+fn refusal(name: &str) -> Option<String> {
+    let own = strip_prefix_in_any_case(name)?;
+    let args = declared::all();
+    let known = known_variables(&args);
+    if is_known(name, &known) {
         return None;
     }
     if let Some((arg, opposite)) = meant(own, &args) {
@@ -158,6 +197,28 @@ mod tests {
             "LR",
         ] {
             assert_eq!(refusal(name), None);
+        }
+    }
+
+    #[test]
+    fn a_variable_that_nothing_reads_is_told_of() {
+        for name in ["RESNET_GAMMA", "RESNET_HOME", "resnet_home", "RESNET_"] {
+            assert!(is_unread(name), "{name}");
+        }
+        for name in [
+            "RESNET_LR",
+            // Refused.
+            "RESNET_EPOCH",
+            "RESNET_CPU_ISA",
+            "RESNET_GPU_MATRICES",
+            "RESNET_PEERS_VENV",
+            "RESNET_BACKPORTS",
+            "RESNET_REQUIRE_GPU",
+            "RESNET_WGPU",
+            "RESNETS",
+            "LR",
+        ] {
+            assert!(!is_unread(name), "{name}");
         }
     }
 

@@ -1,4 +1,5 @@
 //! The ranges of settings, as parsers of their values.
+use crate::model::MOST_BLOCKS;
 use std::num::NonZeroUsize;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
@@ -28,8 +29,13 @@ pub const BATCH: Whole = Whole::up_to(1 << 20, ", more than any device holds");
 /// Examples of a micro-batch.
 pub const MICRO_BATCH: Whole =
     BATCH.from(2, ", since BatchNorm needs the variance of a micro-batch");
-/// Channels, and blocks, of a stage.
+/// Channels of a stage.
 pub const COUNT: Whole = Whole::up_to(1 << 14, ", several times what any published network has");
+/// Blocks of a stage.
+pub const BLOCKS: Whole = Whole::up_to(
+    MOST_BLOCKS as u64,
+    ", the most that all stages of a network may have together",
+);
 /// Classes of a network.
 pub const CLASSES: Whole = Whole::up_to(1 << 16, ", three times what any published network has");
 /// Passes over the data.
@@ -216,6 +222,7 @@ mod tests {
             BATCH,
             MICRO_BATCH,
             COUNT,
+            BLOCKS,
             EPOCHS,
             STEPS,
             LR_STEPS,

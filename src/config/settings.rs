@@ -1,7 +1,7 @@
 //! Every setting, declared once: its field, type, default, range, help and whether a resumed run may change it. The
 //! flag, the `RESNET_…` variable, the key of a file and the row in `docs/settings.md` follow from it.
 use super::augment::Augment;
-use super::counts::{Counts, LAYERS, SHAPE, epochs};
+use super::counts::{Counts, LAYERS, SHAPE, blocks, epochs};
 use super::levels::{CHANNELS, Levels, deviations, means};
 use super::range::{
     BATCH, EPOCHS, FILES, IMAGE_SIZE, SEED, STEPS, STEPS_OR_NONE, above_zero, finite_from_zero,
@@ -335,7 +335,7 @@ pub struct Network {
     #[arg(long, value_name = SHAPE)]
     pub widths: Option<Counts>,
     /// Blocks of each of 1 to 6 stages, with commas between [default: those of --arch].
-    #[arg(long, value_name = SHAPE)]
+    #[arg(long, value_name = SHAPE, value_parser = blocks)]
     pub blocks: Option<Counts>,
     /// Lets each residual branch begin as zero: the scale of its last BatchNorm, as in torchvision, or with --preact its
     /// last convolution, as in timm.
@@ -438,9 +438,11 @@ impl Preprocessing {
     /// # Errors
     /// Naming the settings and the number that is out of its range.
     pub fn check(preprocess: &Preprocess, channels: usize) -> Result<()> {
-        let checked = preprocess.check(channels);
-        checked
-            .map_err(|why| Usage::error(format!("--image-size, --resize, --mean and --std: {why}")))
+        let of = |flags: &str, checked: Result<()>| {
+            checked.map_err(|why| Usage::error(format!("{flags}: {why}")))
+        };
+        of("--image-size and --resize", preprocess.check_sides())?;
+        of("--mean and --std", preprocess.check_levels(channels))
     }
 }
 

@@ -68,7 +68,7 @@ pub fn open(
     let info = store.info_mut();
     info.classes = listing.classes;
     let Some(found) = &mut info.found else {
-        bail!("{}: what was found is missing", path.display());
+        bail!("{}: what was found is missing", one_line(&path));
     };
     let of = one_line(listing.root.as_os_str());
     found.hidden = listing.hidden;
@@ -173,7 +173,7 @@ fn write(
         format!(
             "the images of {} are kept in {}: make room there, or name another cache by the variable XDG_CACHE_HOME",
             one_line(listing.root.as_os_str()),
-            folder.display()
+            one_line(folder)
         )
     };
     fs::create_dir_all(folder).with_context(instead)?;
@@ -217,7 +217,7 @@ fn write(
                         out.write_all(&made.pixels).with_context(instead)?;
                     }
                     Err(why) => {
-                        let why = one_line(format!("{why:#}").as_ref());
+                        let why = one_line(format!("{why:#}"));
                         header.found.broken.push([listing.shown(&file.path), why]);
                     }
                 }

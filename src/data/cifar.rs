@@ -82,13 +82,13 @@ fn names(path: &Path) -> Result<Vec<String>> {
         return Ok(CIFAR10.classes.map(str::to_string).to_vec());
     };
     let text =
-        String::from_utf8(bytes).with_context(|| format!("{} is no text", path.display()))?;
+        String::from_utf8(bytes).with_context(|| format!("{} is no text", one_line(path)))?;
     let names = text.lines().map(str::trim).filter(|name| !name.is_empty());
     let names: Vec<String> = names.map(str::to_string).collect();
     ensure!(
         names.len() == CIFAR10.classes.len(),
         "{} has {} names of classes, not {}",
-        path.display(),
+        one_line(path),
         names.len(),
         CIFAR10.classes.len()
     );
@@ -97,7 +97,7 @@ fn names(path: &Path) -> Result<Vec<String>> {
 
 /// Adds the records of a file, their planes made pixels.
 fn read(path: &Path, classes: usize, to: &mut Examples) -> Result<()> {
-    let shown = path.display();
+    let shown = one_line(path);
     let bytes = files::read(path, MOST_BYTES)?;
     ensure!(
         !bytes.is_empty() && bytes.len().is_multiple_of(RECORD),

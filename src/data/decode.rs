@@ -1,7 +1,7 @@
 //! Files of pictures, decoded: upright, whole and of a size that fits them.
 use super::jpeg;
 use crate::files;
-use crate::process::{ensure_free, unless_it_panics};
+use crate::process::{ensure_free, one_line, unless_it_panics};
 use anyhow::{Context, Result, anyhow, ensure};
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
 use std::io::{BufReader, Cursor, Read};
@@ -41,7 +41,7 @@ pub struct Decoded {
 /// # Errors
 /// When there is no such file, or it is no picture, damaged or too large.
 pub fn open(path: &Path, instead: &str) -> Result<Decoded> {
-    let shown = path.display();
+    let shown = one_line(path);
     ensure!(
         path.exists(),
         "{shown} does not exist: name {FORMATS} files{instead}"
@@ -49,7 +49,7 @@ pub fn open(path: &Path, instead: &str) -> Result<Decoded> {
     ensure!(
         !path.is_dir(),
         "{shown} is a folder: name the pictures in it, as in {}",
-        path.join("*.png").display()
+        one_line(path.join("*.png"))
     );
     let bytes = files::read(path, MOST_BYTES)?;
     whole(&bytes).with_context(|| {

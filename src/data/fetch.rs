@@ -3,6 +3,7 @@
 use super::idx;
 use super::known::{Known, Set, is_sum};
 use crate::files::{replace, sync_folder};
+use crate::process::one_line;
 use anyhow::{Context, Result, bail, ensure};
 use flate2::read::GzDecoder;
 use std::fs;
@@ -44,7 +45,7 @@ pub fn fetch(
     folder: &Path,
     mut progress: impl FnMut(&str, u64, Option<u64>),
 ) -> Result<()> {
-    fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))?;
+    fs::create_dir_all(folder).with_context(|| format!("creating {}", one_line(folder)))?;
     let mut get = |name: &str| -> Result<(String, Vec<u8>)> {
         let url = format!("{}/{name}", mirror.trim_end_matches('/'));
         let bytes = download(&url, PATIENCE, |done, all| progress(name, done, all));

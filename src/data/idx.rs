@@ -1,6 +1,6 @@
 //! The IDX files of the MNIST family: a magic number, big-endian dimensions, then bytes.
 use crate::files;
-use crate::process::command;
+use crate::process::{command, one_line};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use flate2::read::MultiGzDecoder;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Seek};
@@ -27,7 +27,7 @@ const HEADER: u64 = 16;
 /// The decompressed bytes of a file, which is gzip where its name says so: no more than its header says, and one more
 /// where there are more.
 pub fn read(path: &Path) -> Result<Vec<u8>> {
-    let shown = path.display();
+    let shown = one_line(path);
     let mut file = files::open(path)?;
     if path.extension().is_none_or(|e| e != "gz") {
         return bounded(file).with_context(|| format!("reading {shown}"));
@@ -104,9 +104,9 @@ pub fn images(path: &Path, bytes: Vec<u8>) -> Result<(usize, Vec<u8>)> {
     ensure!(
         h == w && (1..=MOST_SIDE).contains(&h),
         "{} has images of {h}×{w}, but this program takes square ones of at most {MOST_SIDE}×{MOST_SIDE}",
-        path.display()
+        one_line(path)
     );
-    ensure!(count > 0, "{} has no images", path.display());
+    ensure!(count > 0, "{} has no images", one_line(path));
     Ok((h, payload(path, bytes, 16, count.saturating_mul(h * w))?))
 }
 
@@ -118,7 +118,7 @@ pub fn labels(path: &Path, bytes: &[u8]) -> Result<Vec<u8>> {
 
 /// The dimensions behind the magic number that this kind of file has.
 fn dimensions<const N: usize>(path: &Path, bytes: &[u8], magic: u32) -> Result<[usize; N]> {
-    let shown = path.display();
+    let shown = one_line(path);
     let word = |at: usize| -> Result<u32> {
         let word = bytes
             .get(4 * at..4 * at + 4)
@@ -143,7 +143,7 @@ fn dimensions<const N: usize>(path: &Path, bytes: &[u8], magic: u32) -> Result<[
 /// What follows the header, which must be exactly what its dimensions say.
 fn payload(path: &Path, mut bytes: Vec<u8>, header: usize, want: usize) -> Result<Vec<u8>> {
     let found = bytes.len().saturating_sub(header);
-    let shown = path.display();
+    let shown = one_line(path);
     ensure!(
         found >= want,
         "{shown} is truncated: {found} of {want} bytes follow its header"

@@ -1,5 +1,6 @@
 //! Which files of pictures a name on the command line stands for.
 use super::decode::FORMATS;
+use crate::process::one_line;
 use anyhow::{Context, Result, ensure};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -29,7 +30,7 @@ pub fn is_called_picture(path: &Path) -> bool {
 }
 
 fn in_folder(folder: &Path) -> Result<Vec<PathBuf>> {
-    let shown = folder.display();
+    let shown = one_line(folder);
     let reading = || format!("reading {shown}");
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).with_context(reading)? {
@@ -42,7 +43,7 @@ fn in_folder(folder: &Path) -> Result<Vec<PathBuf>> {
         !found.is_empty(),
         "{shown} is a folder without files that end like {FORMATS} pictures: name the pictures themselves, or those of \
          another folder, as in {}",
-        folder.join("*.png").display()
+        one_line(folder.join("*.png"))
     );
     found.sort();
     Ok(found)

@@ -3,7 +3,8 @@ use super::idx;
 use super::known::{FAMILY, FASHION_MNIST, IDX, Set, find};
 use super::source::{Dataset, Examples, Info, Kind};
 use crate::process::{ensure_free, one_line};
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 /// The slice of Fashion-MNIST inside this program.
@@ -68,7 +69,7 @@ pub fn load(folder: &Path, only: Option<&'static Set>) -> Result<Dataset> {
             ensure!(
                 only.is_none(),
                 "{} is not the file of {} (its SHA-256 differs): remove it and get it again. {}",
-                path.display(),
+                one_line(&path),
                 set.title,
                 set.advice()
             );
@@ -89,7 +90,7 @@ pub fn load(folder: &Path, only: Option<&'static Set>) -> Result<Dataset> {
     ensure!(
         test_size == size,
         "{} has images of {test_size}×{test_size}, but those to train on have {size}×{size}",
-        of_tests.display()
+        one_line(&of_tests)
     );
     let titles = FAMILY.map(|set| set.title).join(", ");
     let taken = "it is taken as it is, and its classes are called 0 to 9";
@@ -133,13 +134,13 @@ const CLASSES: usize = 10;
 /// The side of images, and these with their labels, each from a file of this name and these bytes.
 fn pair(images: (&Path, Vec<u8>), labels: (&Path, Vec<u8>)) -> Result<(usize, Examples)> {
     let (size, pixels) = idx::images(images.0, images.1)?;
-    let of_labels = labels.0.display();
+    let of_labels = one_line(labels.0);
     let labels = idx::labels(labels.0, &labels.1)?;
     let count = pixels.len() / (size * size);
     ensure!(
         labels.len() == count,
         "{} has {count} images, but {of_labels} has {} labels: the two do not belong together",
-        images.0.display(),
+        one_line(images.0),
         labels.len()
     );
     let wrong = labels

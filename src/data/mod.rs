@@ -133,8 +133,8 @@ fn named(set: &'static Set) -> Result<Dataset> {
         None => bail!(
             "{} is neither in {} nor in {}. {}",
             set.title,
-            folders[0].display(),
-            folders[1].display(),
+            one_line(&folders[0]),
+            one_line(&folders[1]),
             set.advice()
         ),
     }

@@ -1,6 +1,7 @@
 //! A picture of any size and colour, made into an image as Fashion-MNIST has them: 28×28, grey, light on black.
 use super::decode::open;
 use super::idx::SIZE;
+use crate::process::one_line;
 use anyhow::{Context, Result};
 use image::imageops::{self, FilterType};
 use image::{DynamicImage, GrayImage, Luma, LumaA};
@@ -50,7 +51,7 @@ impl Picture {
         Picture::new(on_white(picture), background).with_context(|| {
             format!(
                 "{} is empty: all of it has one colour or is transparent. Name a picture with a garment in it",
-                path.display()
+                one_line(path)
             )
         })
     }

@@ -99,11 +99,28 @@ impl Preprocess {
     /// # Errors
     /// Naming the number that is out of its range.
     pub fn check(&self, channels: usize) -> Result<()> {
+        self.check_sides()?;
+        self.check_levels(channels)
+    }
+
+    /// Refuses a square that cannot be cut out.
+    ///
+    /// # Errors
+    /// Naming both sides.
+    pub fn check_sides(&self) -> Result<()> {
         let (size, resized) = (self.size, self.resized());
         ensure!(
             resized >= size,
             "no {size} pixels can be cut out of the {resized} that the shorter side of an image becomes"
         );
+        Ok(())
+    }
+
+    /// Refuses means and deviations of other levels than those of so many channels.
+    ///
+    /// # Errors
+    /// Naming the number that is out of its range.
+    pub fn check_levels(&self, channels: usize) -> Result<()> {
         let (means, stds) = (self.mean.len(), self.std.len());
         if (means, stds) == (0, 0) {
             return Ok(());

@@ -3,6 +3,7 @@
 use super::found::Found;
 use super::source::{ImageSource, Info, Split};
 use crate::files;
+use crate::process::one_line;
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 use std::fs;
@@ -62,7 +63,7 @@ pub fn finish(out: &mut fs::File, header: &Header, labels: &[u8], hashes: &[u8])
 /// # Errors
 /// When it cannot be read, is damaged or of another version.
 pub fn read(path: &Path) -> Result<Store> {
-    let shown = path.display();
+    let shown = one_line(path);
     let damaged = || format!("{shown} is damaged");
     let mut file = files::open(path)?;
     let length = file.metadata().with_context(damaged)?.len();
@@ -147,7 +148,7 @@ impl ImageSource for Store {
             read_at(&self.file, out, at).with_context(|| {
                 format!(
                     "reading {}: if it is damaged, remove it, and it is made anew",
-                    self.path.display()
+                    one_line(&self.path)
                 )
             })?;
         }

@@ -26,10 +26,12 @@ pub struct Arch {
     pub shortcut_bn: bool,
 }
 
-/// The most channels, blocks of a network, stages and classes, and values of all weights. The largest networks that
-/// people publish have a quarter of them at most.
+/// The most blocks of all stages together.
+pub const MOST_BLOCKS: usize = 1024;
+
+/// The most channels, stages and classes, and values of all weights. The largest networks that people publish have a
+/// quarter of them at most.
 const MOST_CHANNELS: usize = 1 << 14;
-const MOST_BLOCKS: usize = 1024;
 const MOST_STAGES: usize = 12;
 const MOST_CLASSES: usize = 1 << 16;
 const MOST_VALUES: u64 = 1 << 28;
@@ -96,18 +98,19 @@ impl Arch {
     }
 
     /// Refuses images that are a single pixel before all halvings are done, so that the rest would see borders only.
+    /// Where the network may still be `chosen`, one that halves less is advised too.
     ///
     /// # Errors
     /// Naming the size and the smallest that is not refused.
-    pub fn check_image(&self, size: usize) -> Result<()> {
+    pub fn check_image(&self, size: usize, chosen: bool) -> Result<()> {
         let halvings = self.halvings();
         let smallest = match halvings {
             0 => 1,
             _ => (1 << (halvings - 1)) + 1,
         };
         let advice = match self.stem_kind {
-            Stem::Imagenet => ", or --stem cifar, which halves them twice less",
-            Stem::Cifar => "",
+            Stem::Imagenet if chosen => ", or --stem cifar, which halves them twice less",
+            _ => "",
         };
         ensure!(
             size >= smallest,

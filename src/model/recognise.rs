@@ -38,6 +38,46 @@ pub fn recognise(shapes: &Shapes) -> Result<Arch> {
     }
 }
 
+/// The same of tensors that may lack the linear layer: it is taken to be ImageNet's, for which nearly all such files were
+/// trained.
+///
+/// # Errors
+/// As [`recognise`].
+pub fn recognise_body(shapes: &Shapes) -> Result<Arch> {
+    if !lacks_head(shapes) {
+        return recognise(shapes);
+    }
+    let mut whole = shapes.clone();
+    whole.insert(HEAD[0].to_string(), vec![IMAGENETS, channels(shapes)?]);
+    whole.insert(HEAD[1].to_string(), vec![IMAGENETS]);
+    recognise(&whole)
+}
+
+/// Whether there is nothing of a linear layer, as timm leaves it out with `num_classes=0`.
+fn lacks_head(shapes: &Shapes) -> bool {
+    !HEAD.iter().any(|name| shapes.contains_key(*name))
+}
+
+/// Channels that the linear layer gets: those that a block of the last stage returns.
+fn channels(shapes: &Shapes) -> Result<usize> {
+    let stages = (1..).take_while(|stage| any(shapes, &format!("layer{stage}.")));
+    let last = format!("layer{}.0.", stages.last().context("there is no layer1")?);
+    let mut convolutions = shapes
+        .iter()
+        .filter(|(name, _)| name.starts_with(&format!("{last}conv")) && name.ends_with(".weight"));
+    // In the order of their numbers.
+    let of_last = convolutions
+        .next_back()
+        .and_then(|(_, shape)| shape.first().copied());
+    of_last.with_context(|| format!("there is no {last}conv1.weight"))
+}
+
+/// The linear layer's tensors.
+const HEAD: [&str; 2] = ["fc.weight", "fc.bias"];
+
+/// Classes of ImageNet.
+const IMAGENETS: usize = 1000;
+
 /// The network that a few of the tensors speak of.
 fn guess(shapes: &Shapes) -> Result<Arch> {
     let [stem, in_channels, kernel, _] = dimensions::<4>(shapes, "conv1.weight")?;
@@ -188,6 +228,23 @@ mod tests {
             shapes.insert("bn1.num_batches_tracked".to_string(), vec![]);
             assert_eq!(recognise(&shapes).unwrap(), arch);
         }
+    }
+
+    #[test]
+    fn a_network_without_its_linear_layer_is_recognised_for_a_new_one() {
+        for arch in all().into_iter().chain(named()) {
+            let mut body = shapes(&arch);
+            assert_eq!(recognise_body(&body).unwrap(), arch);
+            body.retain(|name, _| !name.starts_with("fc."));
+            let classes = 1000;
+            assert_eq!(recognise_body(&body).unwrap(), Arch { classes, ..arch });
+            assert!(recognise(&body).is_err());
+            body.remove("layer1.0.conv1.weight");
+            assert!(recognise_body(&body).is_err());
+        }
+        let mut half = shapes(&all()[0]);
+        half.remove("fc.weight");
+        assert!(recognise_body(&half).is_err());
     }
 
     #[test]

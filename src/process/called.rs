@@ -37,9 +37,9 @@ fn word(text: &OsStr) -> String {
 }
 
 /// A name in one line: control characters, ends of lines among them, and what is no UTF-8 are written out as `\x0a`.
-pub fn one_line(name: &OsStr) -> String {
+pub fn one_line(name: impl AsRef<OsStr>) -> String {
     let mut line = String::new();
-    for chunk in name.as_encoded_bytes().utf8_chunks() {
+    for chunk in name.as_ref().as_encoded_bytes().utf8_chunks() {
         for c in chunk.valid().chars() {
             match c {
                 '\0'..='\x1f' | '\x7f' => line += &format!("\\x{:02x}", u32::from(c)),

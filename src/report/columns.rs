@@ -1,7 +1,10 @@
 //! Tables as text.
+use crate::process::one_line;
 
 /// Rows with their cells under each other: the first column begins at the left, the others as `right` says of each.
 pub fn columns(rows: &[Vec<String>], right: &[bool]) -> String {
+    let cells = |row: &Vec<String>| row.iter().map(one_line).collect();
+    let rows: Vec<Vec<String>> = rows.iter().map(cells).collect();
     let wide = |text: &String| text.chars().count();
     let count = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |column: usize| {
@@ -10,7 +13,7 @@ pub fn columns(rows: &[Vec<String>], right: &[bool]) -> String {
     };
     let widths: Vec<usize> = (0..count).map(width).collect();
     let mut text = String::new();
-    for row in rows {
+    for row in &rows {
         let cells = row.iter().zip(&widths).enumerate();
         let padded = cells.map(|(column, (cell, &width))| {
             match right.get(column).copied().unwrap_or(false) {

@@ -3,6 +3,7 @@ use super::chart::{Chart, Dash, svg};
 use super::curves::line;
 use super::past::Past;
 use crate::files::replace;
+use crate::process::one_line;
 use anyhow::Result;
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -84,7 +85,7 @@ pub fn names(runs: &[Past]) -> Vec<String> {
     match all.len() == short.len() {
         true => short,
         false => {
-            let path = |run: &Past| run.folder.display().to_string();
+            let path = |run: &Past| one_line(&run.folder);
             runs.iter().map(path).collect()
         }
     }

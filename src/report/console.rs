@@ -4,7 +4,7 @@ use super::page::PAGE;
 use super::spark::Spark;
 use crate::config::TrainConfig;
 use crate::plan::mib;
-use crate::process::{command, insist, is_viewed, note, quoted, say, shows_progress};
+use crate::process::{command, insist, is_viewed, note, one_line, quoted, say, shows_progress};
 use crate::train::{Cause, EpochResult, Event, Observer, Progress};
 use anyhow::Result;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -95,8 +95,8 @@ impl Observer for Console {
                         best.epoch
                     ));
                 }
-                say(format_args!("run saved in {}", folder.display()));
-                say(format_args!("report: {}", folder.join(PAGE).display()));
+                say(format_args!("run saved in {}", one_line(folder)));
+                say(format_args!("report: {}", one_line(folder.join(PAGE))));
             }
             Event::Interrupted {
                 folder,
@@ -129,7 +129,7 @@ impl Observer for Console {
 /// A finished run, and how it is evaluated and trained on.
 fn already_finished(folder: &Path, config: &TrainConfig, progress: &Progress) {
     let epochs = progress.history.len();
-    let [shown, run] = [folder.display().to_string(), quoted(folder)];
+    let [shown, run] = [one_line(folder), quoted(folder)];
     say(format_args!("{shown} is finished: {epochs} epochs"));
     if let Some(best) = progress.best() {
         let acc = best.val_acc.or(best.test_acc).unwrap_or(f64::NAN);

@@ -1,5 +1,5 @@
 //! What a run does and how long it takes, for people who want details.
-use crate::process::detail;
+use crate::process::{detail, one_line};
 use crate::train::{Event, Observer};
 use anyhow::Result;
 use std::time::Instant;
@@ -38,13 +38,13 @@ impl Observer for Details {
             Event::Started { folder, .. } => detail(format_args!(
                 "compiled and allocated in {:.2} s; the run is {}",
                 self.lap(),
-                folder.display()
+                one_line(folder)
             )),
             Event::Epoch { .. } => {
                 self.lap();
             }
             Event::Step { .. } => self.stepped = Instant::now(),
-            Event::Saved { checkpoint } => detail(format_args!("saved {}", checkpoint.display())),
+            Event::Saved { checkpoint } => detail(format_args!("saved {}", one_line(checkpoint))),
             Event::Evaluated { epoch, .. } => {
                 let steps = self
                     .stepped

@@ -2,6 +2,7 @@
 //! stopped them.
 use super::lines::{Line, Lines, Origin};
 use crate::files::{self, replace};
+use crate::process::one_line;
 use crate::train::folder::EVENTS;
 use crate::train::{Event, Observer, Progress};
 use anyhow::{Context, Result};
@@ -60,7 +61,7 @@ impl Observer for Events {
         let Some((path, file)) = &mut self.open else {
             return Ok(());
         };
-        let writing = || format!("writing {}", path.display());
+        let writing = || format!("writing {}", one_line(&path));
         if let Some(line) = line {
             // In one piece, and past the program before the next event: a kill loses no line.
             let line = format!("{}\n", serde_json::to_string(&line)?);

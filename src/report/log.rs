@@ -1,7 +1,7 @@
 //! `log.txt` in the run's folder: what all processes that trained it told, details included and however much people wanted
 //! to see of it on stderr, each after the time of its start.
 use crate::files;
-use crate::process::{command, keep_messages_in};
+use crate::process::{command, keep_messages_in, one_line};
 use crate::train::folder::LOG;
 use crate::train::{Event, Observer};
 use anyhow::{Context, Result};
@@ -26,7 +26,7 @@ impl Observer for Log {
             step => format!(", from step {step} on"),
         };
         writeln!(file, "-- {now}: {}{from}", command("train"))
-            .with_context(|| format!("writing {}", path.display()))?;
+            .with_context(|| format!("writing {}", one_line(&path)))?;
         keep_messages_in(Box::new(file));
         Ok(())
     }

@@ -3,6 +3,7 @@ use super::events;
 use super::phases::Phases;
 use crate::config::{self, TrainConfig};
 use crate::files;
+use crate::process::one_line;
 use crate::train::{EpochResult, Progress, folder, is_held};
 use anyhow::{Context, Error, Result};
 use serde::Serialize;
@@ -64,7 +65,7 @@ impl Past {
         let rows = csv::Reader::from_reader(&rows[..]).into_deserialize();
         let history: Vec<EpochResult> = rows
             .collect::<Result<_, _>>()
-            .with_context(|| format!("{} is damaged", path.display()))?;
+            .with_context(|| format!("{} is damaged", one_line(&path)))?;
         let events = events::read(run)?;
         let failed = events.last().is_some_and(|last| last["event"] == "failed");
         let epoch = history.len();
@@ -156,7 +157,7 @@ pub fn runs_in(folder: &Path) -> Result<(Vec<Past>, Vec<Error>)> {
                 let paths = entries.map(|entry| Ok(entry?.path()));
                 paths.collect::<std::io::Result<Vec<PathBuf>>>()
             });
-            entries.with_context(|| format!("reading {}", folder.display()))?
+            entries.with_context(|| format!("reading {}", one_line(folder)))?
         }
     };
     paths.retain(|path| has_settings(path));
@@ -165,7 +166,7 @@ pub fn runs_in(folder: &Path) -> Result<(Vec<Past>, Vec<Error>)> {
     for path in paths {
         match Past::read(&path) {
             Ok(run) => runs.push(run),
-            Err(error) => unreadable.push(error.context(path.display().to_string())),
+            Err(error) => unreadable.push(error.context(one_line(&path))),
         }
     }
     Ok((runs, unreadable))

@@ -4,7 +4,7 @@ use super::event::Unheard;
 use super::run::{NotFinite, Run};
 use crate::backend::{DeviceError, Failure};
 use crate::config::{self, MicroBatch, Precision};
-use crate::process::{command, quoted};
+use crate::process::{command, one_line, quoted};
 use anyhow::{Error, anyhow};
 
 impl Run<'_> {
@@ -15,7 +15,7 @@ impl Run<'_> {
         let mut next = match &saved {
             Ok(saved) => format!(
                 "{} is saved; resume with\n  {} {}",
-                saved.display(),
+                one_line(saved),
                 command("train --resume"),
                 quoted(self.folder)
             ),
@@ -57,7 +57,7 @@ impl Run<'_> {
             NotFinite::Step(_) | NotFinite::Param(_) => String::new(),
         };
         let kept = match checkpoint::latest(self.folder) {
-            Ok(last) => format!("the last checkpoint is {}", last.display()),
+            Ok(last) => format!("the last checkpoint is {}", one_line(&last)),
             Err(_) => "there is no checkpoint yet".to_string(),
         };
         let step = self.progress.step;

@@ -5,7 +5,7 @@ use super::lock::{self, Lock};
 use super::near::did_you_mean;
 use crate::config::{Layer, TrainConfig, value_name};
 use crate::files::{self, replace};
-use crate::process::{command, quoted};
+use crate::process::{command, one_line, quoted};
 use anyhow::{Context, Result, bail, ensure};
 use std::fs;
 use std::io::{BufRead, BufReader, ErrorKind};
@@ -59,7 +59,7 @@ pub fn check(config: &TrainConfig) -> Result<()> {
         format!(
             "{}: nothing can be written into {}; take another folder with --out",
             named(),
-            existing.display()
+            one_line(existing)
         )
     })?;
     Ok(())
@@ -75,8 +75,8 @@ fn wanted(config: &TrainConfig) -> Option<PathBuf> {
 /// How they ask for it.
 fn given(config: &TrainConfig, folder: &Path) -> String {
     match &config.run.name {
-        Some(name) => format!("--name {name}: {}", folder.display()),
-        None => format!("--out {}", folder.display()),
+        Some(name) => format!("--name {name}: {}", one_line(folder)),
+        None => format!("--out {}", one_line(folder)),
     }
 }
 
@@ -107,7 +107,7 @@ fn refuse_taken(folder: &Path, shown: &str) -> Result<()> {
 /// When the folder is taken or cannot be created.
 pub fn create(config: &TrainConfig) -> Result<(PathBuf, Lock)> {
     check(config)?;
-    let creating = |folder: &Path| format!("creating {}", folder.display());
+    let creating = |folder: &Path| format!("creating {}", one_line(folder));
     if let Some(folder) = wanted(config) {
         fs::create_dir_all(&folder).with_context(|| creating(&folder))?;
         let lock = Lock::take(&folder)?;
@@ -213,7 +213,7 @@ pub fn has_ended(run: &Path, step: u64) -> Result<bool> {
     if !path.exists() {
         return Ok(true);
     }
-    let reading = || format!("reading {}", path.display());
+    let reading = || format!("reading {}", one_line(&path));
     for line in BufReader::new(files::open(&path)?).split(b'\n') {
         let line = line.with_context(reading)?;
         // Only few lines of many are looked at more closely.
@@ -243,7 +243,7 @@ pub fn write_config(run: &Path, config: &TrainConfig) -> Result<()> {
 /// When the path cannot be resolved.
 pub fn run_of(checkpoint: &Path) -> Result<Option<PathBuf>> {
     let checkpoint = &*checkpoint::named(checkpoint);
-    let resolve = || format!("resolving {}", checkpoint.display());
+    let resolve = || format!("resolving {}", one_line(checkpoint));
     let path = checkpoint.canonicalize().with_context(resolve)?;
     let is_run = |folder: &&Path| {
         let inside = path
@@ -261,7 +261,7 @@ pub fn run_of(checkpoint: &Path) -> Result<Option<PathBuf>> {
 pub fn settings(run: &Path) -> Result<Layer> {
     let path = run.join(CONFIG);
     if !path.is_file() {
-        let shown = run.display();
+        let shown = one_line(run);
         ensure!(run.exists(), "there is no run {shown}{}", did_you_mean(run));
         match run_of(run)? {
             Some(whole) => bail!(

@@ -1,6 +1,7 @@
 //! One process per run: a lock of the operating system on a file in the run's folder. It ends with its process, however
 //! that ends.
 use crate::files;
+use crate::process::one_line;
 use anyhow::{Context, Result, bail};
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::Write;
@@ -25,7 +26,7 @@ impl Lock {
     /// When the folder cannot be written, or the lock's name belongs to something that is not a regular file.
     pub fn try_take(run: &Path) -> Result<Option<Lock>> {
         let path = run.join(NAME);
-        let shown = path.display();
+        let shown = one_line(&path);
         // Opening a FIFO of this name would wait for a reader.
         files::check_replaceable(&path)?;
         let opened = OpenOptions::new()
@@ -64,7 +65,7 @@ impl Lock {
         let Some(lock) = Lock::try_take(run)? else {
             bail!(
                 "{} is being trained by {}: wait for its end, or stop it",
-                run.display(),
+                one_line(run),
                 holder(run)
             );
         };

@@ -9,6 +9,7 @@ use super::micro;
 use super::progress::Progress;
 use crate::config::{MicroBatch, TrainConfig};
 use crate::model::Param;
+use crate::process::one_line;
 use anyhow::{Context, Error, Result, bail, ensure};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -47,7 +48,7 @@ impl Resumed {
                     if damaged.is_none() {
                         checkpoint::prune(run, &progress, keep)?;
                     }
-                    let shown = checkpoint.display();
+                    let shown = one_line(&checkpoint);
                     let taken = |error| format!("{error:#}; {shown} before it is taken instead");
                     return Ok(Resumed {
                         folder: run.to_path_buf(),
@@ -80,7 +81,7 @@ impl Resumed {
         ensure!(
             begun <= epochs,
             "--epochs {epochs}: {} is in its epoch {begun} already; --epochs {} trains it on",
-            self.folder.display(),
+            one_line(&self.folder),
             begun.max(epoch + 1)
         );
         Ok(())
@@ -120,8 +121,8 @@ impl Resumed {
                 "{} has done {has} {what} in {epoch} epochs and {batch} steps, but with the batch_size, micro_batch, \
                  limit_batches, val_split and overfit of {} and these {images} training images it would be {want}: \
                  resume with the settings and the data of the run",
-                self.checkpoint.display(),
-                self.folder.join(CONFIG).display()
+                one_line(&self.checkpoint),
+                one_line(self.folder.join(CONFIG))
             );
         }
         Ok(())

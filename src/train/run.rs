@@ -7,6 +7,7 @@ use super::progress::{Progress, Sums};
 use super::session::Session;
 use crate::config::{self, TrainConfig};
 use crate::data::Split;
+use crate::process::one_line;
 use anyhow::{Result, anyhow};
 use std::cell::Cell;
 use std::fmt;
@@ -154,7 +155,7 @@ impl Run<'_> {
         told.map_err(|error| {
             anyhow!(
                 "{error:#}\nthe run is finished, and saved in {}",
-                folder.display()
+                one_line(folder)
             )
         })?;
         Ok(Outcome::Finished)

@@ -5,7 +5,7 @@ use super::checkpoint;
 use super::event::{Event, Observer, tell};
 use super::folder;
 use super::info::WeightsInfo;
-use super::optim::Optimizer;
+use super::optim::{Optimizer, Schedule};
 use super::progress::Progress;
 use super::resume::Resumed;
 use super::run::{Outcome, Run};
@@ -98,8 +98,13 @@ impl Trainer {
         info.check_data("the network", data.info())?;
         // A resumed run goes on as it was.
         if !matches!(start, Start::Resume(_)) {
-            let fits = info.arch.check_image(info.preprocess.size);
-            fits.map_err(Usage::error)?;
+            let fresh = start == Start::Fresh;
+            let fits = info.arch.check_image(info.preprocess.size, fresh);
+            let or_others = |why: Error| match fresh {
+                true => why,
+                false => anyhow!("{why}, or other weights by --init"),
+            };
+            fits.map_err(|why| Usage::error(or_others(why)))?;
         }
         let frozen = config.optim.freeze.unwrap_or_default();
         frozen.check(&info.arch).map_err(Usage::error)?;
@@ -160,7 +165,9 @@ impl Trainer {
                  good"
             )
         });
-        damaged.into_iter().chain(overfit).chain(shared).collect()
+        let constant = Schedule::from(&self.config.rate).falls_after(self.config.run.epochs);
+        let notes = damaged.into_iter().chain(overfit).chain(shared);
+        notes.chain(constant).collect()
     }
 
     /// Whether a resumed run has nothing left to do: all epochs are done, and the test images were looked at. The

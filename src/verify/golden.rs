@@ -1,6 +1,7 @@
 //! A set of golden cases: its manifest and the tensors of its files. Nothing runs here.
 use super::manifest::Manifest;
 use crate::files;
+use crate::process::one_line;
 use anyhow::{Context, Result, ensure};
 use bytemuck::AnyBitPattern;
 use safetensors::{Dtype, SafeTensors};
@@ -91,10 +92,10 @@ impl Set {
         let bytes = files::read(&path, MANIFEST_BYTES).with_context(|| {
             format!(
                 "cannot read {}; a folder of golden cases has a manifest.json",
-                path.display()
+                one_line(&path)
             )
         })?;
-        let manifest = Manifest::parse(&bytes).with_context(|| path.display().to_string())?;
+        let manifest = Manifest::parse(&bytes).with_context(|| one_line(&path))?;
         let names = manifest.ops.iter().map(|o| &o.file);
         let names = names.chain(manifest.networks.iter().map(|n| &n.file));
         let mut files = HashMap::new();
@@ -104,12 +105,12 @@ impl Set {
             }
             let path = dir.join(name);
             let bytes = files::read(&path, MOST_BYTES).with_context(|| {
-                format!("cannot read {}, which manifest.json names", path.display())
+                format!("cannot read {}, which manifest.json names", one_line(&path))
             })?;
             SafeTensors::deserialize(&bytes).with_context(|| {
                 format!(
                     "{} is not a complete safetensors file; copy it again",
-                    path.display()
+                    one_line(&path)
                 )
             })?;
             files.insert(name.clone(), bytes);

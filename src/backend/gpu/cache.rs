@@ -3,7 +3,7 @@
 use super::adapter::AdapterReport;
 use super::device::Device;
 use crate::files;
-use crate::process;
+use crate::process::{self, one_line};
 use anyhow::{Context, Result, ensure};
 use etcetera::BaseStrategy;
 use sha2::{Digest, Sha256};
@@ -63,7 +63,7 @@ impl Cache {
         bytes.extend_from_slice(&data);
         let folder = self.path.parent().expect("the file lies in our folder");
         let write = fs::create_dir_all(folder)
-            .with_context(|| format!("creating {}", folder.display()))
+            .with_context(|| format!("creating {}", one_line(folder)))
             .and_then(|()| files::replace(&self.path, &bytes));
         if let Err(error) = write {
             process::say(format_args!("compiled kernels are not cached: {error:#}"));
@@ -95,7 +95,7 @@ fn read(path: &Path) -> Result<Option<Vec<u8>>> {
     ensure!(
         bytes == Sha256::digest(&data).as_slice(),
         "{} is damaged and will be replaced",
-        path.display()
+        one_line(path)
     );
     Ok(Some(data))
 }

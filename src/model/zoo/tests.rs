@@ -114,8 +114,11 @@ fn images_that_cannot_be_halved_are_refused_with_the_smallest_that_can() {
         (choice(Name::Resnet20, Variant::D2l), 3),
     ] {
         let arch = choice.arch(1, 10).unwrap();
-        assert!(arch.check_image(smallest).is_ok());
-        let said = arch.check_image(smallest - 1).unwrap_err().to_string();
+        assert!(arch.check_image(smallest, true).is_ok());
+        let said = arch
+            .check_image(smallest - 1, true)
+            .unwrap_err()
+            .to_string();
         let words = format!("--image-size {}: ", smallest - 1);
         assert!(
             said.starts_with(&words) && said.contains(&format!("take {smallest} at least")),

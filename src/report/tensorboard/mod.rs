@@ -5,6 +5,7 @@ mod messages;
 
 use super::tally::{Gather, Tally};
 use crate::files;
+use crate::process::one_line;
 use crate::train::folder::TENSORBOARD;
 use crate::train::{EpochResult, Event as Told, Observer};
 use anyhow::{Context, Result};
@@ -121,14 +122,14 @@ impl TensorBoard {
             what: Some(what),
         };
         let written = file.write_all(&record(&event.encode_to_vec()));
-        written.with_context(|| format!("writing {}", path.display()))
+        written.with_context(|| format!("writing {}", one_line(&path)))
     }
 }
 
 /// A new file, whose name tells when it was begun, so that TensorBoard reads those of a run in their order.
 fn open(run: &Path) -> Result<(PathBuf, File)> {
     let folder = run.join(TENSORBOARD);
-    fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
+    fs::create_dir_all(&folder).with_context(|| format!("creating {}", one_line(&folder)))?;
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();

@@ -1,4 +1,5 @@
 //! What the view shows: where the run stands, its curves so far, and the newest evaluation.
+use crate::process::one_line;
 use crate::report::pace::Meter;
 use crate::report::tally::{Gather, Tally};
 use crate::train::{EpochResult, Event, Progress, Sums};
@@ -107,7 +108,7 @@ impl Model {
                 config,
                 progress,
             } => {
-                self.folder = folder.display().to_string();
+                self.folder = one_line(folder);
                 let training = &config.training;
                 self.held_out = training.val_split.is_some() || training.overfit.is_some();
                 self.stands(progress);

@@ -10,8 +10,8 @@ pub use names::{BEST, LAST, named};
 pub use store::{FOLDER, latest};
 pub(super) use store::{entries, is_leftover, leftovers, newest_first, recover, remove};
 pub use weights::{
-    check_body, check_weights, load_body, load_weights, read_info, read_weights, recognise, told,
-    write_weights,
+    check_body, check_weights, load_body, load_weights, read_info, read_weights, recognise,
+    recognise_body, told, write_weights,
 };
 
 use super::info::WeightsInfo;
@@ -23,7 +23,7 @@ use crate::config::Usage;
 use crate::files;
 use crate::graph::TensorId;
 use crate::model::Param;
-use crate::process::{command, ensure_free};
+use crate::process::{command, ensure_free, one_line};
 use anyhow::{Context, Result, bail, ensure};
 use safetensors::Dtype;
 use std::path::{Path, PathBuf};
@@ -99,14 +99,14 @@ pub(super) fn prune(run: &Path, progress: &Progress, keep: usize) -> Result<()> 
 /// When no epoch is finished, or the checkpoint is gone.
 pub(super) fn best_of(run: &Path, progress: &Progress) -> Result<PathBuf> {
     let best = progress.best();
-    let best = best.with_context(|| format!("{} has no finished epoch yet", run.display()))?;
+    let best = best.with_context(|| format!("{} has no finished epoch yet", one_line(run)))?;
     let checkpoint = store::at(run, best.step);
     ensure!(
         checkpoint.exists(),
         "{} is gone, the checkpoint of the best epoch {}: take the newest, {}",
-        checkpoint.display(),
+        one_line(&checkpoint),
         best.epoch,
-        latest(run)?.display()
+        one_line(latest(run)?)
     );
     Ok(checkpoint)
 }
@@ -119,7 +119,7 @@ pub fn best(run: &Path) -> Result<PathBuf> {
     ensure!(
         run.is_dir() && !run.join(WEIGHTS).exists(),
         "{} is not a run's folder, of which the best checkpoint could be taken",
-        run.display()
+        one_line(run)
     );
     let newest = latest(run)?.join(STATE);
     best_of(run, &progress(&newest, &read(&newest)?)?)
@@ -143,21 +143,21 @@ pub fn weights_of(path: &Path) -> Result<PathBuf> {
     let path = &*named(path);
     let there = path
         .try_exists()
-        .with_context(|| format!("looking at {}", path.display()))?;
+        .with_context(|| format!("looking at {}", one_line(path)))?;
     if there && !path.is_dir() {
         // A FIFO or a device is refused here.
         files::open(path)?;
         ensure!(
             !path.ends_with(STATE),
             "{} holds the optimiser's states; the weights are in {WEIGHTS} beside it",
-            path.display()
+            one_line(path)
         );
         return Ok(path.to_path_buf());
     }
     ensure!(
         there,
         "{} does not exist: name a run's folder, one of its checkpoints or a weights.safetensors; `{}` makes one{}",
-        path.display(),
+        one_line(path),
         command("train"),
         did_you_mean(path)
     );
@@ -179,7 +179,7 @@ pub fn check(checkpoint: &Path, info: &WeightsInfo, params: &[Param]) -> Result<
     ensure!(
         (&saved.arch, &saved.preprocess) == (&info.arch, &info.preprocess),
         "{} has another network or image size than its run's settings say",
-        weights.display()
+        one_line(&weights)
     );
     check_weights(&weights, params)?;
     let state = checkpoint.join(STATE);
@@ -190,7 +190,7 @@ pub fn check(checkpoint: &Path, info: &WeightsInfo, params: &[Param]) -> Result<
     ensure!(
         named == progress.step,
         "{} is of step {}, but its folder is called after step {named}",
-        state.display(),
+        one_line(&state),
         progress.step
     );
     Ok(progress)
@@ -211,7 +211,7 @@ pub fn load(session: &mut Session, checkpoint: &Path) -> Result<Progress> {
         bail!(
             "{} has a state {stranger}, which no step of this run's settings has: they name another optimizer, momentum \
              or precision than it was trained with",
-            path.display()
+            one_line(&path)
         );
     }
     for (name, state) in states {
@@ -261,7 +261,7 @@ pub fn with_average(weights: &Path) -> Result<PathBuf> {
     let none = || {
         Usage::error(format!(
             "{} has no moving average of its weights: `{}` keeps one",
-            weights.display(),
+            one_line(weights),
             command("train --ema 0.999")
         ))
     };
@@ -278,7 +278,7 @@ pub fn with_average(weights: &Path) -> Result<PathBuf> {
 }
 
 fn progress(path: &Path, bytes: &[u8]) -> Result<Progress> {
-    let shown = path.display();
+    let shown = one_line(path);
     let progress: Progress = metadata(path, bytes)?
         .with_context(|| format!("{shown} has no training position in its metadata"))?;
     progress

@@ -1,6 +1,7 @@
 //! `last` and `best` in a run's folder: names of checkpoints that stay while the steps in the checkpoints' own names grow.
 use super::store::{FOLDER, named_step};
 use crate::files;
+use crate::process::one_line;
 use anyhow::{Context, Result};
 use std::fs;
 use std::io;
@@ -31,7 +32,7 @@ pub fn point(run: &Path, name: &str, step: u64) -> Result<()> {
         match link(run, &target, &path) {
             Ok(()) => return Ok(()),
             Err(error) if is_link => {
-                return Err(error).with_context(|| format!("writing {}", path.display()));
+                return Err(error).with_context(|| format!("writing {}", one_line(&path)));
             }
             // File systems of other systems have none.
             Err(_) => {}

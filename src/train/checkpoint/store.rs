@@ -2,6 +2,7 @@
 //! moment it holds the newest checkpoint, whole, under its own name or as a leftover that is found.
 use super::tensor_file::{metadata, parse, read};
 use crate::files::{sync_folder, write_synced};
+use crate::process::one_line;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use std::cmp::Reverse;
@@ -33,9 +34,9 @@ pub fn put(run: &Path, step: u64, weights: &[u8], state: &[u8]) -> Result<PathBu
         run.is_dir(),
         "the folder of the run, {}, is gone: it was moved or removed while the run went on, so that nothing can be saved \
          there",
-        run.display()
+        one_line(run)
     );
-    fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
+    fs::create_dir_all(&folder).with_context(|| format!("creating {}", one_line(&folder)))?;
     let new = hidden_folder(NEW, &folder)?;
     write_synced(&new.path().join(WEIGHTS), weights)?;
     write_synced(&new.path().join(STATE), state)?;
@@ -46,7 +47,7 @@ pub fn put(run: &Path, step: u64, weights: &[u8], state: &[u8]) -> Result<PathBu
         true => take_place(&new, &target, &folder),
         false => fs::rename(new.path(), &target),
     };
-    placed.with_context(|| format!("writing {}", target.display()))?;
+    placed.with_context(|| format!("writing {}", one_line(&target)))?;
     sync_folder(&folder)?;
     Ok(target)
 }
@@ -75,7 +76,7 @@ pub fn latest(run: &Path) -> Result<PathBuf> {
     let (_, found) = newest.with_context(|| {
         format!(
             "{} has no checkpoint: it is not a run's folder, or its training stopped before the first one",
-            run.display()
+            one_line(run)
         )
     })?;
     Ok(found)
@@ -102,7 +103,7 @@ pub fn recover(run: &Path) -> Result<()> {
     let newest = leftovers(run)?.into_iter().max_by_key(|(step, _)| *step);
     if let Some((step, found)) = newest.filter(|(step, _)| Some(*step) > visible) {
         let target = at(run, step);
-        fs::rename(&found, &target).with_context(|| format!("restoring {}", target.display()))?;
+        fs::rename(&found, &target).with_context(|| format!("restoring {}", one_line(&target)))?;
         sync_folder(&run.join(FOLDER))?;
     }
     sweep(&run.join(FOLDER))?;
@@ -178,7 +179,7 @@ pub fn remove(path: &Path) -> Result<()> {
         true => fs::remove_dir_all(path),
         false => fs::remove_file(path),
     };
-    removed.with_context(|| format!("removing {}", path.display()))
+    removed.with_context(|| format!("removing {}", one_line(path)))
 }
 
 /// The paths in a folder, none if it does not exist.
@@ -188,7 +189,7 @@ pub fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
         list => list,
     };
     let paths = list.and_then(|list| list.map(|entry| Ok(entry?.path())).collect());
-    paths.with_context(|| format!("reading {}", folder.display()))
+    paths.with_context(|| format!("reading {}", one_line(folder)))
 }
 
 /// A folder that goes with its value unless it is kept, open to others as far as the umask lets them.
@@ -199,7 +200,7 @@ fn hidden_folder(prefix: &str, inside: &Path) -> Result<TempDir> {
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o777));
     builder
         .tempdir_in(inside)
-        .with_context(|| format!("creating a folder in {}", inside.display()))
+        .with_context(|| format!("creating a folder in {}", one_line(inside)))
 }
 
 /// Gives a new folder the name of an old one: in one step where the system can exchange two names.

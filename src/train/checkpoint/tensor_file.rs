@@ -1,7 +1,7 @@
 //! A safetensors file with one JSON text in its metadata, and what is said where it is not as it must be.
 use super::floats::to_f32;
 use crate::files;
-use crate::process::ensure_free;
+use crate::process::{ensure_free, one_line};
 use anyhow::{Context, Result, ensure};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde::{Serialize, de::DeserializeOwned};
@@ -38,8 +38,7 @@ pub fn read(path: &Path) -> Result<Vec<u8>> {
     let bytes = files::read(path, MOST_BYTES)?;
     refuse_pickle(path, &bytes)?;
     // Its tensors are copied one by one, and into the order of the kernels.
-    ensure_free(bytes.len() as u64, "the tensors of the file")
-        .with_context(|| path.display().to_string())?;
+    ensure_free(bytes.len() as u64, "the tensors of the file").with_context(|| one_line(path))?;
     Ok(bytes)
 }
 
@@ -52,7 +51,7 @@ fn refuse_pickle(path: &Path, bytes: &[u8]) -> Result<()> {
         [b'P', b'K', 3, 4, ..] | [0x80, 1..=5, ..] => true,
         _ => false,
     };
-    let shown = path.display();
+    let shown = one_line(path);
     let safe = match path
         .extension()
         .is_some_and(|ending| ending == "safetensors")
@@ -67,7 +66,7 @@ fn refuse_pickle(path: &Path, bytes: &[u8]) -> Result<()> {
          import torch, safetensors.torch\n  \
          safetensors.torch.save_file(torch.load({:?}, weights_only=True), {:?})",
         shown.to_string(),
-        safe.display().to_string()
+        one_line(&safe)
     );
     Ok(())
 }
@@ -75,20 +74,20 @@ fn refuse_pickle(path: &Path, bytes: &[u8]) -> Result<()> {
 /// The tensors in the bytes of a file.
 pub fn parse<'b>(path: &Path, bytes: &'b [u8]) -> Result<SafeTensors<'b>> {
     SafeTensors::deserialize(bytes)
-        .with_context(|| format!("{} is not a complete safetensors file", path.display()))
+        .with_context(|| format!("{} is not a complete safetensors file", one_line(path)))
 }
 
 /// What the metadata hold, if this program wrote them.
 pub fn metadata<T: DeserializeOwned>(path: &Path, bytes: &[u8]) -> Result<Option<T>> {
     let (_, header) = SafeTensors::read_metadata(bytes)
-        .with_context(|| format!("{} is not a complete safetensors file", path.display()))?;
+        .with_context(|| format!("{} is not a complete safetensors file", one_line(path)))?;
     let Some(json) = header.metadata().as_ref().and_then(|m| m.get(KEY)) else {
         return Ok(None);
     };
     let value = serde_json::from_str(json).with_context(|| {
         format!(
             "the metadata of {} was not written by resnet",
-            path.display()
+            one_line(path)
         )
     })?;
     Ok(Some(value))
@@ -96,7 +95,7 @@ pub fn metadata<T: DeserializeOwned>(path: &Path, bytes: &[u8]) -> Result<Option
 
 /// The values of a tensor of this shape, whose floats may have any size.
 pub fn tensor(path: &Path, file: &SafeTensors, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
-    let shown = path.display();
+    let shown = one_line(path);
     let view = file
         .tensor(name)
         .with_context(|| format!("{shown} has no tensor {name}, which this network needs"))?;

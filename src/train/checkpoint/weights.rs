@@ -1,8 +1,8 @@
 //! The file of weights: PyTorch's names and layouts, and what it tells about its network.
 use super::tensor_file::{metadata, parse, read, serialize, tensor};
 use crate::files::replace;
-use crate::model::{self, Arch, Param};
-use crate::process::{command, quoted};
+use crate::model::{self, Arch, Param, Shapes};
+use crate::process::{command, one_line, quoted};
 use crate::train::info::WeightsInfo;
 use crate::train::session::Session;
 use anyhow::{Context, Result, bail, ensure};
@@ -15,7 +15,7 @@ use std::path::Path;
 /// When the file cannot be read, or was not written by this program or by a newer one.
 pub fn read_info(weights: &Path) -> Result<WeightsInfo> {
     told(weights)?.with_context(|| {
-        let shown = weights.display();
+        let shown = one_line(weights);
         format!(
             "{shown} has no architecture in its metadata; it was not written by `{train}` \
              (start from such weights with `{train} --init {}`)",
@@ -32,7 +32,7 @@ pub fn read_info(weights: &Path) -> Result<WeightsInfo> {
 pub fn told(weights: &Path) -> Result<Option<WeightsInfo>> {
     let metadata = metadata(weights, &read(weights)?)?;
     let info = metadata.map(WeightsInfo::from_metadata).transpose();
-    info.with_context(|| format!("the metadata of {} cannot be used", weights.display()))
+    info.with_context(|| format!("the metadata of {} cannot be used", one_line(weights)))
 }
 
 /// The network that a weights file is of, by the names and shapes of its tensors.
@@ -40,17 +40,42 @@ pub fn told(weights: &Path) -> Result<Option<WeightsInfo>> {
 /// # Errors
 /// When the file cannot be read, or is of no network of this program.
 pub fn recognise(weights: &Path) -> Result<Arch> {
+    let shapes = shapes(weights)?;
+    let found = model::recognise(&shapes);
+    if found.is_err() && model::recognise_body(&shapes).is_ok() {
+        bail!(
+            "{} has no last layer (fc.weight): train one by `{} {} --new-head`",
+            one_line(weights),
+            command("train --init"),
+            quoted(weights)
+        );
+    }
+    found.with_context(|| unknown(weights))
+}
+
+/// The same of a file that may lack the linear layer.
+///
+/// # Errors
+/// As [`recognise`].
+pub fn recognise_body(weights: &Path) -> Result<Arch> {
+    model::recognise_body(&shapes(weights)?).with_context(|| unknown(weights))
+}
+
+fn unknown(weights: &Path) -> String {
+    format!(
+        "{} neither tells its network nor has the tensors of one that `resnet` knows",
+        one_line(weights)
+    )
+}
+
+/// PyTorch's dimensions of the tensors in a file.
+fn shapes(weights: &Path) -> Result<Shapes> {
     let bytes = read(weights)?;
     let file = parse(weights, &bytes)?;
     let shapes = file
         .iter()
         .map(|(name, view)| (name.to_string(), view.shape().to_vec()));
-    model::recognise(&shapes.collect()).with_context(|| {
-        format!(
-            "{} neither tells its network nor has the tensors of one that `resnet` knows",
-            weights.display()
-        )
-    })
+    Ok(shapes.collect())
 }
 
 /// Refuses a file of weights that [`load_weights`] could not load for these parameters.
@@ -148,7 +173,7 @@ fn fitting<'b>(
     if let Some(stranger) = file.names().into_iter().filter(|n| !known(n)).min() {
         bail!(
             "{} has a tensor {stranger}, which this network does not have",
-            path.display()
+            one_line(path)
         );
     }
     for p in params.iter().filter(|p| part.has(p)) {
@@ -157,7 +182,7 @@ fn fitting<'b>(
             values.iter().all(|value| value.is_finite()),
             "{} in {} has values that are not finite: its training has diverged; start again with a lower --lr",
             p.name,
-            path.display()
+            one_line(path)
         );
     }
     Ok(file)

@@ -84,6 +84,17 @@ impl Schedule {
             ScheduleName::Cosine | ScheduleName::OneCycle => cosine(lr, last, part) as f32,
         }
     }
+
+    /// What people should know of a rate that is to fall between epochs, but first after the last of so many.
+    pub fn falls_after(&self, epochs: usize) -> Option<String> {
+        let falls = matches!(self.name, ScheduleName::Step | ScheduleName::Multistep);
+        let first = self.epochs.first().filter(|_| falls)?;
+        (*first >= epochs as u64).then(|| {
+            format!(
+                "the learning rate never falls: --lr-epochs {first} is not before the end of a run of --epochs {epochs}"
+            )
+        })
+    }
 }
 
 /// From one rate to the other along half a cosine wave; `part` of the way.
@@ -173,6 +184,22 @@ mod tests {
         assert_eq!(steps, [0.1, 0.1, 0.1, 0.05, 0.05, 0.05, 0.025, 0.025]);
         let some = by_epoch(ScheduleName::Multistep, &[2, 5]);
         assert_eq!(some, [0.1, 0.1, 0.05, 0.05, 0.05, 0.025, 0.025, 0.025]);
+    }
+
+    #[test]
+    fn a_fall_after_the_last_epoch_is_told() {
+        let first = |name, epochs: &[u64]| Schedule {
+            epochs: epochs.to_vec(),
+            ..schedule(name, 0)
+        };
+        let step = first(ScheduleName::Step, &[8]);
+        let told = step.falls_after(8).unwrap_or_default();
+        assert!(told.contains("never falls") && told.contains("--lr-epochs 8"));
+        assert_eq!(step.falls_after(9), None);
+        let some = first(ScheduleName::Multistep, &[5, 80]);
+        assert_eq!(some.falls_after(6), None);
+        assert!(some.falls_after(5).is_some());
+        assert_eq!(first(ScheduleName::Cosine, &[]).falls_after(1), None);
     }
 
     #[test]

@@ -5,6 +5,7 @@ use crate::backend::gpu::cache;
 use crate::files;
 use crate::ops::tuning::TuningTable;
 use crate::ops::{ConvKernel, Cooperative};
+use crate::process::one_line;
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -94,7 +95,7 @@ impl TuningFile {
     /// # Errors
     /// When the file is damaged, or of another adapter, driver or version.
     pub fn read(&self) -> Result<TuningTable> {
-        let path = self.path.display();
+        let path = one_line(&self.path);
         let Some(bytes) = files::read_if_there(&self.path, MOST_BYTES)? else {
             return Ok(TuningTable::default());
         };
@@ -117,7 +118,7 @@ impl TuningFile {
             tilings: tilings.clone(),
         };
         let folder = self.path.parent().context("the file lies in a folder")?;
-        fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))?;
+        fs::create_dir_all(folder).with_context(|| format!("creating {}", one_line(folder)))?;
         files::replace(&self.path, &serde_json::to_vec_pretty(&contents)?)
     }
 }

@@ -8,6 +8,7 @@ pub use file::Identity;
 use super::{Gpu, Tune};
 use crate::backend::{Backend, Tuned};
 use crate::ops::tuning::{Convolution, TuningTable};
+use crate::process::one_line;
 use anyhow::{Context, Result};
 use file::TuningFile;
 use std::time::Instant;
@@ -87,7 +88,7 @@ fn tune_with(
         }
     }
     if let (true, Some(kept)) = (unknown.is_empty(), kept) {
-        let path = kept.path.display();
+        let path = one_line(&kept.path);
         notes.push(format!("{name}: tile sizes from the cache {path}"));
         return Ok(found);
     }
@@ -119,7 +120,7 @@ fn tune_with(
     if let Some(kept) = kept {
         known.0.extend(tilings.0);
         match kept.write(&known) {
-            Ok(()) => notes.push(format!("tile sizes cached in {}", kept.path.display())),
+            Ok(()) => notes.push(format!("tile sizes cached in {}", one_line(&kept.path))),
             Err(error) => notes.push(format!("tile sizes are not cached: {error:#}")),
         }
     }
