@@ -2,6 +2,7 @@
 //   s_c = logits_c - max;  target_c = (1 - a) * [c == label] + a / C
 //   loss = log(sum_c exp(s_c)) - sum_c target_c * s_c;  correct = [first largest == label]
 //   dlogits_c = (exp(s_c) / sum exp(s) - target_c) * dloss
+// Where classes have weights, each target is times its own, the log and the softmax times the sum of the targets.
 // One invocation per example: classes are few. A class of weight 0 adds nothing to the loss, and a logit of -inf
 // nothing to the sum of exponentials.
 
@@ -163,5 +164,131 @@ fn grad_input(
     let parts = softmax(n);
     for (var c = 0u; c < params.classes; c++) {
         dlogits[n * params.classes + c] = gradient(n, c, parts) * dlosses[n];
+    }
+}
+
+@group(0) @binding(3) var<storage, read> class_weights: array<f32>;  // [1, 1, 1, C]
+
+/// The target of example n for class c.
+fn weighted_target(n: u32, c: u32) -> f32 {
+    let a = params.label_smoothing;
+    return class_weights[c] * (select(0.0, 1.0 - a, c == labels[n]) + a / f32(params.classes));
+}
+
+/// The sum of the targets of example n.
+fn weighted_sum(n: u32) -> f32 {
+    var sum = 0.0;
+    for (var c = 0u; c < params.classes; c++) {
+        sum += weighted_target(n, c);
+    }
+    return sum;
+}
+
+/// The loss of example n.
+fn weighted_loss_of(n: u32) -> Loss {
+    let row = n * params.classes;
+    let largest = first_largest(row);
+    let max = logits[row + largest];
+    var sum = 0.0;
+    var shifted = 0.0;
+    for (var c = 0u; c < params.classes; c++) {
+        sum += exp_of(logits[row + c], max);
+        let target_c = weighted_target(n, c);
+        // Not by a product with zero: it is NaN where a logit is infinite.
+        if (target_c > 0.0) {
+            shifted += target_c * (logits[row + c] - max);
+        }
+    }
+    return Loss(weighted_sum(n) * log(sum) - shifted, select(0u, 1u, largest == labels[n]));
+}
+
+/// The gradient of the loss of example n with respect to logit c; `all` is the sum of its targets.
+fn weighted_gradient(n: u32, c: u32, softmax: vec2<f32>, all: f32) -> f32 {
+    let share = exp_of(logits[n * params.classes + c], softmax.x) / softmax.y;
+    return share * all - weighted_target(n, c);
+}
+
+@group(0) @binding(4) var<storage, read_write> weighted_losses: array<f32>;   // [N, 1, 1, 1]
+@group(0) @binding(5) var<storage, read_write> weighted_correct: array<u32>;  // [N, 1, 1, 1]
+
+@compute @workgroup_size(256)
+fn forward_weighted(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let n = flat_element(group, groups, local);
+    if (n < params.examples) {
+        let result = weighted_loss_of(n);
+        weighted_losses[n] = result.loss;
+        weighted_correct[n] = result.correct;
+    }
+}
+
+@group(0) @binding(6) var<storage, read_write> weighted_dlogits_too: array<f32>;  // [N, 1, 1, C]
+
+@compute @workgroup_size(256)
+fn forward_grad_weighted(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let n = flat_element(group, groups, local);
+    if (n >= params.examples) {
+        return;
+    }
+    let result = weighted_loss_of(n);
+    weighted_losses[n] = result.loss;
+    weighted_correct[n] = result.correct;
+    let parts = softmax(n);
+    let all = weighted_sum(n);
+    for (var c = 0u; c < params.classes; c++) {
+        weighted_dlogits_too[n * params.classes + c] = weighted_gradient(n, c, parts, all) * params.weight;
+    }
+}
+
+@group(0) @binding(4) var<storage, read> weighted_scaling: array<f32>;                 // [2], the scale first
+@group(0) @binding(5) var<storage, read_write> weighted_losses_by_scale: array<f32>;   // [N, 1, 1, 1]
+@group(0) @binding(6) var<storage, read_write> weighted_correct_by_scale: array<u32>;  // [N, 1, 1, 1]
+@group(0) @binding(7) var<storage, read_write> weighted_dlogits_by_scale: array<f32>;  // [N, 1, 1, C]
+
+@compute @workgroup_size(256)
+fn forward_grad_weighted_scaled(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let n = flat_element(group, groups, local);
+    if (n >= params.examples) {
+        return;
+    }
+    let result = weighted_loss_of(n);
+    weighted_losses_by_scale[n] = result.loss;
+    weighted_correct_by_scale[n] = result.correct;
+    let parts = softmax(n);
+    let all = weighted_sum(n);
+    let weight = params.weight * weighted_scaling[0];
+    for (var c = 0u; c < params.classes; c++) {
+        weighted_dlogits_by_scale[n * params.classes + c] = weighted_gradient(n, c, parts, all) * weight;
+    }
+}
+
+@group(0) @binding(4) var<storage, read> weighted_dlosses: array<f32>;        // [N, 1, 1, 1]
+@group(0) @binding(5) var<storage, read_write> weighted_dlogits: array<f32>;  // [N, 1, 1, C]
+
+@compute @workgroup_size(256)
+fn grad_input_weighted(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let n = flat_element(group, groups, local);
+    if (n >= params.examples) {
+        return;
+    }
+    let parts = softmax(n);
+    let all = weighted_sum(n);
+    for (var c = 0u; c < params.classes; c++) {
+        weighted_dlogits[n * params.classes + c] = weighted_gradient(n, c, parts, all) * weighted_dlosses[n];
     }
 }

@@ -150,7 +150,7 @@ fn network() -> Case {
         let b = c.state("linear.b", [1, 1, 1, 10], -0.1, 0.1);
         let y = c.g.linear(y, w, b)?;
         let labels = c.below("labels", [4, 1, 1, 1], DType::U32, 10);
-        let [losses, correct] = c.g.cross_entropy(y, labels, 0.0)?;
+        let [losses, correct] = c.g.cross_entropy(y, labels, None, 0.0)?;
         c.g.log_loss(losses, correct)?;
         Ok(losses)
     });

@@ -394,10 +394,19 @@ fn pictures_of_several_splits_and_rare_classes_are_told() {
     assert_eq!(report["shared"], 1);
     let said = train(folder.path(), &[]).assert().success();
     said.stderr(
-        contains("1 of the images to evaluate on are training images too").and(contains(
-            "the classes are uneven: 20 training images of a, 2 of b",
-        )),
+        contains("1 of the images to evaluate on are training images too")
+            .and(contains(
+                "the classes are uneven: 20 training images of a, 2 of b",
+            ))
+            .and(contains("--class-weights balanced")),
     );
+    fs::remove_dir_all(folder.path().join("run")).unwrap();
+    train(folder.path(), &["--class-weights", "balanced"])
+        .assert()
+        .success();
+    let config = fs::read_to_string(folder.path().join("run/config.toml")).unwrap();
+    assert!(config.contains("class_weights = \"balanced\""), "{config}");
+    fs::remove_dir_all(folder.path().join("run")).unwrap();
     // Also of images that were held out.
     fs::remove_dir_all(p.join("test")).unwrap();
     for i in 1..20 {

@@ -234,15 +234,19 @@ fn heads() -> Vec<Case> {
             Ok(())
         })
     };
-    let loss = |name: &str, scaled: bool| {
+    let loss = |name: &str, scaled: bool, weighted: bool| {
         plain(name, |c| {
             let logits = c.uniform("logits", [7, 1, 1, 5], -2.0, 2.0);
             let labels = c.below("labels", [7, 1, 1, 1], DType::U32, 5);
             let op = CrossEntropy {
                 label_smoothing: 0.1,
+                weighted,
                 grad: Some(0.25),
             };
             let mut inputs = vec![logits, labels];
+            if weighted {
+                inputs.push(c.state("weights", [1, 1, 1, 5], 0.1, 3.0));
+            }
             if scaled {
                 let scaling = c.g.state("scaling", SCALING);
                 let contents = bytemuck::cast_slice(&[1024.0_f32, 5.0]).to_vec();
@@ -264,7 +268,13 @@ fn heads() -> Vec<Case> {
             [300, 2, 1, 5],
             Mask::Output,
         ),
-        loss("cross_entropy with its gradient", false),
-        loss("cross_entropy with its scaled gradient", true),
+        loss("cross_entropy with its gradient", false, false),
+        loss("cross_entropy with its scaled gradient", true, false),
+        loss("cross_entropy with its gradient, weighted", false, true),
+        loss(
+            "cross_entropy with its scaled gradient, weighted",
+            true,
+            true,
+        ),
     ]
 }

@@ -24,8 +24,8 @@ pub use micro_batch::MicroBatch;
 pub use names::{nearest, unread_variables, value_name};
 pub use reference::reference;
 pub use settings::{
-    Batch, Begin, Channels, Data, FeedName, Feeding, Hardware, Limit, Model, Network, Optim,
-    OptimizerName, Pictures, Precision, Preprocessing, Random, Rate, Run, ScheduleName,
+    Batch, Begin, Channels, ClassWeights, Data, FeedName, Feeding, Hardware, Limit, Model, Network,
+    Optim, OptimizerName, Pictures, Precision, Preprocessing, Random, Rate, Run, ScheduleName,
     TrainConfig, Training,
 };
 pub use time_span::TimeSpan;

@@ -135,6 +135,16 @@ pub enum OptimizerName {
     AdamW,
 }
 
+/// How much classes count in the loss that is trained on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum ClassWeights {
+    /// All alike.
+    Equal,
+    /// By `n / (k · n_c)`, of `n` training images of `k` classes, of which `n_c` are the class's.
+    Balanced,
+}
+
 /// What the learning rate does after the warm-up.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
@@ -478,6 +488,10 @@ pub struct Optim {
     /// Share of the target that is spread over all classes, in the loss that is trained on.
     #[arg(long, value_name = "SHARE", default_value_t = 0.0, value_parser = share::<f32>)]
     pub label_smoothing: f32,
+    /// How much classes count in the loss that is trained on. equal: all alike. balanced: each inversely to its number of
+    /// training images, so that rare ones count as much as frequent ones.
+    #[arg(long, value_enum, default_value = "equal")]
+    pub class_weights: ClassWeights,
     /// Keeps an exponential moving average of the weights with this decay, such as 0.999, in the checkpoint's state; eval
     /// and predict take it by their --ema.
     #[arg(long, value_name = "DECAY", value_parser = share::<f64>)]

@@ -125,7 +125,7 @@ pub fn notes(classes: &[String], counts: &[[usize; 3]]) -> Vec<String> {
     {
         notes.push(format!(
             "the classes are uneven: {many} training images of {most}, {few} of {least}. Accuracy then says little about the \
-             rare ones; `{}` tells of each class",
+             rare ones: `{}` tells of each class, and a training with --class-weights balanced counts them alike",
             command("eval")
         ));
     }

@@ -13,44 +13,52 @@ const SHADER: Shader = Shader::Plain(wgsl!("cross_entropy"));
 /// Examples per task on the CPU.
 const BLOCK: usize = 256;
 
-/// `[logits: N×1×1×C, labels: N×1×1×1, (scaling)] → [losses: N×1×1×1, correct: N×1×1×1, (dlogits)]`.
+/// `[logits: N×1×1×C, labels: N×1×1×1, (weights: 1×1×1×C), (scaling)] → [losses: N×1×1×1, correct: N×1×1×1, (dlogits)]`.
 ///
-/// `loss = −Σ_c target_c · log softmax(logits)_c` with `target = (1 − a)·onehot(label) + a/C`; a class of no
-/// weight adds nothing, even where its logit is −∞. And
+/// `loss = −Σ_c weight_c · target_c · log softmax(logits)_c` with `target = (1 − a)·onehot(label) + a/C`, all weights
+/// being 1 where there are none; a class of no share in it adds nothing, even where its logit is −∞. And
 /// `correct` is 1 where the first of the largest logits is the label's, else 0. Labels are less
 /// than C. See <https://docs.pytorch.org/docs/stable/generated/torch.nn.CrossEntropyLoss.html>.
 #[derive(Clone, PartialEq, Debug)]
 pub struct CrossEntropy {
     /// The `a` above, the part of the target that is spread over all classes.
     pub label_smoothing: f32,
+    /// Whether classes have weights.
+    pub weighted: bool,
     /// The weight that every example's loss has in what is minimised; with it the gradient `dlogits`
     /// of [`CrossEntropyGrad`] is made too, times the first of `scaling`, the state of [`super::Rescale`].
     pub grad: Option<f32>,
 }
 
-/// `[logits, labels, dlosses: N×1×1×1] → [dlogits]`: `(softmax − target) · dlosses`.
+/// `[logits, labels, (weights), dlosses: N×1×1×1] → [dlogits]`: `(softmax · Σ target − target) · dlosses`, each class's
+/// target being times its weight.
 #[derive(Clone, PartialEq, Debug)]
 pub struct CrossEntropyGrad {
     /// As in the forward pass.
     pub label_smoothing: f32,
+    /// As in the forward pass.
+    pub weighted: bool,
 }
 
 impl Graph {
-    /// `[losses, correct]` of each example; see [`CrossEntropy`].
+    /// `[losses, correct]` of each example, by the weights of the classes if they have some; see [`CrossEntropy`].
     ///
     /// # Errors
-    /// When the logits are not `[N, 1, 1, C]` or the labels not `[N, 1, 1, 1]`.
+    /// When the logits are not `[N, 1, 1, C]`, the labels not `[N, 1, 1, 1]` or the weights not `[1, 1, 1, C]`.
     pub fn cross_entropy(
         &mut self,
         logits: TensorId,
         labels: TensorId,
+        weights: Option<TensorId>,
         label_smoothing: f32,
     ) -> Result<[TensorId; 2]> {
         let op = CrossEntropy {
             label_smoothing,
+            weighted: weights.is_some(),
             grad: None,
         };
-        let outputs = self.push(op, &[logits, labels])?;
+        let inputs: Vec<TensorId> = [logits, labels].into_iter().chain(weights).collect();
+        let outputs = self.push(op, &inputs)?;
         Ok([outputs[0], outputs[1]])
     }
 }
@@ -61,14 +69,12 @@ impl OpDef for CrossEntropy {
     }
 
     fn infer(&self, inputs: &[TensorDesc]) -> Result<Vec<TensorDesc>> {
-        let (logits, labels) = match (inputs, self.grad) {
-            (&[logits, labels], _) => (logits, labels),
-            (&[logits, labels, scaling], Some(_)) => {
-                ensure!(scaling == SCALING, "{scaling} is not {SCALING}");
-                (logits, labels)
-            }
-            _ => bail!("takes 2 inputs, or 3 with a gradient, not {}", inputs.len()),
-        };
+        let (logits, labels, rest) = of_examples(inputs, self.weighted)?;
+        match (rest, self.grad) {
+            ([], _) => {}
+            ([scaling], Some(_)) => ensure!(*scaling == SCALING, "{scaling} is not {SCALING}"),
+            _ => bail!("{} input(s) too many", rest.len()),
+        }
         let examples = examples(logits, labels)?;
         let results = [TensorDesc::f32(examples), TensorDesc::u32(examples)];
         let dlogits = self.grad.map(|_| logits);
@@ -82,18 +88,26 @@ impl OpDef for CrossEntropy {
         dy: &[Option<TensorId>],
     ) -> Result<Vec<Option<TensorId>>> {
         let Some(dlosses) = dy[0] else {
-            return Ok(vec![None, None]);
+            return Ok(vec![None; node.inputs.len()]);
         };
         let op = CrossEntropyGrad {
             label_smoothing: self.label_smoothing,
+            weighted: self.weighted,
         };
-        let dlogits = g.push1(op, &[node.inputs[0], node.inputs[1], dlosses])?;
-        Ok(vec![Some(dlogits), None])
+        let inputs = [&node.inputs[..], &[dlosses]].concat();
+        let mut gradients = vec![None; node.inputs.len()];
+        gradients[0] = Some(g.push1(op, &inputs)?);
+        Ok(gradients)
     }
 
     fn run_cpu(&self, _: CpuContext, inputs: &[View], outputs: &mut [ViewMut]) {
         let (logits, labels) = (inputs[0].f32(), inputs[1].u32());
         let classes = inputs[0].shape().c();
+        let target = Target::new(
+            self.label_smoothing,
+            self.weighted.then(|| inputs[2].f32()),
+            classes,
+        );
         let (results, dlogits) = outputs.split_at_mut(2);
         let [losses, correct] = results else {
             unreachable!("two results are inferred");
@@ -110,25 +124,38 @@ impl OpDef for CrossEntropy {
                 let max = x[largest];
                 let sum: f32 = x.iter().map(|x| (x - max).exp()).sum();
                 // The shifted logits keep their digits where the loss is small and the logits large.
-                *loss = sum.ln() - (1.0 - self.label_smoothing) * (x[label] - max);
+                *loss = target.sum(label) * sum.ln() - target.of_label(label) * (x[label] - max);
                 if self.label_smoothing > 0.0 {
-                    let shifted: f32 = x.iter().map(|x| x - max).sum();
-                    *loss -= self.label_smoothing / classes as f32 * shifted;
+                    let shifted: f32 = match target.weights {
+                        None => x.iter().map(|x| x - max).sum(),
+                        // Not by a product with zero: it is NaN where a logit is infinite.
+                        Some(weights) => {
+                            let counted =
+                                x.iter().zip(weights).filter(|(_, weight)| **weight > 0.0);
+                            counted.map(|(x, weight)| weight * (x - max)).sum()
+                        }
+                    };
+                    *loss -= target.spread * shifted;
                 }
                 *correct = u32::from(largest == label);
             });
         if let (Some(weight), [dlogits]) = (self.grad, dlogits) {
-            let scale = inputs.get(2).map_or(1.0, |scaling| scaling.f32()[0]);
+            let scaling = inputs.get(2 + usize::from(self.weighted));
+            let scale = scaling.map_or(1.0, |scaling| scaling.f32()[0]);
             let weight = |_| weight * scale;
-            grad_logits(logits, labels, weight, self.label_smoothing, dlogits);
+            grad_logits(logits, labels, weight, target, dlogits);
         }
     }
 
     fn launch(&self, inputs: &[TensorDesc], _: &[TensorDesc]) -> Launch {
-        let entry = match (self.grad, inputs.len()) {
-            (None, _) => "forward",
-            (Some(_), 2) => "forward_grad",
-            (Some(_), _) => "forward_grad_scaled",
+        let scaled = inputs.len() > 2 + usize::from(self.weighted);
+        let entry = match (self.grad, scaled, self.weighted) {
+            (None, _, false) => "forward",
+            (None, _, true) => "forward_weighted",
+            (Some(_), false, false) => "forward_grad",
+            (Some(_), false, true) => "forward_grad_weighted",
+            (Some(_), true, false) => "forward_grad_scaled",
+            (Some(_), true, true) => "forward_grad_weighted_scaled",
         };
         let weight = self.grad.unwrap_or(0.0);
         per_example(entry, inputs[0].shape, self.label_smoothing, weight)
@@ -136,7 +163,7 @@ impl OpDef for CrossEntropy {
 
     fn batched(&self, inputs: &[TensorDesc], outputs: &[TensorDesc]) -> Option<Batched> {
         let rows = [1; 3];
-        let read = [1, 1, 0];
+        let read = [1, 1, 0, 0];
         Batched::images(
             inputs[0].shape.n(),
             &read[..inputs.len()],
@@ -151,7 +178,8 @@ impl OpDef for CrossEntropyGrad {
     }
 
     fn infer(&self, inputs: &[TensorDesc]) -> Result<Vec<TensorDesc>> {
-        let [logits, labels, dlosses] = arity(inputs)?;
+        let (logits, labels, rest) = of_examples(inputs, self.weighted)?;
+        let [dlosses] = arity(rest)?;
         let examples = examples(logits, labels)?;
         ensure!(
             dlosses == TensorDesc::f32(examples),
@@ -161,36 +189,82 @@ impl OpDef for CrossEntropyGrad {
     }
 
     fn run_cpu(&self, _: CpuContext, inputs: &[View], outputs: &mut [ViewMut]) {
-        let (logits, labels, dlosses) = (inputs[0].f32(), inputs[1].u32(), inputs[2].f32());
+        let (logits, labels) = (inputs[0].f32(), inputs[1].u32());
+        let dlosses = inputs[inputs.len() - 1].f32();
         let weight = |example: usize| dlosses[example];
-        grad_logits(
-            logits,
-            labels,
-            weight,
-            self.label_smoothing,
-            &mut outputs[0],
-        );
+        let classes = inputs[0].shape().c();
+        let weights = self.weighted.then(|| inputs[2].f32());
+        let target = Target::new(self.label_smoothing, weights, classes);
+        grad_logits(logits, labels, weight, target, &mut outputs[0]);
     }
 
     fn launch(&self, inputs: &[TensorDesc], _: &[TensorDesc]) -> Launch {
-        per_example("grad_input", inputs[0].shape, self.label_smoothing, 0.0)
+        let entry = match self.weighted {
+            false => "grad_input",
+            true => "grad_input_weighted",
+        };
+        per_example(entry, inputs[0].shape, self.label_smoothing, 0.0)
     }
 
     fn batched(&self, inputs: &[TensorDesc], _: &[TensorDesc]) -> Option<Batched> {
-        Batched::images(inputs[0].shape.n(), &[1, 1, 1], &[1])
+        let read: &[usize] = match self.weighted {
+            false => &[1, 1, 1],
+            true => &[1, 1, 0, 1],
+        };
+        Batched::images(inputs[0].shape.n(), read, &[1])
     }
 }
 
-/// `(softmax − target) · weight` of every example.
+/// What the softmax of an example is to be like, in terms of its label.
+#[derive(Clone, Copy)]
+struct Target<'w> {
+    /// What the label has more than other classes.
+    onehot: f32,
+    /// What every class has.
+    spread: f32,
+    /// What both are multiplied by.
+    weights: Option<&'w [f32]>,
+    /// The sum of the weights, that of an unweighted target being such that its sum is 1.
+    all: f32,
+}
+
+impl<'w> Target<'w> {
+    fn new(label_smoothing: f32, weights: Option<&'w [f32]>, classes: usize) -> Target<'w> {
+        Target {
+            onehot: 1.0 - label_smoothing,
+            spread: label_smoothing / classes as f32,
+            weights,
+            all: weights.map_or(0.0, |weights| weights.iter().sum()),
+        }
+    }
+
+    fn weight(self, class: usize) -> f32 {
+        self.weights.map_or(1.0, |weights| weights[class])
+    }
+
+    /// What the label has more than other classes would in its place.
+    fn of_label(self, label: usize) -> f32 {
+        self.weight(label) * self.onehot
+    }
+
+    /// What all classes have together: 1, to the bit, where classes have no weights.
+    fn sum(self, label: usize) -> f32 {
+        match self.weights {
+            None => 1.0,
+            Some(_) => self.of_label(label) + self.spread * self.all,
+        }
+    }
+}
+
+/// `(softmax · Σ target − target) · weight` of every example.
 fn grad_logits(
     logits: &[f32],
     labels: &[u32],
     weight: impl Fn(usize) -> f32 + Sync,
-    label_smoothing: f32,
+    target: Target,
     dlogits: &mut ViewMut,
 ) {
     let classes = dlogits.shape().c();
-    let spread = label_smoothing / classes as f32;
     dlogits
         .f32()
         .par_chunks_exact_mut(classes)
@@ -201,12 +275,37 @@ fn grad_logits(
         .for_each(|(example, ((dx, x), &label))| {
             let max = x[first_largest(x)];
             let sum: f32 = x.iter().map(|x| (x - max).exp()).sum();
+            let label = label as usize;
+            let all = target.sum(label);
             for (class, (dx, x)) in dx.iter_mut().zip(x).enumerate() {
-                let onehot = f32::from(class == label as usize);
-                let target = (1.0 - label_smoothing) * onehot + spread;
-                *dx = ((x - max).exp() / sum - target) * weight(example);
+                let onehot = f32::from(class == label);
+                let wanted = target.weight(class) * (target.onehot * onehot + target.spread);
+                *dx = ((x - max).exp() / sum * all - wanted) * weight(example);
             }
         });
+}
+
+/// Logits and labels, and what follows the weights of the classes, which must be one for each.
+fn of_examples(
+    inputs: &[TensorDesc],
+    weighted: bool,
+) -> Result<(TensorDesc, TensorDesc, &[TensorDesc])> {
+    let [logits, labels, rest @ ..] = inputs else {
+        bail!("takes logits and labels, not {} input(s)", inputs.len())
+    };
+    let rest = match (weighted, rest) {
+        (false, rest) => rest,
+        (true, [weights, rest @ ..]) => {
+            let wanted = TensorDesc::f32(Shape::channels(logits.shape.c()));
+            ensure!(
+                *weights == wanted,
+                "{weights} is not a weight for each class, {wanted}"
+            );
+            rest
+        }
+        (true, []) => bail!("there are no weights of the classes"),
+    };
+    Ok((*logits, *labels, rest))
 }
 
 /// The shape of one number per example, if logits and labels belong together.

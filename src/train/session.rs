@@ -1,9 +1,9 @@
 //! A network on a device, ready to be stepped, with what feeds it its examples.
 use super::feeder::Feeder;
 use super::micro;
-use super::optim::OptimizerState;
+use super::optim::{OptimizerState, class_weights};
 use super::progress::{StepResult, Sums};
-use super::step_graph::StepGraph;
+use super::step_graph::{CLASS_WEIGHTS, StepGraph};
 use super::step_plans::{Program, SessionSpec, StepPlans};
 use crate::backend::{Backend, PlanId};
 use crate::data::{ImageSource, Split};
@@ -84,6 +84,11 @@ impl Session {
         {
             let scale = [first_scale(largest.pass.of), 0.0];
             backend.write(scaling, bytemuck::cast_slice(&scale))?;
+        }
+        if let Some(weights) = graph.find(CLASS_WEIGHTS) {
+            let labels = feeder.source.labels(Split::Train);
+            let values = class_weights(labels, graph.shape(weights).c());
+            backend.write(weights, bytemuck::cast_slice(&values))?;
         }
         let lr = graph.find("lr");
         Ok(Session {

@@ -40,6 +40,9 @@ pub struct StepGraph {
     pub scaling: Option<TensorId>,
 }
 
+/// The state that holds the weights of the classes, f32 `[1, 1, 1, classes]`, where training steps have them.
+pub const CLASS_WEIGHTS: &str = "class_weights";
+
 /// The input that holds the learning rate, f32 `[1, 1, 1, 1]`.
 pub fn learning_rate(g: &mut Graph) -> TensorId {
     g.input("lr", TensorDesc::f32(Shape::channels(1)))
@@ -191,7 +194,10 @@ fn forward(
     let x = g.push1(gather, &taken.collect::<Vec<_>>())?;
     let labels = g.gather_labels(labels, indices)?;
     let network = build(g, arch, x, mode)?;
-    let [losses, correct] = g.cross_entropy(network.logits, labels, label_smoothing)?;
+    let balanced = optimizer.is_some_and(|optimizer| optimizer.balanced);
+    let weights = TensorDesc::f32(Shape::channels(arch.classes));
+    let weights = balanced.then(|| g.state(CLASS_WEIGHTS, weights));
+    let [losses, correct] = g.cross_entropy(network.logits, labels, weights, label_smoothing)?;
     let log = g.log_loss(losses, correct)?;
     let scaled = mode != Mode::Eval && stored == DType::F16;
     let scaling = scaled.then(|| g.state("loss_scale", SCALING));

@@ -88,14 +88,21 @@ pub fn gathers() -> Vec<Case> {
 }
 
 pub fn losses() -> Vec<Case> {
-    let cross_entropy = |name, n: usize, classes: usize, bound: f32, label_smoothing: f32| {
+    let loss = |name, [n, classes]: [usize; 2], bound: f32, label_smoothing: f32, weighted| {
         differentiable(name, move |c| {
             let logits = c.uniform("logits", [n, 1, 1, classes], -bound, bound);
             let labels = c.below("labels", [n, 1, 1, 1], DType::U32, classes as u64);
-            let [losses, _] = c.g.cross_entropy(logits, labels, label_smoothing)?;
+            let weights: Option<TensorId> = Some([1, 1, 1, classes])
+                .filter(|_| weighted)
+                .map(|shape| c.state("weights", shape, 0.1, 3.0));
+            let [losses, _] =
+                c.g.cross_entropy(logits, labels, weights, label_smoothing)?;
             Ok(losses)
         })
     };
+    let cross_entropy =
+        |name, n, classes, bound, smoothing| loss(name, [n, classes], bound, smoothing, false);
+    let weighted = |name, n, classes, smoothing| loss(name, [n, classes], 2.0, smoothing, true);
     let log = |name, n: usize, cursor: u32| {
         plain(name, move |c| {
             let losses = c.uniform("losses", [n, 1, 1, 1], 0.0, 3.0);
@@ -109,6 +116,8 @@ pub fn losses() -> Vec<Case> {
         cross_entropy("cross_entropy", 4, 10, 2.0, 0.0),
         cross_entropy("cross_entropy, smoothed", 7, 5, 2.0, 0.1),
         cross_entropy("cross_entropy, one workgroup and more", 300, 3, 2.0, 0.0),
+        weighted("cross_entropy, weighted", 6, 4, 0.0),
+        weighted("cross_entropy, weighted and smoothed", 300, 5, 0.1),
         Case {
             // The loss is piecewise linear here, and its kinks are where the largest logit changes.
             seed: None,

@@ -30,22 +30,25 @@ pub fn loss(r: &mut Rewrite) -> Result<()> {
 /// A loss, its gradient, the weight that all examples have in it, and the state of the scale if there is one.
 fn find(r: &Rewrite) -> Option<(usize, usize, f32, Option<TensorId>)> {
     (0..r.nodes.len()).find_map(|at| {
-        let Op::CrossEntropyGrad(CrossEntropyGrad { label_smoothing }) = r.nodes[at].op else {
+        let Op::CrossEntropyGrad(CrossEntropyGrad {
+            label_smoothing,
+            weighted,
+        }) = r.nodes[at].op
+        else {
             return None;
         };
-        let &[logits, labels, weights] = &r.nodes[at].inputs[..] else {
-            unreachable!("three inputs")
-        };
+        let (&weights, of_loss) = r.nodes[at].inputs.split_last()?;
         let Some((Op::Fill(Fill { value, .. }), scaling)) = r.made_by(weights) else {
             return None;
         };
         let wanted = CrossEntropy {
             label_smoothing,
+            weighted,
             grad: None,
         };
         let loss = r.nodes[..at]
             .iter()
-            .position(|n| n.op == Op::CrossEntropy(wanted.clone()) && n.inputs == [logits, labels]);
+            .position(|n| n.op == Op::CrossEntropy(wanted.clone()) && n.inputs == of_loss);
         Some((loss?, at, *value, scaling.first().copied()))
     })
 }

@@ -1,10 +1,12 @@
 //! The end of a training step in the graph: gradients are added up or followed, by one rule for all parameters.
 //! What a rule computes is in `ops::update`; here is where its states lie and what they are called.
+mod balance;
 mod schedule;
 
+pub use balance::class_weights;
 pub use schedule::{Length, Schedule};
 
-use crate::config::{self, OptimizerName};
+use crate::config::{self, ClassWeights, OptimizerName};
 use crate::graph::{Gradients, Graph, TensorId};
 use crate::model::{Frozen, Param};
 use crate::ops::{
@@ -25,6 +27,8 @@ pub struct Optimizer {
     pub rule: Rule,
     /// The share of the target that is spread over all classes, see [`crate::ops::CrossEntropy`].
     pub label_smoothing: f32,
+    /// Whether classes have weights in it, by [`class_weights`].
+    pub balanced: bool,
     /// Weight decay, as the rule understands it.
     pub weight_decay: f32,
     /// Whether biases and BatchNorms have it too, and not only the weights of convolutions and the linear layer.
@@ -52,6 +56,7 @@ impl From<&config::Optim> for Optimizer {
             weight_decay,
             decay_all,
             label_smoothing,
+            class_weights,
             freeze,
             lr_scale_backbone,
             bias_lr_scale,
@@ -64,6 +69,7 @@ impl From<&config::Optim> for Optimizer {
                 OptimizerName::AdamW => AdamW { beta1, beta2, eps }.into(),
             },
             label_smoothing,
+            balanced: class_weights == ClassWeights::Balanced,
             weight_decay,
             decay_all,
             ema: settings.ema.map(|decay| Ema { decay }),
@@ -81,6 +87,7 @@ impl Optimizer {
         Optimizer {
             rule: Rule::Sgd(Sgd { momentum, nesterov }),
             label_smoothing: 0.0,
+            balanced: false,
             weight_decay,
             decay_all: true,
             ema: None,

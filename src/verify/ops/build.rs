@@ -188,7 +188,7 @@ impl Build<'_> {
         let desc = TensorDesc::u32(Layout::Examples.shape(&values.shape)?);
         let labels = self.g.input("labels", desc);
         self.run.writes.push((labels, bytes(&values.data)));
-        let [losses, correct] = self.g.cross_entropy(logits, labels, smoothing)?;
+        let [losses, correct] = self.g.cross_entropy(logits, labels, None, smoothing)?;
 
         // From cursor 0 the mean goes to the first slot of the log.
         let log = self.g.log_loss(losses, correct)?;
