@@ -74,6 +74,9 @@ impl Backend for Altered {
     fn write(&mut self, tensor: TensorId, bytes: &[u8]) -> Result<()> {
         self.cpu.write(tensor, bytes)
     }
+    fn write_part(&mut self, tensor: TensorId, offset: usize, bytes: &[u8]) -> Result<()> {
+        self.cpu.write_part(tensor, offset, bytes)
+    }
     fn read(&mut self, tensor: TensorId) -> Result<Vec<u8>> {
         self.cpu.read(tensor)
     }

@@ -1,11 +1,15 @@
 //! What the GPU backend promises beside right results: times per dispatch, and a cache of compiled
 //! pipelines that a damaged file cannot spoil.
+use crate::case::plain;
 use crate::cases;
 use crate::device;
+use crate::training::devices;
 use assert_cmd::Command;
 use resnet::backend::Backend;
 use resnet::backend::cpu::Cpu;
 use resnet::backend::gpu::Options;
+use resnet::ops::resize_taps;
+use resnet::tensor::{DType, Shape, TensorDesc};
 use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -25,6 +29,34 @@ fn a_profile_times_every_dispatch() {
         assert_eq!(seconds.len(), dispatches);
         let all: f64 = seconds.iter().sum();
         assert!(all > 0.0 && all < 60.0, "{}: {all} s", backend.device());
+    }
+}
+
+#[test]
+fn a_tensor_is_written_in_parts() {
+    let case = plain("bytes", |c| {
+        let images = c.g.state("images", TensorDesc::u8(Shape([5, 3, 3, 1])));
+        let indices = c.below("indices", [2, 1, 1, 1], DType::U32, 5);
+        let (table, t) = resize_taps(3, 3);
+        let taps = c.g.input("taps", TensorDesc::u32(Shape([3, 1, 1, t])));
+        c.data = vec![(taps, bytemuck::cast_slice(&table).to_vec())];
+        c.g.gather_images(images, indices, taps, None, 3, DType::F32)?;
+        Ok(())
+    });
+    let images = case.g.find("images").unwrap();
+    for (name, open) in devices(DType::F32) {
+        let mut backend = open();
+        let plan = device::whole(&case, &case.results(), backend.as_ref()).unwrap();
+        backend.compile(plan).unwrap();
+        let bytes: Vec<u8> = (1..=45).collect();
+        backend.write(images, &[99; 45]).unwrap();
+        backend.write_part(images, 0, &bytes[..20]).unwrap();
+        let half = [&bytes[..20], &[99; 25]].concat();
+        assert_eq!(backend.read(images).unwrap(), half, "{name}");
+        backend.write_part(images, 20, &bytes[20..]).unwrap();
+        assert_eq!(backend.read(images).unwrap(), bytes, "{name}");
+        let error = backend.write_part(images, 24, &bytes[20..]).unwrap_err();
+        assert!(error.to_string().contains("25 bytes from 24 on"), "{error}");
     }
 }
 

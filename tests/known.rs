@@ -90,6 +90,34 @@ fn cifar_is_known_by_its_files_and_normalised_as_usual() {
         .success();
 }
 
+#[test]
+fn idx_files_of_more_than_ten_classes_are_trained_on_and_evaluated() {
+    let folder = TempDir::new().unwrap();
+    let p = folder.path().join("p");
+    fs::create_dir(&p).unwrap();
+    for (part, count) in [("train", 60_u32), ("t10k", 30)] {
+        let file = |name: &str, dims: &[u32], bytes: &[u8]| {
+            let mut file = vec![0, 0, 8, dims.len() as u8];
+            dims.iter().for_each(|d| file.extend(d.to_be_bytes()));
+            file.extend(bytes);
+            fs::write(p.join(format!("{part}-{name}-ubyte")), file).unwrap();
+        };
+        let labels: Vec<u8> = (0..count).map(|i| (i % 15) as u8).collect();
+        let pixel = |at: u32| labels[(at / 64) as usize] * 16 + (at % 7) as u8;
+        let pixels: Vec<u8> = (0..count * 64).map(pixel).collect();
+        file("images-idx3", &[count, 8, 8], &pixels);
+        file("labels-idx1", &[count], &labels);
+    }
+    let said = contains("called 0 to 14");
+    train(folder.path(), &[]).assert().success().stderr(said);
+    let mut eval = in_folder(folder.path());
+    let eval = eval.args("eval run --device cpu --json".split(' '));
+    let report = json(&eval.output().unwrap().stdout);
+    assert_eq!(report["examples"], 30);
+    assert_eq!(report["classes"].as_array().unwrap().len(), 15);
+    assert_eq!(report["classes"][14]["class"], "14");
+}
+
 /// Images of 8×8 that a network halves to a single pixel.
 #[test]
 fn a_last_batch_of_one_example_joins_the_one_before() {

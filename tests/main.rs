@@ -11,6 +11,7 @@ mod case;
 mod cases;
 mod checkpoints;
 mod claims;
+mod class_names;
 mod class_weights;
 mod cli;
 mod clip;

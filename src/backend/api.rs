@@ -99,6 +99,13 @@ pub trait Backend {
     /// When no compiled plan has the tensor or its size differs.
     fn write(&mut self, tensor: TensorId, bytes: &[u8]) -> Result<()>;
 
+    /// Overwrites the bytes of an input or a state from `offset` on, of which they are a multiple of 4 unless they reach its
+    /// end; so is the offset. For what is too large to be held twice: nothing of it is kept when this returns.
+    ///
+    /// # Errors
+    /// When no compiled plan has the tensor or it has no such bytes.
+    fn write_part(&mut self, tensor: TensorId, offset: usize, bytes: &[u8]) -> Result<()>;
+
     /// Waits for everything queued and returns the bytes of an input or a state.
     ///
     /// # Errors

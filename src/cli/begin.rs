@@ -66,7 +66,7 @@ pub fn with(resolved: Resolved, start: Start) -> Result<Beginning> {
             let new_head = matches!(start, Start::Body(_));
             if let Some(told) = told.filter(|_| !new_head && images::is_of_pictures(&*data)) {
                 // Where it knows them all, a class keeps its place in the last layer.
-                let known = |class: &String| told.classes.contains(class);
+                let known = |class: &String| data::place(class, &told.classes).is_some();
                 if data.info().classes.iter().all(known) {
                     data = data::by_name(data, &told.classes)?;
                 }

@@ -2,12 +2,19 @@
 use super::{ImageSource, Info, Split};
 use anyhow::{Result, bail};
 use std::sync::Arc;
+use unicode_normalization::UnicodeNormalization;
 
 /// Another source's images under the labels of other classes.
 struct ByName {
     source: Arc<dyn ImageSource>,
     info: Info,
     labels: [Vec<u32>; 3],
+}
+
+/// The place of a class among others, however the letters of its name are written: composed or decomposed.
+pub fn place(name: &str, classes: &[String]) -> Option<usize> {
+    let same = |class: &String| class.nfc().eq(name.nfc());
+    classes.iter().position(same)
 }
 
 /// The images of a source, whose labels are the places of their classes' names in `classes`. Classes without images may be
@@ -20,8 +27,8 @@ pub fn by_name(source: Arc<dyn ImageSource>, classes: &[String]) -> Result<Arc<d
     if info.classes == classes {
         return Ok(source);
     }
-    let place = |name: &String| classes.iter().position(|class| class == name);
-    let places: Vec<Option<usize>> = info.classes.iter().map(place).collect();
+    let places = info.classes.iter().map(|name| place(name, classes));
+    let places: Vec<Option<usize>> = places.collect();
     let mut labels = [const { Vec::new() }; 3];
     for split in Split::ALL {
         for &label in source.labels(split) {

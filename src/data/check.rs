@@ -175,7 +175,7 @@ fn with<'c>(
 }
 
 /// The first of some names, and how many more there are.
-fn listed(names: &[&str]) -> String {
+pub fn listed(names: &[&str]) -> String {
     const MOST: usize = 5;
     let shown = names[..names.len().min(MOST)].join(", ");
     match names.len().saturating_sub(MOST) {

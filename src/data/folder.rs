@@ -2,11 +2,12 @@
 use super::Split;
 use crate::process::one_line;
 use anyhow::{Context, Result, bail, ensure};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, Metadata};
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
+use unicode_normalization::UnicodeNormalization;
 
 /// Names of folders that hold a split, in any case of their letters.
 const SPLITS: [(Split, &[&str]); 3] = [
@@ -39,6 +40,8 @@ pub struct Listing {
     pub hidden: BTreeMap<String, usize>,
     /// What else was left out: names below the folder, and why.
     pub skipped: Vec<[String; 2]>,
+    /// What else the user should know.
+    pub notes: Vec<String>,
 }
 
 /// A file of a data set.
@@ -154,27 +157,41 @@ pub fn list(root: &Path) -> Result<Listing> {
         walk.outside(&top);
         classes[0] = folders(&top);
     }
-    let sorted: BTreeSet<OsString> = classes
-        .iter()
-        .flatten()
-        .map(|entry| entry.name.clone())
-        .collect();
-    walk.listing.classes = sorted.iter().map(|name| one_line(name)).collect();
-    let labels: BTreeMap<&OsString, u32> = sorted.iter().zip(0..).collect();
+    // A class has the name that the first folder of it has.
+    let mut names: BTreeMap<OsString, OsString> = BTreeMap::new();
+    for Entry { name, .. } in classes.iter().flatten() {
+        let first: &OsString = names.entry(composed(name)).or_insert_with(|| name.clone());
+        let note = format!(
+            "folders called {} are written with composed and with decomposed letters, as on macOS: they are one class",
+            one_line(first)
+        );
+        if first != name && !walk.listing.notes.contains(&note) {
+            walk.listing.notes.push(note);
+        }
+    }
+    let sorted: BTreeMap<&OsString, &OsString> =
+        names.iter().map(|(key, name)| (name, key)).collect();
+    walk.listing.classes = sorted.keys().map(one_line).collect();
+    let labels: BTreeMap<&OsString, u32> = sorted.into_values().zip(0..).collect();
     for (split, classes) in classes.iter().enumerate() {
         for class in classes {
-            walk.class(class, labels[&class.name], split)?;
+            walk.class(class, labels[&composed(&class.name)], split)?;
         }
     }
     Ok(walk.listing)
 }
 
+/// A name as most systems write it, by which it is known in any writing: macOS likes to write `ä` as `a` and an accent.
+pub fn composed(name: &OsStr) -> OsString {
+    match name.to_str() {
+        Some(name) => name.nfc().collect::<String>().into(),
+        None => name.to_os_string(),
+    }
+}
+
 /// Names of folders as a text lists them.
 fn names<'n>(names: impl Iterator<Item = &'n OsString>) -> String {
-    names
-        .map(|name| one_line(name))
-        .collect::<Vec<_>>()
-        .join(" and ")
+    names.map(one_line).collect::<Vec<_>>().join(" and ")
 }
 
 /// The split that a folder of this name holds, or that a table calls so.

@@ -1,6 +1,6 @@
 //! A table of pictures and their classes, as a CSV or TSV file.
 use super::Split;
-use super::folder::{File, Listing, split_of};
+use super::folder::{File, Listing, composed, split_of};
 use crate::files;
 use crate::process::one_line;
 use anyhow::{Context, Result, bail, ensure};
@@ -80,7 +80,8 @@ pub fn list(table: &Path, root: &Path) -> Result<Listing> {
             })
         };
         let path = root.join(os(field(columns.path, "path")?.to_vec())?);
-        let label = field(columns.label, "label")?.trim_ascii().to_vec();
+        let label = os(field(columns.label, "label")?.trim_ascii().to_vec())?;
+        let label = composed(&label).into_encoded_bytes();
         let split = match columns.split {
             Some(at) => {
                 let name = os(field(at, "split")?.trim_ascii().to_vec())?;

@@ -1,4 +1,5 @@
-//! The MNIST family: four IDX files of square grey images in ten classes, and the slice inside this program.
+//! The MNIST family: four IDX files of square grey images in ten classes or more, and the slice inside this program.
+use super::check::listed;
 use super::idx;
 use super::known::{FAMILY, FASHION_MNIST, IDX, Set, find};
 use super::source::{Dataset, Examples, Info, Kind};
@@ -92,8 +93,14 @@ pub fn load(folder: &Path, only: Option<&'static Set>) -> Result<Dataset> {
         "{} has images of {test_size}×{test_size}, but those to train on have {size}×{size}",
         one_line(&of_tests)
     );
+    let labels = train.labels.iter().chain(&test.labels);
+    let classes = labels.max().map_or(0, |label| *label as usize + 1);
+    let classes = classes.max(LEAST_CLASSES);
     let titles = FAMILY.map(|set| set.title).join(", ");
-    let taken = "it is taken as it is, and its classes are called 0 to 9";
+    let taken = format!(
+        "it is taken as it is, and its classes are called 0 to {}",
+        classes - 1
+    );
     let note = match (set, strangers.is_empty()) {
         (Some(_), true) => None,
         (Some(set), false) => Some(format!(
@@ -107,6 +114,16 @@ pub fn load(folder: &Path, only: Option<&'static Set>) -> Result<Dataset> {
         )),
     };
     let genuine = set.filter(|_| note.is_none());
+    let classes: Vec<String> = match genuine {
+        Some(set) => set.classes.map(str::to_string).to_vec(),
+        None => (0..classes).map(|class| class.to_string()).collect(),
+    };
+    let trained: HashSet<u32> = train.labels.iter().copied().collect();
+    let untrained = classes.iter().zip(0..);
+    let untrained = untrained.filter(|(_, label)| !trained.contains(label));
+    let untrained: Vec<&str> = untrained.map(|(name, _)| name.as_str()).collect();
+    let lacks = (!untrained.is_empty())
+        .then(|| format!("there is no train image of {}", listed(&untrained)));
     Ok(Dataset {
         info: Info {
             name: match genuine {
@@ -116,11 +133,8 @@ pub fn load(folder: &Path, only: Option<&'static Set>) -> Result<Dataset> {
             kind: Kind::Idx,
             size,
             channels: 1,
-            classes: match genuine {
-                Some(set) => set.classes.map(str::to_string).to_vec(),
-                None => (0..CLASSES).map(|class| class.to_string()).collect(),
-            },
-            notes: note.into_iter().collect(),
+            notes: note.into_iter().chain(lacks).collect(),
+            classes,
             ..Info::default()
         },
         train,
@@ -128,8 +142,8 @@ pub fn load(folder: &Path, only: Option<&'static Set>) -> Result<Dataset> {
     })
 }
 
-/// Classes of a set without a name.
-const CLASSES: usize = 10;
+/// Classes that a set without a name has at least; where a label is larger, it has as many as that needs.
+const LEAST_CLASSES: usize = 10;
 
 /// The side of images, and these with their labels, each from a file of this name and these bytes.
 fn pair(images: (&Path, Vec<u8>), labels: (&Path, Vec<u8>)) -> Result<(usize, Examples)> {
@@ -143,15 +157,6 @@ fn pair(images: (&Path, Vec<u8>), labels: (&Path, Vec<u8>)) -> Result<(usize, Ex
         one_line(images.0),
         labels.len()
     );
-    let wrong = labels
-        .iter()
-        .position(|&label| usize::from(label) >= CLASSES);
-    if let Some(at) = wrong {
-        bail!(
-            "label {at} in {of_labels} is {}, but there are only the classes 0 to 9",
-            labels[at]
-        );
-    }
     let labels = labels.into_iter().map(u32::from).collect();
     Ok((size, Examples { pixels, labels }))
 }

@@ -29,7 +29,7 @@ mod store;
 mod tests;
 
 pub use augment::{Augmentation, Flip};
-pub use by_name::by_name;
+pub use by_name::{by_name, place};
 pub use cache::Wanted;
 pub use check::{Allowed, check, counts};
 pub use colour::{fit, read_colour};
@@ -150,6 +150,7 @@ fn pictures_of(
 ) -> Result<Arc<dyn ImageSource>> {
     let root = one_line(listing.root.as_os_str());
     let (classes, named) = (listing.classes.clone(), listing.named.clone());
+    let mut notes = listing.notes.clone();
     // Before anything is decoded; and of what was decoded.
     check::classes(&root, &classes, &listing.counts(), allowed)?;
     let folder = cache_base()?.join("pictures");
@@ -160,7 +161,8 @@ fn pictures_of(
     info.name = root;
     info.kind = kind;
     info.fit = Some(wanted.fit);
-    info.notes = check::notes(&classes, &counts);
+    notes.extend(check::notes(&classes, &counts));
+    info.notes = notes;
     info.notes.extend(info.found.as_ref().and_then(Found::note));
     for split in [Split::Validation, Split::Test] {
         let none = counts.iter().all(|counts| counts[split as usize] == 0);

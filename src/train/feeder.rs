@@ -8,6 +8,14 @@ use crate::ops::Change;
 use anyhow::Result;
 use std::sync::Arc;
 
+/// The most bytes of images that the host holds while it writes those that stay on the device.
+const AT_ONCE: usize = 64 << 20;
+
+/// How many images of so many bytes are written at once: whole words together.
+fn at_once(bytes: usize) -> usize {
+    (AT_ONCE / bytes.max(1) / 4 * 4).max(4)
+}
+
 /// Writes what a step takes before it runs.
 pub(super) struct Feeder {
     pub(super) source: Arc<dyn ImageSource>,
@@ -38,9 +46,14 @@ impl Feeder {
             if spec.feed == Feed::Resident {
                 let labels = source.labels(*split);
                 let all: Vec<u32> = (0..labels.len() as u32).collect();
-                let mut pixels = vec![0; all.len() * source.info().image_bytes()];
-                source.read(*split, &all, &mut pixels)?;
-                backend.write(tensors.images, &pixels)?;
+                let bytes = source.info().image_bytes();
+                let some = at_once(bytes);
+                let mut pixels = vec![0; some.min(all.len()) * bytes];
+                for (done, indices) in all.chunks(some).enumerate() {
+                    let pixels = &mut pixels[..indices.len() * bytes];
+                    source.read(*split, indices, pixels)?;
+                    backend.write_part(tensors.images, done * some * bytes, pixels)?;
+                }
                 backend.write(tensors.labels, bytemuck::cast_slice(labels))?;
             }
         }
@@ -99,5 +112,20 @@ impl Feeder {
             backend.write(input, bytemuck::cast_slice(&words))?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn images_are_written_in_whole_words_and_never_all_at_once() {
+        for bytes in [1, 27, 784, 96 * 96 * 3, 4095 * 4095 * 3] {
+            let some = at_once(bytes);
+            assert!((some * bytes).is_multiple_of(4), "{bytes}");
+            assert!(some * bytes <= AT_ONCE.max(4 * bytes), "{bytes}");
+        }
+        assert_eq!(at_once(784), 85_596);
     }
 }

@@ -202,16 +202,27 @@ impl Backend for Cpu {
     }
 
     fn write(&mut self, tensor: TensorId, bytes: &[u8]) -> Result<()> {
-        let (buffer, range) = self.place(tensor)?;
+        let (_, range) = self.place(tensor)?;
         ensure!(
             range.len() == bytes.len(),
             "{} bytes for a tensor of {}",
             bytes.len(),
             range.len()
         );
+        self.write_part(tensor, 0, bytes)
+    }
+
+    fn write_part(&mut self, tensor: TensorId, offset: usize, bytes: &[u8]) -> Result<()> {
+        let (buffer, range) = self.place(tensor)?;
+        ensure!(
+            offset + bytes.len() <= range.len(),
+            "{} bytes from {offset} on for a tensor of {}",
+            bytes.len(),
+            range.len()
+        );
         self.packed.forget(buffer);
         let buffer = self.owned.get_mut(&buffer).expect("allocated by compile");
-        buffer.bytes_mut()[range].copy_from_slice(bytes);
+        buffer.bytes_mut()[range][offset..offset + bytes.len()].copy_from_slice(bytes);
         Ok(())
     }
 

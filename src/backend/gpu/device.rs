@@ -197,6 +197,20 @@ impl Device {
         })
     }
 
+    /// Copies bytes to a buffer before the next submit.
+    pub fn upload(&self, buffer: &wgpu::Buffer, offset: usize, bytes: &[u8]) -> Result<()> {
+        let (whole, offset) = (bytes.len() / 4 * 4, offset as u64);
+        self.queue.write_buffer(buffer, offset, &bytes[..whole]);
+        if whole < bytes.len() {
+            // Copies go by words: the rest of the last one is padding.
+            let mut word = [0; 4];
+            word[..bytes.len() - whole].copy_from_slice(&bytes[whole..]);
+            self.queue
+                .write_buffer(buffer, offset + whole as u64, &word);
+        }
+        self.check()
+    }
+
     /// Copies bytes of a buffer to the host, after everything queued.
     pub fn download(&self, buffer: &wgpu::Buffer, offset: usize, bytes: usize) -> Result<Vec<u8>> {
         use wgpu::BufferUsages as Usage;

@@ -149,16 +149,20 @@ impl Backend for Gpu {
             "{} bytes for a tensor of {size}",
             bytes.len()
         );
-        let (whole, offset) = (bytes.len() / 4 * 4, offset as u64);
-        let queue = &self.device.queue;
-        queue.write_buffer(buffer, offset, &bytes[..whole]);
-        if whole < bytes.len() {
-            // Copies go by words: the rest of the last one is padding.
-            let mut word = [0; 4];
-            word[..bytes.len() - whole].copy_from_slice(&bytes[whole..]);
-            queue.write_buffer(buffer, offset + whole as u64, &word);
-        }
-        self.device.check()
+        self.device.upload(buffer, offset, bytes)
+    }
+
+    fn write_part(&mut self, tensor: TensorId, offset: usize, bytes: &[u8]) -> Result<()> {
+        let (buffer, start, size) = self.place(tensor)?;
+        ensure!(
+            offset + bytes.len() <= size,
+            "{} bytes from {offset} on for a tensor of {size}",
+            bytes.len()
+        );
+        self.device.upload(buffer, start + offset, bytes)?;
+        // The copy of them goes with the next submit.
+        self.device.queue.submit([]);
+        self.wait()
     }
 
     fn read(&mut self, tensor: TensorId) -> Result<Vec<u8>> {
