@@ -1,6 +1,5 @@
 //! The settings of a command: defaults, then files, then the environment, then flags.
 mod again;
-mod augment;
 mod checks;
 pub mod counts;
 mod declared;
@@ -17,16 +16,15 @@ mod time_span;
 mod usage;
 mod val_split;
 
-pub use augment::Augment;
 pub use layer::{Given, Layer, Source};
 pub use levels::Levels;
 pub use micro_batch::MicroBatch;
 pub use names::{nearest, unread_variables, value_name};
 pub use reference::reference;
 pub use settings::{
-    Batch, Begin, Channels, ClassWeights, Data, FeedName, Feeding, Hardware, Limit, Model, Network,
-    Optim, OptimizerName, Pictures, Precision, Preprocessing, Random, Rate, Run, ScheduleName,
-    TrainConfig, Training,
+    Augment, Batch, Begin, Channels, ClassWeights, Data, FeedName, Feeding, Hardware, Limit, Model,
+    Network, Optim, OptimizerName, Pictures, Precision, Preprocessing, Random, Rate, Run,
+    ScheduleName, TrainConfig, Training,
 };
 pub use time_span::TimeSpan;
 pub use usage::Usage;

@@ -1,5 +1,5 @@
 //! The settings of what happens to training images at random.
-use super::range::{PIXELS, degrees, probability};
+use crate::config::range::{PIXELS, degrees, probability};
 use crate::data::{Augmentation, Flip};
 use serde::Serialize;
 
