@@ -236,6 +236,9 @@ fn the_sheet_of_augmented_images_shows_what_is_trained_on() {
     sheet(&[]).code(2).stderr(contains(
         "--augmented shows what augmentation does, but there is none",
     ));
+    sheet(&["--shift", "28"]).code(2).stderr(contains(
+        "--shift 28: must be less than the side of the images, 28",
+    ));
     assert!(!file.exists());
     sheet(&["--flip-alternating"]).success();
     let picture = image::open(&file).unwrap().into_luma8();

@@ -93,6 +93,19 @@ fn predict_answers_for_files_and_for_test_images() {
         "{text}"
     );
 
+    // Half a JPEG file is answered for, but not in silence; half a PNG file is an error.
+    let photo = fs::read(file("large.photo")).unwrap();
+    fs::write(file("cut.jpg"), &photo[..photo.len() / 2]).unwrap();
+    let output = predict(&format!("{} --json", file("cut.jpg")))
+        .output()
+        .unwrap();
+    assert!(output.status.success());
+    assert!(json(&output.stdout)["images"][0]["classes"].is_array());
+    let warning = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        warning.contains("cut.jpg is truncated: the end of the picture is missing"),
+        "{warning}"
+    );
     fs::write(file("cut.png"), &fs::read(file("dark.png")).unwrap()[..100]).unwrap();
     let says = |args: &str, code: i32, words: &[&str]| {
         let assert = predict(args).assert().failure().code(code);

@@ -100,6 +100,11 @@ pub fn run(args: Args) -> Result<()> {
             files::check_replaceable(file).context(flag)?;
         }
     }
+    if args.preview.is_some() && args.preview == args.augmented {
+        return Err(Usage::error(
+            "--augmented: --preview draws another sheet into this file; name another one",
+        ));
+    }
     let mut resolved = config::resolve(args.settings.layers())?;
     if let Some(place) = args.place {
         if place.trim().is_empty() {
@@ -108,6 +113,7 @@ pub fn run(args: Args) -> Result<()> {
         resolved.config.data.data = Some(place);
     }
     let config = &resolved.config;
+    config.augment.check(config.model.image_size)?;
     let augmentation = config.augment.by(config.random.seed);
     if args.augmented.is_some() && augmentation.is_none() {
         return Err(Usage::error(

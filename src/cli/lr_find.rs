@@ -3,7 +3,7 @@ use super::begin::{self, Beginning};
 use super::hardware;
 use crate::config::range::{LR_STEPS, above_zero};
 use crate::config::{
-    self, Batch, Begin, Data, Feeding, Given, Hardware, Model, Network, Optim, Pictures,
+    self, Augment, Batch, Begin, Data, Feeding, Given, Hardware, Model, Network, Optim, Pictures,
     Preprocessing, Random, TrainConfig, Training, Usage,
 };
 use crate::files;
@@ -62,6 +62,8 @@ struct Settings {
     feeding: Feeding,
     #[command(flatten)]
     training: Training,
+    #[command(flatten)]
+    augment: Augment,
     #[command(flatten)]
     batch: Batch,
     #[command(flatten)]

@@ -73,6 +73,11 @@ pub fn from_file(file: Option<&Path>, given: &[Layer]) -> Result<Resolved> {
 /// # Errors
 /// When two settings contradict each other.
 pub fn resolve(layers: &[Layer]) -> Result<Resolved> {
+    checked(merged(layers)?)
+}
+
+/// Merges layers, and returns the texts of the values too.
+fn merged(layers: &[Layer]) -> Result<(Resolved, BTreeMap<String, String>)> {
     let mut sources = BTreeMap::new();
     let mut texts = BTreeMap::new();
     let mut tilings = TuningTable::default();
@@ -85,7 +90,7 @@ pub fn resolve(layers: &[Layer]) -> Result<Resolved> {
             }
         }
         for (key, text) in &layer.texts {
-            texts.insert(key.as_str(), text);
+            texts.insert(key.clone(), text.clone());
             sources.insert(key.clone(), layer.source(key));
         }
         if !layer.tilings.is_empty() {
@@ -97,16 +102,22 @@ pub fn resolve(layers: &[Layer]) -> Result<Resolved> {
     let matches = declared::command().try_get_matches_from(flags)?;
     let mut config = TrainConfig::from_arg_matches(&matches)?;
     config.tilings = tilings;
+    if config.hardware.deterministic {
+        config.tilings = TuningTable::default();
+    }
+    Ok((Resolved { config, sources }, texts))
+}
+
+/// The same once nothing in it contradicts itself.
+fn checked((resolved, texts): (Resolved, BTreeMap<String, String>)) -> Result<Resolved> {
+    let Resolved { config, sources } = &resolved;
     let said = |key: &str| match (sources.get(key), texts.get(key)) {
         (Some(source), Some(text)) => source.says(key, text),
         _ => declared::long(key),
     };
-    checks::check(&config, said).map_err(Usage::error)?;
-    checks::check_heeded(&config, &sources).map_err(Usage::error)?;
-    if config.hardware.deterministic {
-        config.tilings = TuningTable::default();
-    }
-    Ok(Resolved { config, sources })
+    checks::check(config, said).map_err(Usage::error)?;
+    checks::check_heeded(config, sources).map_err(Usage::error)?;
+    Ok(resolved)
 }
 
 /// The settings of a resumed run: its own, with those of `given` that a resumed run may change.
@@ -124,8 +135,9 @@ pub fn resume(run: Layer, given: &[Layer]) -> Result<Resolved> {
     });
     let fixed: Vec<_> = fixed.collect();
     let layers: Vec<Layer> = [run].iter().chain(given).cloned().collect();
-    let resolved = resolve(&layers)?;
-    let (old, new) = (before.table(), resolved.config.table());
+    let merged = merged(&layers)?;
+    // What may not change is refused before it is judged beside what the run has.
+    let (old, new) = (before.table(), merged.0.config.table());
     for (layer, key, text) in fixed {
         if old.get(key) != new.get(key) {
             let may: Vec<String> = free.iter().map(|key| declared::long(key)).collect();
@@ -137,6 +149,7 @@ pub fn resume(run: Layer, given: &[Layer]) -> Result<Resolved> {
             )));
         }
     }
+    let resolved = checked(merged)?;
     if before.tilings != resolved.config.tilings {
         return Err(Usage::error(
             "--deterministic: a resumed run keeps the kernels that it was autotuned to",

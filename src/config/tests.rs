@@ -271,6 +271,15 @@ fn a_resumed_run_keeps_what_decides_its_bits() {
     }
     // What says the same as the run is no change.
     assert!(resume(run(), &flags(&["--seed=0", "--precision=f32"])).is_ok());
+    // Nor is the run's own file blamed for what contradicts it.
+    let alternating = file("flip_alternating = true").unwrap();
+    let error = resume(alternating, &flags(&["--flip"]))
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.starts_with("--flip true: a resumed run keeps its settings"),
+        "{error}"
+    );
 }
 
 #[test]

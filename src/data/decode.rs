@@ -1,7 +1,7 @@
 //! Files of pictures, decoded: upright, whole and of a size that fits them.
 use super::jpeg;
 use crate::files;
-use crate::process::{ensure_free, one_line, unless_it_panics};
+use crate::process::{ensure_free, one_line, say, unless_it_panics};
 use anyhow::{Context, Result, anyhow, ensure};
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
 use std::io::{BufReader, Cursor, Read};
@@ -36,7 +36,7 @@ pub struct Decoded {
 }
 
 /// The picture in a file of one of [`FORMATS`], of an animation the first one, turned as EXIF says. `instead` is what a
-/// refusal advises besides.
+/// refusal advises besides. Of a JPEG file without its end a warning tells.
 ///
 /// # Errors
 /// When there is no such file, or it is no picture, damaged or too large.
@@ -52,20 +52,30 @@ pub fn open(path: &Path, instead: &str) -> Result<Decoded> {
         one_line(path.join("*.png"))
     );
     let bytes = files::read(path, MOST_BYTES)?;
-    whole(&bytes).with_context(|| {
+    if is_cut_off(&bytes) {
+        say(format_args!(
+            "warning: {shown} is truncated: the end of the picture is missing, and grey in its place"
+        ));
+    }
+    decoded(&bytes).with_context(|| {
         format!(
             "{shown} is not a {FORMATS} picture that can be read: save it as one of them{instead}"
         )
     })
 }
 
-/// The same of a file of a data set. The error does not name it.
+/// The same of a file of a data set, which must be whole. The error does not name it.
 ///
 /// # Errors
 /// As [`open`].
 pub fn read(path: &Path) -> Result<Decoded> {
     let bytes = files::read(path, MOST_BYTES);
-    whole(&bytes.map_err(|error| anyhow!(error.root_cause().to_string()))?)
+    let bytes = bytes.map_err(|error| anyhow!(error.root_cause().to_string()))?;
+    ensure!(
+        !is_cut_off(&bytes),
+        "the file is truncated: the end of the picture is missing"
+    );
+    decoded(&bytes)
 }
 
 /// Whether the picture in a file has colours, by its header alone; `None` where that tells nothing.
@@ -92,7 +102,12 @@ fn known(start: &[u8]) -> Option<ImageFormat> {
         .filter(|format| format.reading_enabled())
 }
 
-fn whole(bytes: &[u8]) -> Result<Decoded> {
+/// Whether it is a JPEG file without its end, in whose place the decoder puts grey.
+fn is_cut_off(bytes: &[u8]) -> bool {
+    known(bytes) == Some(ImageFormat::Jpeg) && !jpeg::is_whole(bytes)
+}
+
+fn decoded(bytes: &[u8]) -> Result<Decoded> {
     ensure!(!bytes.is_empty(), "the file is empty");
     // Not every decoder returns an error for every damage.
     let decoded = unless_it_panics(|| decode(bytes));
@@ -102,10 +117,6 @@ fn whole(bytes: &[u8]) -> Result<Decoded> {
 fn decode(bytes: &[u8]) -> Result<Decoded> {
     // What the file is, its contents tell, not its name.
     let format = known(bytes).with_context(|| format!("its contents are not {FORMATS}"))?;
-    ensure!(
-        format != ImageFormat::Jpeg || jpeg::is_whole(bytes),
-        "the file is truncated: the end of the picture is missing"
-    );
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
     let mut limits = Limits::default();
     limits.max_image_width = Some(MOST_SIDE);

@@ -94,6 +94,7 @@ impl Trainer {
             ..config.preprocessing.preprocess(config.model.image_size)
         };
         Preprocessing::check(&preprocess, data.info().channels)?;
+        config.augment.check(preprocess.size)?;
         let info = WeightsInfo::new(arch, preprocess, data.info().classes.clone());
         info.check_data("the network", data.info())?;
         // A resumed run goes on as it was.

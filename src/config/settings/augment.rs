@@ -1,6 +1,8 @@
 //! The settings of what happens to training images at random.
+use crate::config::Usage;
 use crate::config::range::{PIXELS, degrees, probability};
 use crate::data::{Augmentation, Flip};
+use anyhow::Result;
 use serde::Serialize;
 
 /// What happens to training images at random, once they have the size that the network is given.
@@ -29,6 +31,21 @@ pub struct Augment {
 }
 
 impl Augment {
+    /// Refuses what would leave nothing of images of `size`×`size` pixels.
+    ///
+    /// # Errors
+    /// Naming the setting and the size.
+    pub fn check(&self, size: usize) -> Result<()> {
+        for (flag, pixels) in [("--shift", self.shift), ("--cutout", self.cutout)] {
+            if pixels >= size {
+                return Err(Usage::error(format!(
+                    "{flag} {pixels}: must be less than the side of the images, {size}"
+                )));
+            }
+        }
+        Ok(())
+    }
+
     /// What these settings do to images, by the choices of a seed; `None` for nothing.
     pub fn by(&self, seed: u64) -> Option<Augmentation> {
         let augmentation = Augmentation {
