@@ -106,17 +106,29 @@ impl<'a> Taps<'a> {
         first..all.map(end).max().unwrap_or(first)
     }
 
-    /// Output pixel `o` of an axis whose input pixels `pixel` tells, rounded to a grey level.
-    /// The coefficients are not negative and sum to one, so there is nothing to clip.
-    fn apply(self, o: usize, pixel: impl Fn(usize) -> u8) -> u8 {
-        let (first, taps) = self.row(o);
-        let sum: u32 = taps
-            .iter()
-            .enumerate()
-            .map(|(k, &tap)| u32::from(pixel(first + k)) * tap)
-            .sum();
-        ((sum + (1 << (FRACTION_BITS - 1))) >> FRACTION_BITS) as u8
+    /// Filters the pixels of a row, each of `C` levels.
+    fn along<const C: usize>(self, row: &[u8], filtered: &mut [u8]) {
+        let pixels = row.as_chunks::<C>().0;
+        for (o, pixel) in filtered.as_chunks_mut::<C>().0.iter_mut().enumerate() {
+            let (first, taps) = self.row(o);
+            let mut sums = [HALF; C];
+            for (from, tap) in pixels[first..].iter().zip(taps) {
+                for (sum, level) in sums.iter_mut().zip(from) {
+                    *sum += u32::from(*level) * tap;
+                }
+            }
+            *pixel = sums.map(level_of);
+        }
     }
+}
+
+/// A half in the coefficients' fixed point, so that what follows is cut off.
+const HALF: u32 = 1 << (FRACTION_BITS - 1);
+
+/// The level of a sum that began at [`HALF`]. The coefficients are not negative and sum to one, so there is nothing to
+/// clip.
+fn level_of(sum: u32) -> u8 {
+    (sum >> FRACTION_BITS) as u8
 }
 
 /// Resizes an image of levels `[h, w, c]` by the filters of its rows and of its columns, `[vertical, horizontal]`: along
@@ -127,17 +139,37 @@ pub fn resize(
     [vertical, horizontal]: [Taps; 2],
     mut put: impl FnMut(usize, u8),
 ) {
-    let (rows, width) = (vertical.reach(), horizontal.len());
-    let mut wide = vec![0; rows.len() * width * c]; // [rows, width, c]
-    for (i, wide) in wide.iter_mut().enumerate() {
-        let (h, o, channel) = (rows.start + i / (width * c), i / c % width, i % c);
-        *wide = horizontal.apply(o, |x| image[(h * w + x) * c + channel]);
+    let (rows, line) = (vertical.reach(), horizontal.len() * c);
+    let mut wide = vec![0; rows.len() * line]; // [rows, width, c]
+    let image = image.chunks_exact(w * c).skip(rows.start);
+    for (row, filtered) in image.zip(wide.chunks_exact_mut(line)) {
+        match c {
+            1 => horizontal.along::<1>(row, filtered),
+            3 => horizontal.along::<3>(row, filtered),
+            _ => {
+                for channel in 0..c {
+                    let levels: Vec<u8> = row[channel..].iter().step_by(c).copied().collect();
+                    let mut of_channel = vec![0; horizontal.len()];
+                    horizontal.along::<1>(&levels, &mut of_channel);
+                    let places = filtered[channel..].iter_mut().step_by(c);
+                    places.zip(of_channel).for_each(|(to, level)| *to = level);
+                }
+            }
+        }
     }
-    for i in 0..vertical.len() * width * c {
-        let (o, rest) = (i / (width * c), i % (width * c));
-        put(
-            i,
-            vertical.apply(o, |h| wide[(h - rows.start) * width * c + rest]),
-        );
+    let mut sums = vec![HALF; line];
+    for o in 0..vertical.len() {
+        let (first, taps) = vertical.row(o);
+        sums.fill(HALF);
+        let from = wide[(first - rows.start) * line..].chunks_exact(line);
+        // All elements of a row at once, which lie side by side.
+        for (row, tap) in from.zip(taps) {
+            for (sum, level) in sums.iter_mut().zip(row) {
+                *sum += u32::from(*level) * tap;
+            }
+        }
+        for (i, sum) in sums.iter().enumerate() {
+            put(o * line + i, level_of(*sum));
+        }
     }
 }
