@@ -135,3 +135,33 @@ fn every_module_is_written_as_wgsl() {
         assert!(into.join(&name).exists(), "{name}");
     }
 }
+
+#[test]
+fn a_data_set_is_measured_resident_or_streamed() {
+    for (feed, waits) in [("streamed", true), ("resident", false)] {
+        let mut line = bench("--device cpu --steps 2");
+        line.args("--data sample --widths 8 --blocks 1 --feed".split(' '));
+        let report = json(line.arg(feed));
+        let rate = &report["train"]["examples_per_second"];
+        assert!(rate.as_f64().unwrap() > 0.0, "{report}");
+        let waited = report["waited"].as_f64();
+        assert_eq!(waited.is_some(), waits, "{report}");
+        assert!(waited.is_none_or(|share| (0.0..1.0).contains(&share)));
+    }
+    // What a variable names is for trainings.
+    let mut line = bench("--device cpu --steps 1");
+    line.args(["--widths", "8", "--blocks", "1"]);
+    json(line.env("RESNET_DATA", "/nonexistent"));
+    for (args, words) in [
+        ("--feed streamed", "--data"),
+        ("--data sample --dump-graph", "cannot be used with"),
+    ] {
+        let refused = bench(args).assert().failure().code(2);
+        refused.stderr(predicate::str::contains(words));
+    }
+    let mut line = Command::cargo_bin("resnet").unwrap();
+    line.args("bench --device cpu --data sample --batch-size 1001".split(' '));
+    let words = "2000 images to train on, but --batch-size 1001 needs 2002";
+    let refused = line.assert().failure().code(2);
+    refused.stderr(predicate::str::contains(words));
+}

@@ -1,11 +1,13 @@
-//! Measures a device on synthetic images: the same steps that training and evaluation run. Predicts
+//! Measures a device on synthetic images or on a data set: the same steps that training and evaluation run. Predicts
 //! from the plan alone what a card would reach.
 pub mod cards;
 pub mod profile;
 
 use crate::backend::Backend;
-use crate::config::{FeedName, MicroBatch, TrainConfig, Usage};
-use crate::data::{Dataset, Examples, ImageSource, Info, Picture, Preprocess, Split};
+use crate::config::{MicroBatch, TrainConfig, Usage};
+use crate::data::{
+    Dataset, Divided, Examples, ImageSource, Info, Picture, Preprocess, Sampler, Split,
+};
 use crate::model::{Arch, initialise, zoo};
 use crate::ops::Shader;
 use crate::ops::tuning::TuningTable;
@@ -14,7 +16,7 @@ use crate::report;
 use crate::train::{
     Feed, Optimizer, Program, Session, SessionSpec, StepPlans, micro_batch, passes,
 };
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use profile::Row;
 use serde::Serialize;
 use serde_json::Value;
@@ -27,12 +29,14 @@ const CLASSES: usize = 10;
 const CHANNELS: usize = 1;
 
 /// What to measure.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Settings {
     /// Device, batch, network and optimiser.
     pub config: TrainConfig,
-    /// The network that the settings choose for the synthetic images.
+    /// The network that the settings choose for the images.
     pub arch: Arch,
+    /// The images, unless they are synthetic.
+    data: Option<Arc<dyn ImageSource>>,
     /// Measured steps.
     pub steps: usize,
     /// Whether there is no training, only evaluation steps as `resnet predict` has them.
@@ -52,6 +56,9 @@ pub struct Report {
     pub train: Option<Rate>,
     /// Seconds that everyone who takes note of a training step takes for it: files, lines and views.
     pub observers_seconds: Option<f64>,
+    /// The share of the training steps' time in which they waited for their images, where these are streamed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub waited: Option<f64>,
     /// Evaluation steps.
     pub infer: Rate,
     /// The most memory that was in use: the process's on the CPU, the device's buffers on a GPU.
@@ -113,9 +120,34 @@ impl Settings {
         Ok(Settings {
             config,
             arch,
+            data: None,
             steps,
             inference,
         })
+    }
+
+    /// The same on the images of a data set. Where it has too few to evaluate on, a batch of those to train on is held out.
+    ///
+    /// # Errors
+    /// When it has fewer images than two batches, or they are too small for the network.
+    pub fn on(self, data: Arc<dyn ImageSource>) -> Result<Settings> {
+        let batch = self.config.batch.batch_size;
+        let few = data.len(data.evaluated()) < batch;
+        let needed = if few { 2 * batch } else { batch };
+        let (trained, name) = (data.len(Split::Train), &data.info().name);
+        ensure!(
+            trained >= needed,
+            "{name} has {trained} images to train on, but --batch-size {batch} needs {needed}"
+        );
+        let data: Arc<dyn ImageSource> = match few {
+            true => Arc::new(Divided::held_out(data, batch, self.config.random.seed)?),
+            false => data,
+        };
+        let info = data.info();
+        let choice = self.config.network.choice();
+        let arch = choice.arch(info.channels, info.classes.len())?;
+        let data = Some(data);
+        Ok(Settings { arch, data, ..self })
     }
 
     /// The plan of the measured step on this device as text, of a step of several passes each different one.
@@ -181,7 +213,8 @@ impl Settings {
             batch_size: self.config.batch.batch_size,
             micro_batch: self.config.batch.micro_batch.and_then(MicroBatch::examples),
             preprocess: Preprocess::of_size(self.config.model.image_size),
-            limit_batches: None,
+            // Whole batches alone.
+            limit_batches: Some(1),
             feed: Feed::Resident,
             augmentation: None,
             views: false,
@@ -200,12 +233,23 @@ impl Settings {
         }
     }
 
-    fn indices(&self) -> Vec<u32> {
-        (0..self.config.batch.batch_size as u32).collect()
+    /// The examples of a measured step, `number` of those before it: of a data set each has others.
+    fn indices(&self, program: Program, number: usize) -> Vec<u32> {
+        let batch = self.config.batch.batch_size;
+        let Some(data) = &self.data else {
+            return (0..batch as u32).collect();
+        };
+        let images = data.len(split(&**data, program));
+        let (epoch, at) = (number / (images / batch), number % (images / batch));
+        let order = Sampler::new(self.config.random.seed, true).order(epoch, images);
+        order[at * batch..][..batch].to_vec()
     }
 
-    /// One batch of images whose grey levels have no pattern; their values do not matter.
+    /// The images of the data set, or one batch of images whose grey levels have no pattern; their values do not matter.
     fn data(&self) -> Arc<dyn ImageSource> {
+        if let Some(data) = &self.data {
+            return data.clone();
+        }
         let count = self.config.batch.batch_size;
         let noise = |i: usize| (i as u32).wrapping_mul(2_654_435_761).to_be_bytes()[0];
         let examples = Examples {
@@ -223,6 +267,14 @@ impl Settings {
             train: examples.clone(),
             test: examples,
         })
+    }
+}
+
+/// The images that a program takes.
+fn split(data: &dyn ImageSource, program: Program) -> Split {
+    match program {
+        Program::Evaluate => data.evaluated(),
+        Program::Train | Program::Accumulate => Split::Train,
     }
 }
 
@@ -245,7 +297,13 @@ pub fn measure(
 ) -> Result<Report> {
     let (spec, data) = (settings.spec(), settings.data());
     let wanted = settings.config.batch.micro_batch;
-    let mut prepared = StepPlans::fitting(spec, FeedName::Auto, wanted, &*data, backend.as_ref())?;
+    let mut prepared = StepPlans::fitting(
+        spec,
+        settings.config.feeding.feed,
+        wanted,
+        &*data,
+        backend.as_ref(),
+    )?;
     // What is tuned are the convolutions of a training step.
     let tuning = match settings.config.hardware.deterministic || settings.inference {
         true => None,
@@ -268,18 +326,21 @@ pub fn measure(
         session.set_learning_rate(0.01)?;
     }
     let mut peak = 0;
-    step(&mut session, settings.program(), settings)?;
+    step(&mut session, settings.program(), settings, 0)?;
     let first_step_seconds = started.elapsed().as_secs_f64();
     session.results()?;
     let train = match settings.inference {
         true => None,
         false => Some(time(&mut session, Program::Train, settings, &mut peak)?),
     };
+    let streamed = session.spec().feed == Feed::Streamed;
+    let waited = train.filter(|_| streamed).map(|(_, waited)| waited);
+    let train = train.map(|(rate, _)| rate);
     let observers_seconds = match train {
         Some(_) => Some(report::seconds_per_step(&data)?),
         None => None,
     };
-    let infer = time(&mut session, Program::Evaluate, settings, &mut peak)?;
+    let (infer, _) = time(&mut session, Program::Evaluate, settings, &mut peak)?;
     let seconds = match timed {
         true => Some(mean_seconds(&mut session, settings)?),
         false => None,
@@ -294,6 +355,7 @@ pub fn measure(
         first_step_seconds,
         train,
         observers_seconds,
+        waited,
         infer,
         peak_memory_bytes: peak,
         tuning,
@@ -307,11 +369,9 @@ pub fn measure(
 fn mean_seconds(session: &mut Session, settings: &Settings) -> Result<Vec<f64>> {
     let mut mean = Vec::new();
     for _ in 0..settings.steps {
-        let (program, split) = match settings.inference {
-            true => (Program::Evaluate, Split::Test),
-            false => (Program::Train, Split::Train),
-        };
-        let seconds = session.profile(program, split, &settings.indices())?;
+        let program = settings.program();
+        let split = split(&*settings.data(), program);
+        let seconds = session.profile(program, split, &settings.indices(program, 0))?;
         mean.resize(seconds.len(), 0.0);
         for (mean, seconds) in mean.iter_mut().zip(seconds) {
             *mean += seconds / settings.steps as f64;
@@ -322,43 +382,59 @@ fn mean_seconds(session: &mut Session, settings: &Settings) -> Result<Vec<f64>> 
 }
 
 /// Runs a step to its end.
-fn step(session: &mut Session, program: Program, settings: &Settings) -> Result<()> {
-    let indices = settings.indices();
-    // The session cuts a training step by itself.
-    let passes = match program {
-        Program::Train | Program::Accumulate => vec![&indices[..]],
-        Program::Evaluate => passes(&indices, session.spec().micro_batch),
-    };
-    for pass in &passes {
+fn step(session: &mut Session, program: Program, settings: &Settings, number: usize) -> Result<()> {
+    let indices = settings.indices(program, number);
+    let split = split(&*settings.data(), program);
+    for pass in cut(session, program, &indices) {
         match program {
-            Program::Evaluate => session.evaluate(Split::Test, pass)?,
+            Program::Evaluate => session.evaluate(split, pass)?,
             Program::Train | Program::Accumulate => session.train(pass)?,
         }
     }
     session.wait()
 }
 
+/// The examples of a step as the session takes them.
+fn cut<'i>(session: &Session, program: Program, indices: &'i [u32]) -> Vec<&'i [u32]> {
+    // It cuts a training step by itself.
+    match program {
+        Program::Train | Program::Accumulate => vec![indices],
+        Program::Evaluate => passes(indices, session.spec().micro_batch),
+    }
+}
+
+/// The rate of the steps, and the share of their time in which they waited for images.
 fn time(
     session: &mut Session,
     program: Program,
     settings: &Settings,
     peak: &mut u64,
-) -> Result<Rate> {
+) -> Result<(Rate, f64)> {
     let mut rates = Vec::with_capacity(settings.steps);
+    let (mut waited, mut all) = (0.0, 0.0);
+    let split = split(&*settings.data(), program);
     for i in 0..=settings.steps {
-        let start = Instant::now();
-        step(session, program, settings)?;
-        let rate = settings.config.batch.batch_size as f64 / start.elapsed().as_secs_f64();
+        let next = settings.indices(program, i + 1);
+        let (start, before) = (Instant::now(), session.waited());
+        // As a training does it: the images of the next step are read while this one computes.
+        for pass in cut(session, program, &next) {
+            session.prefetch(program, split, pass)?;
+        }
+        step(session, program, settings, i)?;
+        let seconds = start.elapsed().as_secs_f64();
         if i > 0 {
-            rates.push(rate);
+            rates.push(settings.config.batch.batch_size as f64 / seconds);
+            waited += (session.waited() - before).as_secs_f64();
+            all += seconds;
         }
         session.results()?;
         *peak = (*peak).max(session.backend().memory_used()?);
     }
     rates.sort_by(f64::total_cmp);
-    Ok(Rate {
+    let rate = Rate {
         examples_per_second: (rates[(rates.len() - 1) / 2] + rates[rates.len() / 2]) / 2.0,
         min: rates[0],
         max: rates[rates.len() - 1],
-    })
+    };
+    Ok((rate, waited / all))
 }

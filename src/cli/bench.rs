@@ -1,10 +1,15 @@
-//! `resnet bench`: training and inference on synthetic images, the time of every kernel, an estimate
+//! `resnet bench`: training and inference on synthetic images or a data set, the time of every kernel, an estimate
 //! for a card, and the plan and the shaders as text.
 use super::hardware::{self, check_shaders};
+use super::images;
 use crate::bench::profile::Row;
 use crate::bench::{self, Report, cards, measure};
 use crate::config::range::{TIMED_STEPS, above_zero};
-use crate::config::{self, Batch, Given, Hardware, Model, Network, Optim, TrainConfig, Usage};
+use crate::config::{
+    self, Batch, Data, FeedName, Feeding, Given, Hardware, Model, Network, Optim, Pictures,
+    Resolved, Source, Usage,
+};
+use crate::data::Preprocess;
 use crate::files;
 use crate::plan::{Roofline, mib};
 use crate::process::{self, one_line};
@@ -19,6 +24,7 @@ const EXAMPLES: &str = "Examples:
   resnet bench --device cpu --image-size 28
   resnet bench --arch resnet50 --batch-size 32   another network
   resnet bench --inference --batch-size 1  how long one image takes, as in `resnet predict`
+  resnet bench --data photos --feed streamed   on a data set, and how long steps wait for its images
   resnet bench --profile --card \"RX 7900 XTX\"   every kernel, compared with the card's peaks
   resnet bench --trace step.json           the same for ui.perfetto.dev
   resnet bench --predict --peak 6.8 --bandwidth 200   an estimate for a card; needs no device
@@ -30,9 +36,26 @@ const NOTHING_MEASURED: [&str; 3] = ["predict", "dump_graph", "dump_wgsl"];
 /// Settings of a device, where none is opened.
 const OF_A_DEVICE: [&str; 3] = ["device", "threads", "checked"];
 
+/// Settings of a data set, which only what is measured on one heeds.
+const OF_DATA: [&str; 6] = [
+    "labels",
+    "max_broken",
+    "allow_empty",
+    "channels",
+    "fit",
+    "feed",
+];
+
 /// Arguments of `resnet bench`.
 #[derive(clap::Args)]
 #[command(before_help = EXAMPLES)]
+#[command(mut_args(|arg| match arg.get_id().as_str() {
+    "data" => arg
+        .help("Measures on the images of a folder, or of a data set that has a name [default: synthetic images]")
+        .conflicts_with_all(NOTHING_MEASURED),
+    id if OF_DATA.contains(&id) => arg.requires("data"),
+    _ => arg,
+}))]
 pub struct Args {
     #[command(flatten)]
     settings: Given<Settings>,
@@ -81,6 +104,12 @@ struct Settings {
     #[command(flatten)]
     hardware: Hardware,
     #[command(flatten)]
+    data: Data,
+    #[command(flatten)]
+    pictures: Pictures,
+    #[command(flatten)]
+    feeding: Feeding,
+    #[command(flatten)]
     batch: Batch,
     #[command(flatten)]
     network: Network,
@@ -96,9 +125,16 @@ struct Settings {
 /// When the device is not there, its memory too small, or it fails.
 pub fn run(args: Args) -> Result<()> {
     let started = Instant::now();
-    let config = config::resolve(args.settings.layers())?.config;
-    let hardware = config.hardware.clone();
-    let settings = settings(&args, config)?;
+    let resolved = config::resolve(args.settings.layers())?;
+    let hardware = resolved.config.hardware.clone();
+    let mut settings = settings(&args, &resolved)?;
+    if is_on_data(&resolved) {
+        let config = &resolved.config;
+        let preprocess = Preprocess::of_size(config.model.image_size);
+        let wanted = images::wanted(config, preprocess, None);
+        let data = images::load(&resolved, &wanted)?;
+        settings = settings.on(data).map_err(Usage::error)?;
+    }
     let card = card(&args)?;
     if args.card.is_some() {
         check_shaders("--card", hardware.precision)?;
@@ -152,7 +188,16 @@ pub fn run(args: Args) -> Result<()> {
     Ok(())
 }
 
-fn settings(args: &Args, config: TrainConfig) -> Result<bench::Settings> {
+/// Whether a data set is to be measured on. A variable names that of trainings.
+fn is_on_data(resolved: &Resolved) -> bool {
+    matches!(resolved.sources.get("data"), Some(Source::Flag(_)))
+}
+
+fn settings(args: &Args, resolved: &Resolved) -> Result<bench::Settings> {
+    let mut config = resolved.config.clone();
+    if !is_on_data(resolved) {
+        config.feeding.feed = FeedName::Auto;
+    }
     if !args.inference {
         let alone = "; take --inference to measure inference alone";
         config
@@ -221,6 +266,13 @@ fn print(out: &mut impl Write, report: &Report, steps: usize, batch_size: usize)
             "observers  {:.1} µs a step, {:.4} % of it",
             1e6 * seconds,
             100.0 * seconds / step
+        )?;
+    }
+    if let Some(waited) = report.waited {
+        let share = 100.0 * waited;
+        writeln!(
+            out,
+            "waiting    {share:.2} % of the training steps, for images"
         )?;
     }
     let (peak, plan) = (report.peak_memory_bytes, report.plan);

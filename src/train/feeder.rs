@@ -7,6 +7,7 @@ use crate::data::{Augmentation, ImageSource, Prefetch, Split};
 use crate::ops::Change;
 use anyhow::Result;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// The most bytes of images that the host holds while it writes those that stay on the device.
 const AT_ONCE: usize = 64 << 20;
@@ -24,6 +25,8 @@ pub(super) struct Feeder {
     augmentation: Option<Augmentation>,
     /// What happens to the images of evaluations, where they have an input for it.
     pub(super) view: Change,
+    /// The time that was spent waiting for what is streamed.
+    pub(super) waited: Duration,
     /// The epoch of the training steps.
     pub(super) epoch: usize,
 }
@@ -66,6 +69,7 @@ impl Feeder {
             prefetch,
             augmentation: spec.augmentation,
             view: Change::default(),
+            waited: Duration::ZERO,
             epoch: 0,
         })
     }
@@ -96,7 +100,10 @@ impl Feeder {
             let labels = self.source.labels(split);
             let labels: Vec<u32> = indices.iter().map(|&i| labels[i as usize]).collect();
             let places: Vec<u32> = (0..indices.len() as u32).collect();
-            backend.write(step.data.images, &prefetch.take(split, indices)?)?;
+            let start = Instant::now();
+            let pixels = prefetch.take(split, indices)?;
+            self.waited += start.elapsed();
+            backend.write(step.data.images, &pixels)?;
             backend.write(step.data.labels, bytemuck::cast_slice(&labels))?;
             backend.write(step.indices, bytemuck::cast_slice(&places))?;
         } else {

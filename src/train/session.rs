@@ -14,6 +14,7 @@ use crate::tensor::Shape;
 use anyhow::{Context, Result};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Steps queued at most before the losses are read, well inside the device's log.
 pub const READ_AFTER: usize = 64;
@@ -175,6 +176,11 @@ impl Session {
     pub fn set_learning_rate(&mut self, lr: f32) -> Result<()> {
         let input = self.lr.context("this session does not train")?;
         self.backend.write(input, bytemuck::bytes_of(&lr))
+    }
+
+    /// The time in which steps have waited for their images so far, where these are streamed.
+    pub fn waited(&self) -> Duration {
+        self.feeder.waited
     }
 
     /// Number of images of a split.
