@@ -205,9 +205,9 @@ mod tests {
         }
     }
 
-    /// The same garment in every format, and what is cut off is never taken for the whole.
+    /// The same garment in every format. What is cut off is an error, but for a JPEG file, of which a warning tells.
     #[test]
-    fn every_format_is_read_and_no_part_of_a_file() {
+    fn every_format_is_read_and_no_part_of_other_files_than_jpegs() {
         let picture = DynamicImage::from(boxed(90, 60, [20, 10, 30, 40])).to_rgb8();
         let want = Picture::new(boxed(90, 60, [20, 10, 30, 40]), Background::Auto);
         let want = want.unwrap();
@@ -233,11 +233,13 @@ mod tests {
             assert!(far / Picture::LEN as u32 <= 20, "{format:?}: {far}");
             for cut in [1, 2, 3].map(|part| part * file.len() / 4) {
                 std::fs::write(&path, &file[..cut]).unwrap();
-                let error = Picture::read(&path, Background::Auto).unwrap_err();
-                assert!(
-                    error.to_string().contains("can be read"),
-                    "{format:?} {error}"
-                );
+                match Picture::read(&path, Background::Auto) {
+                    Ok(part) => assert!(format == ImageFormat::Jpeg && part != got),
+                    Err(error) => assert!(
+                        error.to_string().contains("can be read"),
+                        "{format:?} {error}"
+                    ),
+                }
             }
         }
     }

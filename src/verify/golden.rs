@@ -8,7 +8,7 @@ use safetensors::{Dtype, SafeTensors};
 use std::{collections::HashMap, path::Path};
 
 /// The files of the built-in set: every op, the resize and the smallest network.
-const BUILT_IN: [(&str, &[u8]); 7] = [
+const BUILT_IN: [(&str, &[u8]); 8] = [
     (
         "net_resnet18_tv.safetensors",
         include_bytes!("../../tests/golden/net_resnet18_tv.safetensors"),
@@ -32,6 +32,10 @@ const BUILT_IN: [(&str, &[u8]); 7] = [
     (
         "ops_optim.safetensors",
         include_bytes!("../../tests/golden/ops_optim.safetensors"),
+    ),
+    (
+        "ops_optim20.safetensors",
+        include_bytes!("../../tests/golden/ops_optim20.safetensors"),
     ),
     (
         "resize.safetensors",

@@ -1,5 +1,5 @@
 //! The settings of what is trained on, and in which portions.
-use super::ON_RESUME;
+use super::on_resume::ON_RESUME;
 use crate::config::MicroBatch;
 use crate::config::range::{BATCH, FILES, STEPS, named};
 use crate::config::val_split::ValSplit;

@@ -1,5 +1,5 @@
 //! The settings of the device.
-use super::ON_RESUME;
+use super::on_resume::ON_RESUME;
 use crate::config::range::{named, threads};
 use crate::kernels::precision::MatmulPrecision;
 use crate::tensor::DType;

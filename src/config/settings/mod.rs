@@ -4,6 +4,7 @@ mod augment;
 mod data;
 mod hardware;
 mod network;
+mod on_resume;
 mod optim;
 mod run;
 
@@ -11,14 +12,12 @@ pub use augment::Augment;
 pub use data::{Batch, Channels, Data, FeedName, Feeding, Limit, Pictures, Training};
 pub use hardware::{Hardware, Precision};
 pub use network::{Begin, Model, Network, Preprocessing};
+pub use on_resume::ON_RESUME;
 pub use optim::{ClassWeights, Optim, OptimizerName, Rate, ScheduleName};
 pub use run::{Random, Run};
 
 use crate::ops::tuning::TuningTable;
 use serde::Serialize;
-
-/// The group of the settings that a resumed run may change. The others decide the bits of what is already done.
-pub const ON_RESUME: &str = "on_resume";
 
 /// All settings. In a file they stand side by side, under the names of their fields.
 #[derive(Clone, PartialEq, Debug, Serialize, clap::Args)]

@@ -1,5 +1,5 @@
 //! The settings of how weights follow their gradients.
-use super::ON_RESUME;
+use super::on_resume::ON_RESUME;
 use crate::config::counts::{Counts, LAYERS, SHAPE, epochs};
 use crate::config::range::{STEPS_OR_NONE, above_zero, finite_from_zero, share};
 use crate::model::Frozen;

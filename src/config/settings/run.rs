@@ -1,5 +1,5 @@
 //! The settings of the course of a run.
-use super::ON_RESUME;
+use super::on_resume::ON_RESUME;
 use crate::config::range::{EPOCHS, SEED, STEPS, folder_name};
 use crate::config::time_span::TimeSpan;
 use clap::ArgAction;
