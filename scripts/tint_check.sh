@@ -10,9 +10,11 @@ trap 'rm -rf "$work"' EXIT
 npm install --silent --no-audit --no-fund --prefix "$work" webgpu@0.6
 cp "$root/scripts/tint_check.mjs" "$work"
 if [ $# -eq 0 ]; then
-    # Shapes choose the tiles alone, of which all are written.
-    for precision in f32 f16; do for variant in --micro-batch=4 --micro-batch=2 --no-fuse; do
-        flags=(bench --batch-size 4 --image-size 96 --precision "$precision" "$variant" --dump-wgsl "$work/wgsl")
+    # Shapes choose the tiles alone, of which all are written. The kernels of updates are the same in both precisions.
+    for setup in "f32 sgd" "f16 adamw"; do for variant in --micro-batch=4 --micro-batch=2 --no-fuse; do
+        read -r precision optimizer <<< "$setup"
+        flags=(bench --batch-size 4 --image-size 96 --precision "$precision" --optimizer "$optimizer" --clip-grad 1 --ema 0.9
+            "$variant" --dump-wgsl "$work/wgsl")
         if [ -n "${RESNET:-}" ]; then
             "$RESNET" "${flags[@]}"
         else
