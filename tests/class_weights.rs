@@ -2,7 +2,7 @@
 use crate::case::plain;
 use crate::device;
 use crate::micro::outcome;
-use crate::small::{BATCH, LR, few, session, spec};
+use crate::small::{BATCH, LR, few, session, shallow, spec};
 use crate::training::devices;
 use resnet::data::Dataset;
 use resnet::graph::backward;
@@ -103,6 +103,7 @@ fn uneven() -> Dataset {
 
 fn balanced(micro_batch: Option<usize>, balanced: bool, fuse: bool) -> SessionSpec {
     SessionSpec {
+        arch: shallow(),
         optimizer: Some(Optimizer {
             balanced,
             ..Optimizer::sgd(0.0, false, 0.0)

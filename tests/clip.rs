@@ -1,7 +1,7 @@
 //! Gradient clipping: its cases, and whole steps whose update it shortens.
 use crate::case::{Case, plain};
 use crate::micro::batches;
-use crate::small::{LR, few, session, spec};
+use crate::small::{LR, few, session, shallow, spec};
 use crate::training::devices;
 use resnet::ops::{AddSquares, Clip, GradientSquares, Segment, Sgd, Update};
 use resnet::tensor::DType;
@@ -95,6 +95,7 @@ fn a_long_gradient_is_shortened_and_a_short_one_is_left_alone() {
                 let what = format!("{name}, {stored}, micro-batch {micro:?}, fused {fuse}");
                 let step = |clip| {
                     let spec = SessionSpec {
+                        arch: shallow(),
                         stored,
                         optimizer: Some(Optimizer {
                             clip,

@@ -201,6 +201,7 @@ fn an_overflow_leaves_the_update_out_and_halves_the_scale() {
 
 /// The chapter's network, with the batch that has the largest gradients.
 #[test]
+#[ignore = "a minute on a software adapter: scripts/test.sh --all"]
 fn the_first_steps_are_not_wasted() {
     let data = training::sample();
     let spec = SessionSpec {

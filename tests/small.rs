@@ -34,6 +34,13 @@ pub fn arch() -> Arch {
     arch
 }
 
+/// One stage: as few pipelines as a training has, which a software adapter takes seconds each to compile.
+pub fn shallow() -> Arch {
+    let mut arch = narrow();
+    arch.stages.truncate(1);
+    arch
+}
+
 pub fn spec(micro_batch: Option<usize>, fuse: bool) -> SessionSpec {
     SessionSpec {
         arch: arch(),

@@ -42,6 +42,7 @@ fn three_steps(spec: &SessionSpec, backend: Box<dyn Backend>) -> (Vec<f32>, Vec<
 }
 
 #[test]
+#[ignore = "a minute on a software adapter: scripts/test.sh --all"]
 fn every_candidate_gives_the_same_numbers_within_rounding() {
     for (name, open) in devices(DType::F32) {
         // A GPU's kernels without anything fused are those of the cases.
@@ -110,6 +111,7 @@ fn weights(folder: &TempDir) -> Vec<u8> {
 }
 
 #[test]
+#[ignore = "a minute on a software adapter: scripts/test.sh --all"]
 fn a_resumed_run_keeps_its_tilings_and_so_its_bits() {
     for (name, open) in devices(DType::F32) {
         let by_shape = spec(None, true);

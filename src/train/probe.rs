@@ -12,6 +12,7 @@ use crate::graph::{Graph, TensorId, backward};
 use crate::model::Residual;
 use crate::ops::Fill;
 use crate::plan::{Limits, Plan, mib, plan};
+use crate::process::ensure_free;
 use crate::tensor::Shape;
 use anyhow::{Result, bail, ensure};
 use serde::Serialize;
@@ -79,8 +80,15 @@ pub fn probe(
     let examples = examples(&spec, wanted, &*source, images, backend)?;
     let mut ready = Vec::new();
     for pass in passes(&spec, &*source, images, examples, backend.limits())? {
-        let Pass { step, blocks, plan } = pass;
+        let Pass {
+            step,
+            blocks,
+            plan,
+            largest,
+        } = pass;
         ready.push((step, blocks, backend.compile(plan)?));
+        // Before it is read, twice: as the device copies it, and as it is handed over.
+        ensure_free(2 * largest as u64, "reading a tensor of the probe")?;
     }
     for (param, values) in ready[0].0.network.params.iter().zip(values) {
         backend.write(param.tensor, bytemuck::cast_slice(values))?;
@@ -165,6 +173,8 @@ struct Pass {
     /// The blocks, each with the gradient at its input.
     blocks: Vec<(Residual, TensorId)>,
     plan: Plan,
+    /// Bytes of the largest tensor that is read.
+    largest: usize,
 }
 
 /// The passes that so many images take in passes of `examples`: full ones, and one for the rest. Those of one graph, the
@@ -210,7 +220,13 @@ fn passes(
             .flat_map(|(block, gradient)| [block.branch, block.shortcut, block.relu, *gradient]);
         let keep: Vec<TensorId> = read.chain([step.losses]).collect();
         let plan = plan(&g, step.nodes.start..g.nodes().len(), &keep, limits)?;
-        passes.push(Pass { step, blocks, plan });
+        let largest = keep.iter().map(|t| g.desc(*t).bytes()).max();
+        passes.push(Pass {
+            step,
+            blocks,
+            plan,
+            largest: largest.unwrap_or(0),
+        });
     }
     Ok(passes)
 }
