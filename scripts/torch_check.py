@@ -10,6 +10,7 @@ import tempfile
 from pathlib import Path
 
 import numpy
+import onnxruntime
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
@@ -137,6 +138,13 @@ def documentation():
             exec(compile(code, page, "exec"), {})
             print(f"{page}: its Python runs")
     resnet("eval", "start.safetensors", *CPU)
+    onnx = onnxruntime.InferenceSession("first.onnx")
+    images = torch.rand(5, 1, 28, 28)
+    logits = onnx.run(None, {"images": images.numpy()})[0]
+    with torch.no_grad():
+        error = (module.load("runs/first")(images) - torch.tensor(logits)).abs().max().item()
+    assert error < 1e-5, error
+    print(f"first.onnx: logits differ by {error:.1e}")
 
 
 torch.manual_seed(0)

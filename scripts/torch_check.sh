@@ -8,8 +8,8 @@ venv=${RESNET_PEERS_VENV:-target/peers}
 if ! [ -x "$venv/bin/python" ]; then
     python3 -m venv "$venv"
 fi
-if ! "$venv/bin/python" -c 'import torch, numpy, safetensors, PIL' 2>/dev/null; then
-    "$venv/bin/pip" install --quiet torch numpy safetensors pillow
+if ! "$venv/bin/python" -c 'import torch, numpy, safetensors, PIL, onnxscript, onnxruntime' 2>/dev/null; then
+    "$venv/bin/pip" install --quiet torch numpy safetensors pillow onnx onnxscript onnxruntime
 fi
 if [ $# -eq 0 ]; then
     cargo build --release --locked
