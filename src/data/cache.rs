@@ -169,14 +169,15 @@ fn write(
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<()> {
     let folder = path.parent().context("the cache is a folder")?;
-    let instead = || {
+    let kept = |mend: &str| {
         format!(
-            "the images of {} are kept in {}: make room there, or name another cache by the variable XDG_CACHE_HOME",
+            "the images of {} are kept in {}: {mend}, or name another cache by the variable XDG_CACHE_HOME",
             one_line(listing.root.as_os_str()),
             one_line(folder)
         )
     };
-    fs::create_dir_all(folder).with_context(instead)?;
+    let instead = || kept("make room there");
+    fs::create_dir_all(folder).with_context(|| kept("let this folder be made"))?;
     clear(folder);
     let files: Vec<(usize, &File)> = each(listing).collect();
     let coloured = || {
