@@ -1,11 +1,14 @@
 //! Checkpoints of every version that was ever written: they load, and their runs go on.
-use crate::small::{BATCH, OPTIMIZER, SIZE, arch, session, spec};
+use crate::micro::batches;
+use crate::small::{BATCH, OPTIMIZER, SIZE, arch, few, session, spec};
 use crate::training::{run, sample, tensors};
 use crate::tuning::settings;
+use crate::update::EMA;
 use resnet::backend::cpu::Cpu;
 use resnet::data::Preprocess;
 use resnet::tensor::DType;
-use resnet::train::{Optimizer, SessionSpec, WeightsInfo, checkpoint};
+use resnet::train::checkpoint::{self, Average, WeightsFile};
+use resnet::train::{Optimizer, Progress, SessionSpec, WeightsInfo};
 use safetensors::tensor::{Dtype, TensorView};
 use std::collections::HashMap;
 use std::fs;
@@ -40,7 +43,10 @@ fn every_version_is_loaded_as_it_was_saved() {
     for (name, stored) in RUNS {
         let copy = copy(name);
         let from = checkpoint::latest(&copy.path().join("run")).unwrap();
-        let info = checkpoint::read_info(&checkpoint::weights_in(&from)).unwrap();
+        let info = WeightsFile::read(&checkpoint::weights_in(&from))
+            .unwrap()
+            .info()
+            .unwrap();
         let classes = sample().info.classes;
         assert_eq!(
             info,
@@ -78,6 +84,48 @@ fn every_version_is_loaded_as_it_was_saved() {
     }
 }
 
+/// A run that is being trained removes its older checkpoints, also while somebody evaluates one.
+#[test]
+fn what_was_read_of_a_checkpoint_outlives_it() {
+    let folder = TempDir::new().unwrap();
+    let spec = SessionSpec {
+        optimizer: Some(Optimizer {
+            ema: Some(EMA),
+            ..OPTIMIZER
+        }),
+        ..spec(None, true)
+    };
+    let new = || session(&spec, &few(), Box::new(Cpu::new().unwrap()));
+    let mut trained = new();
+    for batch in batches() {
+        trained.train(&batch).unwrap();
+    }
+    let info = WeightsInfo::new(arch(), Preprocess::of_size(SIZE), few().info.classes);
+    let progress = Progress::default();
+    let saved = checkpoint::save(folder.path(), &mut trained, &info, &progress, 1).unwrap();
+
+    let weights = WeightsFile::find(folder.path()).unwrap();
+    let average = Average::of(&weights).unwrap();
+    fs::remove_dir_all(saved).unwrap();
+    assert!(WeightsFile::find(folder.path()).is_err());
+
+    let mut read = new();
+    weights.load(&mut read).unwrap();
+    for p in trained.params().to_vec() {
+        assert_eq!(
+            read.read(p.tensor).unwrap(),
+            trained.read(p.tensor).unwrap()
+        );
+    }
+    average.load(&mut read).unwrap();
+    let averages = trained.optimizer_state().to_vec();
+    for p in trained.params().to_vec() {
+        let name = format!("ema.{}", p.name);
+        let (_, state) = averages.iter().find(|(n, _)| *n == name).unwrap();
+        assert_eq!(read.read(p.tensor).unwrap(), trained.read(*state).unwrap());
+    }
+}
+
 #[test]
 fn a_run_of_every_version_goes_on() {
     for (name, _) in RUNS {
@@ -105,7 +153,12 @@ fn weights_of_a_newer_version_are_refused() {
         let scalar = TensorView::new(Dtype::F32, vec![1], &[0; 4]).unwrap();
         let bytes = safetensors::serialize([("x", scalar)], Some(metadata)).unwrap();
         fs::write(&file, bytes).unwrap();
-        format!("{:#}", checkpoint::read_info(&file).unwrap_err())
+        format!(
+            "{:#}",
+            WeightsFile::read(&file)
+                .and_then(|file| file.info())
+                .unwrap_err()
+        )
     };
     let said = written(r#"{"version": 99, "network": "of tomorrow"}"#);
     assert!(

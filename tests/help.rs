@@ -32,7 +32,7 @@ const COMMANDS: [&str; 21] = [
 ];
 
 /// What somebody types who means something else.
-const MISTAKES: [&str; 24] = [
+const MISTAKES: [&str; 25] = [
     "trian",
     "train --epoch 3",
     "train --epochs ten",
@@ -54,6 +54,7 @@ const MISTAKES: [&str; 24] = [
     "train runs/001",
     "eval",
     "eval runs/01",
+    "compare 001 runs/01",
     "predict runs/001",
     "completions bsh",
     "man trian",

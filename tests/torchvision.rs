@@ -2,7 +2,7 @@
 //! lies in `torchvision/` (`scripts/golden/pictures.py`).
 use crate::cli::{json, resnet, train};
 use crate::device::floats;
-use resnet::train::checkpoint;
+use resnet::train::checkpoint::{self, WeightsFile};
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
 use serde_json::Value;
@@ -328,7 +328,12 @@ fn preprocessing_travels_with_the_weights() {
     let flags = ["--resize", "32", "--mean", "0.286", "--std", "0.353"];
     train(&run, &flags).assert().success();
     let weights = checkpoint::weights_of(&run).unwrap();
-    let told = checkpoint::told(&weights).unwrap().unwrap().preprocess;
+    let told = WeightsFile::read(&weights)
+        .unwrap()
+        .told()
+        .unwrap()
+        .unwrap()
+        .preprocess;
     assert_eq!((told.size, told.resize), (28, Some(32)));
     assert_eq!(
         (&told.mean[..], &told.std[..]),
@@ -373,7 +378,12 @@ fn preprocessing_travels_with_the_weights() {
         let output = command.output().unwrap();
         assert!(output.status.success());
         let weights = checkpoint::weights_of(out).unwrap();
-        let told = checkpoint::told(&weights).unwrap().unwrap().preprocess;
+        let told = WeightsFile::read(&weights)
+            .unwrap()
+            .told()
+            .unwrap()
+            .unwrap()
+            .preprocess;
         (told.mean, String::from_utf8(output.stderr).unwrap())
     };
     let (mean, said) = init(&second, &[]);

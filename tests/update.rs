@@ -21,7 +21,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use tempfile::TempDir;
 
-const EMA: Ema = Ema { decay: 0.75 };
+pub const EMA: Ema = Ema { decay: 0.75 };
 
 /// Three parameters: one partial gradient and several blocks, several partial ones, and none. Between them are
 /// elements that nothing may touch.

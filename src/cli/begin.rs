@@ -4,7 +4,8 @@ use crate::config::{Begin, Channels, Levels, Resolved, TrainConfig};
 use crate::data::{self, ImageSource};
 use crate::model::Arch;
 use crate::process;
-use crate::train::{Start, checkpoint};
+use crate::train::Start;
+use crate::train::checkpoint::{self, WeightsFile};
 use anyhow::{Context, Result};
 use std::sync::Arc;
 
@@ -40,10 +41,11 @@ pub fn with(resolved: Resolved, start: Start) -> Result<Beginning> {
     let mut config = resolved.config.clone();
     let of_weights = match &start {
         Start::Weights(weights) | Start::Body(weights) => {
-            let (arch, network) = network::of_weights(weights, &resolved)?;
-            config.preprocessing = init::preprocessing(weights, &arch, &resolved)?;
-            config.model.image_size = init::image_size(weights, &resolved)?;
-            let told = checkpoint::told(weights)?;
+            let file = WeightsFile::read(weights)?;
+            let (arch, network) = network::of_weights(&file, &resolved)?;
+            config.preprocessing = init::preprocessing(&file, &arch, &resolved)?;
+            config.model.image_size = init::image_size(&file, &resolved)?;
+            let told = file.told()?;
             let fit = told.as_ref().and_then(|info| info.preprocess.fit);
             config.pictures.fit = images::fit_of(fit, &resolved);
             Some((weights, arch, network, told))
@@ -56,8 +58,8 @@ pub fn with(resolved: Resolved, start: Start) -> Result<Beginning> {
     let mut data = images::load(&resolved, &wanted)?;
     if let (Start::Resume(run), true) = (&start, images::is_of_pictures(&*data)) {
         // The classes keep their places although folders may have come or gone. What is wrong with the run is told later.
-        let weights = checkpoint::weights_of(run).ok();
-        if let Some(told) = weights.and_then(|weights| checkpoint::told(&weights).ok()?) {
+        let weights = WeightsFile::find(run).ok();
+        if let Some(told) = weights.and_then(|weights| weights.told().ok()?) {
             data = data::by_name(data, &told.classes)?;
         }
     }

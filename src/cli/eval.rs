@@ -155,7 +155,7 @@ pub fn run(args: Args) -> Result<()> {
     ensure!(
         loss.is_finite(),
         "the loss of {} is not finite: its training has diverged. Use another checkpoint",
-        one_line(&checkpoint.weights)
+        one_line(checkpoint.weights.path())
     );
     tell_limit(&checkpoint.settings, sums.examples, &*data);
     if let Some(file) = &args.save_predictions {
@@ -163,7 +163,7 @@ pub fn run(args: Args) -> Result<()> {
     }
     let per_class = confusion.per_class();
     let report = Report {
-        checkpoint: checkpoint.weights.display().to_string(),
+        checkpoint: checkpoint.weights.path().display().to_string(),
         network: title(&checkpoint.info.arch),
         data: &data.info().name,
         split: split.name(),

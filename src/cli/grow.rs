@@ -6,7 +6,8 @@ use crate::files;
 use crate::model::zoo::{Choice, Name, title};
 use crate::model::{self, Arch, Param};
 use crate::process::{self, command, ensure_free, one_line, quoted};
-use crate::train::{WeightsInfo, checkpoint, folder};
+use crate::train::checkpoint::{self, WeightsFile};
+use crate::train::{WeightsInfo, folder};
 use anyhow::{Context, Result, bail, ensure};
 use serde::Serialize;
 use std::io::Write;
@@ -79,13 +80,13 @@ pub fn run(args: Args) -> Result<()> {
             one_line(&file)
         )));
     }
-    let weights = checkpoint::weights_of(&args.checkpoint)?;
-    let told = checkpoint::told(&weights)?;
+    let weights = WeightsFile::find(&args.checkpoint)?;
+    let told = weights.told()?;
     let small = match &told {
         Some(info) => info.arch.clone(),
-        None => checkpoint::recognise(&weights)?,
+        None => weights.recognise()?,
     };
-    let shown = weights.display().to_string();
+    let shown = weights.path().display().to_string();
     let of_file = || format!("{} holds {}", one_line(&shown), title(&small));
     let blocks = blocks(args.arch, args.blocks, &small).with_context(of_file);
     let large = blocks.and_then(|blocks| small.deeper(&blocks).with_context(of_file));
@@ -95,7 +96,7 @@ pub fn run(args: Args) -> Result<()> {
     // Read, grown, and as they are written.
     ensure_free(3 * 4 * numbers as u64, "the weights of both networks")?;
     let params = params(&small)?;
-    let values = checkpoint::read_weights(&weights, &params)?;
+    let values = weights.values(&params)?;
     let names = params.into_iter().map(|param| param.name);
     let wider = self::params(&large)?;
     let grown = model::grow(&large, &wider, names.zip(values).collect(), args.seed);

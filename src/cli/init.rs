@@ -3,7 +3,7 @@ use crate::config::{Levels, Preprocessing, Resolved};
 use crate::data::{Info, Preprocess};
 use crate::model::Arch;
 use crate::process::{self, one_line};
-use crate::train::checkpoint;
+use crate::train::checkpoint::WeightsFile;
 use anyhow::{Result, ensure};
 use std::path::Path;
 
@@ -41,14 +41,14 @@ pub fn for_data(weights: &Path, arch: &Arch, data: &Info, new_head: bool) -> Res
 ///
 /// # Errors
 /// When the file cannot be read.
-pub fn image_size(weights: &Path, settings: &Resolved) -> Result<usize> {
+pub fn image_size(weights: &WeightsFile, settings: &Resolved) -> Result<usize> {
     let size = settings.config.model.image_size;
-    let told = checkpoint::told(weights)?.map(|info| info.preprocess.size);
+    let told = weights.told()?.map(|info| info.preprocess.size);
     match told.filter(|_| !settings.sources.contains_key("image_size")) {
         Some(told) if told != size => {
             process::say(format_args!(
                 "images are resized to {told}×{told}, as for {}",
-                one_line(weights)
+                one_line(weights.path())
             ));
             Ok(told)
         }
@@ -60,15 +60,19 @@ pub fn image_size(weights: &Path, settings: &Resolved) -> Result<usize> {
 ///
 /// # Errors
 /// When the file cannot be read.
-pub fn preprocessing(weights: &Path, arch: &Arch, settings: &Resolved) -> Result<Preprocessing> {
+pub fn preprocessing(
+    weights: &WeightsFile,
+    arch: &Arch,
+    settings: &Resolved,
+) -> Result<Preprocessing> {
     let mut preprocessing = settings.config.preprocessing.clone();
-    let before = match checkpoint::told(weights)? {
+    let before = match weights.told()? {
         Some(info) => info.preprocess,
         None if (arch.in_channels, arch.classes) == IMAGENET => Preprocess::imagenet(),
         None => return Ok(preprocessing),
     };
     let is_given = |key: &str| settings.sources.contains_key(key);
-    if !is_given("resize") && !is_given("image_size") && checkpoint::told(weights)?.is_some() {
+    if !is_given("resize") && !is_given("image_size") && weights.told()?.is_some() {
         preprocessing.resize = before.resize;
     }
     if is_given("mean") || is_given("std") || before.std.is_empty() {
@@ -77,7 +81,7 @@ pub fn preprocessing(weights: &Path, arch: &Arch, settings: &Resolved) -> Result
     let (mean, std) = (Levels(before.mean), Levels(before.std));
     process::say(format_args!(
         "images are normalised as for {}: mean {mean}, standard deviation {std}",
-        one_line(weights)
+        one_line(weights.path())
     ));
     preprocessing.mean = Some(mean);
     preprocessing.std = Some(std);

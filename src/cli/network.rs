@@ -4,9 +4,8 @@ use crate::data::Info;
 use crate::model::Arch;
 use crate::model::zoo::{Choice, title};
 use crate::process::{self, one_line};
-use crate::train::checkpoint;
+use crate::train::checkpoint::WeightsFile;
 use anyhow::{Context, Result};
-use std::path::Path;
 
 /// The settings that choose a network.
 const KEYS: [&str; 6] = ["arch", "variant", "preact", "stem", "widths", "blocks"];
@@ -28,18 +27,18 @@ pub fn chosen(settings: &Network, data: &Info) -> Result<(Arch, Network)> {
 ///
 /// # Errors
 /// When the file cannot be read or is of no network of this program, or a setting that is given contradicts it.
-pub fn of_weights(weights: &Path, resolved: &Resolved) -> Result<(Arch, Network)> {
+pub fn of_weights(weights: &WeightsFile, resolved: &Resolved) -> Result<(Arch, Network)> {
     let (settings, sources) = (&resolved.config.network, &resolved.sources);
     if let Some(flag @ Source::Flag(_)) = sources.get("zero_init_residual") {
         return Err(Usage::error(format!(
             "{flag} is for new weights, but --init gives them: leave it out"
         )));
     }
-    let shown = one_line(weights);
-    let arch = match checkpoint::told(weights)? {
+    let shown = one_line(weights.path());
+    let arch = match weights.told()? {
         Some(info) => info.arch,
-        None if resolved.config.begin.new_head => checkpoint::recognise_body(weights)?,
-        None => checkpoint::recognise(weights)?,
+        None if resolved.config.begin.new_head => weights.recognise_body()?,
+        None => weights.recognise()?,
     };
     let own = Choice::of(&arch).with_context(|| {
         format!(

@@ -41,19 +41,19 @@ impl Pictures {
             (1 | 3, None) if fit.is_some() => Kind::Square(fit.unwrap_or_default(), channels),
             (1, Some(_)) if fit.is_some() => bail!(
                 "--background is for networks of garments, but {} was trained on pictures as they are: leave it out",
-                one_line(&checkpoint.weights)
+                one_line(checkpoint.weights.path())
             ),
             (1, background) => Kind::Grey(background.unwrap_or_default()),
             (3, None) => Kind::Colour,
             (3, Some(_)) => {
                 return Err(Usage::error(format!(
                     "--background is for networks of one channel, but {} takes pictures in colour as they are: leave it out",
-                    one_line(&checkpoint.weights)
+                    one_line(checkpoint.weights.path())
                 )));
             }
             (channels, _) => bail!(
                 "{} takes images of {channels} channels, but pictures have 1 (grey) or 3 (colour)",
-                one_line(&checkpoint.weights)
+                one_line(checkpoint.weights.path())
             ),
         };
         Ok(Pictures {
@@ -127,7 +127,7 @@ impl Pictures {
             ),
             (Kind::Colour | Kind::Square(..), ..) => bail!(
                 "--test-image: {name} has images of {channels} channel(s), but {} takes {}",
-                one_line(&checkpoint.weights),
+                one_line(checkpoint.weights.path()),
                 checkpoint.info.arch.in_channels
             ),
         }

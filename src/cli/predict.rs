@@ -161,7 +161,7 @@ fn predict(
                 logits.iter().all(|logit| logit.is_finite()),
                 "{}: the network of {} outputs NaN or infinity: its training diverged. Use another checkpoint",
                 one_line(&answer.image),
-                one_line(&checkpoint.weights)
+                one_line(checkpoint.weights.path())
             );
             answer.classes = answer::best(logits, classes, top);
             answer.logits = logits.to_vec();

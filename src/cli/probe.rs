@@ -99,13 +99,13 @@ pub fn run(args: Args) -> Result<()> {
         weights,
         info,
         settings,
-        ema: _,
+        average: _,
     } = &checkpoint;
     let config = &settings.config;
     let data = to_evaluate(&checkpoint)?;
     checkpoint.check_data(data.info())?;
     let (_, network) = model::describe(&info.arch, 1, info.preprocess.size)?;
-    let values = checkpoint::read_weights(weights, &network.params)?;
+    let values = weights.values(&network.params)?;
     let mut backend = hardware::open(&Hardware {
         precision: Precision::F32,
         ..config.hardware.clone()
@@ -117,11 +117,11 @@ pub fn run(args: Args) -> Result<()> {
     ensure!(
         probed.loss.is_finite(),
         "the loss of {} is not finite: its training has diverged. Use another checkpoint",
-        one_line(weights)
+        one_line(weights.path())
     );
     tell_limit(settings, probed.examples, &*data);
     let report = Report {
-        checkpoint: weights.display().to_string(),
+        checkpoint: weights.path().display().to_string(),
         network: title(&info.arch),
         data: &data.info().name,
         device: backend.device(),

@@ -1,7 +1,7 @@
 //! `resnet runs`: the runs in a folder, and what becomes of each.
 use crate::process::{self, command, one_line};
 use crate::report::{Past, State, columns, runs_in};
-use crate::train::folder::RUNS;
+use crate::train::RUNS;
 use anyhow::{Result, ensure};
 use serde::Serialize;
 use std::io::Write;

@@ -5,21 +5,22 @@ use crate::config::{self, Layer, Preprocessing, Resolved, Source, Usage};
 use crate::data::{ImageSource, Info, Preprocess, listed};
 use crate::model;
 use crate::process::{self, command, one_line, quoted};
-use crate::train::{Session, SessionSpec, StepPlans, WeightsInfo, checkpoint, folder};
+use crate::train::checkpoint::{Average, WeightsFile};
+use crate::train::{Session, SessionSpec, StepPlans, WeightsInfo, folder};
 use anyhow::{Result, anyhow};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 /// A file of weights with what is known about it.
 pub struct Checkpoint {
     /// The file.
-    pub weights: PathBuf,
+    pub weights: WeightsFile,
     /// What it tells about itself.
     pub info: WeightsInfo,
     /// How it is run.
     pub settings: Resolved,
-    /// Whether it is the moving average of the weights that is run.
-    pub ema: bool,
+    /// The moving average of the weights, where it is run in their place.
+    pub average: Option<Average>,
 }
 
 impl Checkpoint {
@@ -30,8 +31,8 @@ impl Checkpoint {
     /// # Errors
     /// When the checkpoint cannot be read or two settings contradict each other.
     pub fn read(path: &Path, given: &[Layer]) -> Result<Checkpoint> {
-        let weights = checkpoint::weights_of(path)?;
-        let told = checkpoint::told(&weights)?;
+        let weights = WeightsFile::find(path)?;
+        let told = weights.told()?;
         let mut layers: Vec<Layer> = Vec::new();
         if let Some(run) = folder::run_of(path)? {
             layers.push(folder::settings(&run)?.without_device());
@@ -46,7 +47,7 @@ impl Checkpoint {
             weights,
             info,
             settings,
-            ema: false,
+            average: None,
         })
     }
 
@@ -55,7 +56,7 @@ impl Checkpoint {
     /// # Errors
     /// When the number of classes or of channels differs; what may be done then is said.
     pub fn check_data(&self, data: &Info) -> Result<()> {
-        let (weights, config) = (&self.weights, &self.settings.config.data);
+        let (weights, config) = (self.weights.path(), &self.settings.config.data);
         let checked = self.info.check_data(&one_line(weights), data);
         let trained = match data.channels == self.info.arch.in_channels {
             true => {
@@ -79,10 +80,8 @@ impl Checkpoint {
     /// # Errors
     /// When there is no such average.
     pub fn averaged(self, ema: bool) -> Result<Checkpoint> {
-        if ema {
-            checkpoint::with_average(&self.weights)?;
-        }
-        Ok(Checkpoint { ema, ..self })
+        let average = ema.then(|| Average::of(&self.weights)).transpose()?;
+        Ok(Checkpoint { average, ..self })
     }
 
     /// Puts the network on the device, ready to evaluate the test images of `data`, perhaps in several views.
@@ -94,12 +93,12 @@ impl Checkpoint {
             weights,
             info,
             settings: Resolved { config, .. },
-            ema,
+            average,
         } = self;
         self.check_data(data.info())?;
         // Before anything is planned for a network that the file does not hold.
         let (_, network) = model::describe(&info.arch, 1, info.preprocess.size)?;
-        checkpoint::check_weights(weights, &network.params)?;
+        weights.check(&network.params)?;
         let backend = hardware::open(&config.hardware)?;
         let spec = SessionSpec {
             views,
@@ -113,9 +112,9 @@ impl Checkpoint {
             backend.as_ref(),
         )?;
         let mut session = Session::open(plans, data, backend)?;
-        checkpoint::load_weights(&mut session, weights)?;
-        if *ema {
-            checkpoint::load_average(&mut session, weights)?;
+        weights.load(&mut session)?;
+        if let Some(average) = average {
+            average.load(&mut session)?;
         }
         Ok(session)
     }
@@ -174,8 +173,8 @@ fn prepared(settings: &Resolved) -> Preprocess {
 
 /// What is known of weights that tell nothing: the network by its tensors, the rest by the settings, or by what everybody
 /// does with such a network.
-fn recognised(weights: &Path, settings: &Resolved) -> Result<WeightsInfo> {
-    let arch = checkpoint::recognise(weights)?;
+fn recognised(weights: &WeightsFile, settings: &Resolved) -> Result<WeightsInfo> {
+    let arch = weights.recognise()?;
     let (channels, classes) = (arch.in_channels, arch.classes);
     let is_imagenets = (channels, classes) == IMAGENET;
     let preprocess = match is_imagenets {
@@ -201,7 +200,7 @@ fn recognised(weights: &Path, settings: &Resolved) -> Result<WeightsInfo> {
     };
     process::say(format_args!(
         "{} is recognised by its tensors: {arch}; {preprocess} ({source}), {names}",
-        one_line(weights)
+        one_line(weights.path())
     ));
     let classes = match named_by_data {
         true => {

@@ -2,7 +2,7 @@
 //! leaves behind.
 use super::checkpoint::{self, is_leftover};
 use super::lock::{self, Lock};
-use super::near::did_you_mean;
+use super::near::{RUNS, did_you_mean};
 use crate::config::{Layer, TrainConfig, value_name};
 use crate::files::{self, replace};
 use crate::process::{command, one_line, quoted};
@@ -22,9 +22,6 @@ pub const LOG: &str = "log.txt";
 
 /// The folder of its event files for TensorBoard.
 pub const TENSORBOARD: &str = "tensorboard";
-
-/// Where the folders of runs are, unless they are told another place.
-pub const RUNS: &str = "runs";
 
 /// Words that tell the runs of a day apart. In this order, so that a sorted list has the runs in theirs.
 const WORDS: [&str; 52] = [

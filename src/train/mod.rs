@@ -34,6 +34,7 @@ pub use lock::is_held;
 pub use lr_find::{LrCurve, Sweep, Tried};
 pub use memory::micro_batch;
 pub use micro::passes;
+pub use near::RUNS;
 pub use optim::Optimizer;
 pub use probe::{BlockProbe, Probed, probe};
 pub use progress::{EpochResult, Progress, StepResult, Sums};

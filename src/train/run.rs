@@ -1,5 +1,5 @@
 //! The loop over epochs: training, evaluation, checkpoints, and what stops it early.
-use super::checkpoint;
+use super::checkpoint::{self, WeightsFile};
 use super::evaluation::evaluate_unless;
 use super::event::{Cause, Event, Observer, Unheard, tell};
 use super::info::WeightsInfo;
@@ -212,7 +212,7 @@ impl Run<'_> {
             return Ok(Continue(known));
         }
         let best = checkpoint::best_of(self.folder, &self.progress)?;
-        checkpoint::load_weights(self.session, &checkpoint::weights_in(&best))?;
+        WeightsFile::read(&checkpoint::weights_in(&best))?.load(self.session)?;
         match self.evaluate(Split::Test)? {
             Break(cause) => Ok(Break(cause)),
             Continue((evaluated, heard)) => {

@@ -1,7 +1,7 @@
 //! A training run from its settings to its end. What can be refused is refused before a device is opened, planned
 //! for, tuned or compiled for.
 use super::batching::Batching;
-use super::checkpoint;
+use super::checkpoint::{self, WeightsFile};
 use super::event::{Event, Observer, tell};
 use super::folder;
 use super::info::WeightsInfo;
@@ -113,11 +113,11 @@ impl Trainer {
         let beginning = match start {
             Start::Fresh => Beginning::Fresh,
             Start::Weights(file) => {
-                checkpoint::check_weights(&file, &params)?;
+                WeightsFile::read(&file)?.check(&params)?;
                 Beginning::Weights(file)
             }
             Start::Body(file) => {
-                checkpoint::check_body(&file, &params)?;
+                WeightsFile::read(&file)?.check_body(&params)?;
                 Beginning::Body(file)
             }
             Start::Resume(run) => {
@@ -311,7 +311,7 @@ impl Trainer {
                     session.write(tensor, &values)?;
                 }
             }
-            Beginning::Weights(file) => checkpoint::load_weights(session, file)?,
+            Beginning::Weights(file) => WeightsFile::read(file)?.load(session)?,
             Beginning::Body(file) => {
                 let params = session.params().to_vec();
                 let initial = initialise(&params, self.config.random.seed);
@@ -319,7 +319,7 @@ impl Trainer {
                 for (_, (tensor, values)) in heads.filter(|(param, _)| param.is_of_head()) {
                     session.write(tensor, &values)?;
                 }
-                checkpoint::load_body(session, file)?;
+                WeightsFile::read(file)?.load_body(session)?;
             }
             Beginning::Resume(resumed) => return checkpoint::load(session, &resumed.checkpoint),
         }

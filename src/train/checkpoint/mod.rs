@@ -1,29 +1,25 @@
 //! Checkpoints on disk: weights as PyTorch reads them, and beside them what a resumed run needs
 //! to go on with the very same bits. A checkpoint exists whole or not at all.
+mod average;
 mod floats;
 mod names;
 mod store;
 mod tensor_file;
 mod weights;
 
+pub use average::Average;
 pub use names::{BEST, LAST, named};
 pub use store::{FOLDER, latest};
 pub(super) use store::{entries, is_leftover, leftovers, newest_first, recover, remove};
-pub use weights::{
-    check_body, check_weights, load_body, load_weights, read_info, read_weights, recognise,
-    recognise_body, told, write_weights,
-};
+pub use weights::{WeightsFile, weights_of, write_weights};
 
 use super::info::WeightsInfo;
-use super::near::did_you_mean;
 use super::optim::AVERAGE;
 use super::progress::Progress;
 use super::session::Session;
-use crate::config::Usage;
-use crate::files;
 use crate::graph::TensorId;
 use crate::model::Param;
-use crate::process::{command, ensure_free, one_line};
+use crate::process::{ensure_free, one_line};
 use anyhow::{Context, Result, bail, ensure};
 use safetensors::Dtype;
 use std::path::{Path, PathBuf};
@@ -135,53 +131,19 @@ pub fn weights_in(checkpoint: &Path) -> PathBuf {
     checkpoint.join(WEIGHTS)
 }
 
-/// The weights inside a checkpoint folder, a run folder, or the file itself.
-///
-/// # Errors
-/// When there is nothing of the kind.
-pub fn weights_of(path: &Path) -> Result<PathBuf> {
-    let path = &*named(path);
-    let there = path
-        .try_exists()
-        .with_context(|| format!("looking at {}", one_line(path)))?;
-    if there && !path.is_dir() {
-        // A FIFO or a device is refused here.
-        files::open(path)?;
-        ensure!(
-            !path.ends_with(STATE),
-            "{} holds the optimiser's states; the weights are in {WEIGHTS} beside it",
-            one_line(path)
-        );
-        return Ok(path.to_path_buf());
-    }
-    ensure!(
-        there,
-        "{} does not exist: name a run's folder, one of its checkpoints or a weights.safetensors; `{}` makes one{}",
-        one_line(path),
-        command("train"),
-        did_you_mean(path)
-    );
-    let inside = path.join(WEIGHTS);
-    Ok(if inside.exists() {
-        inside
-    } else {
-        latest(path)?.join(WEIGHTS)
-    })
-}
-
 /// How far the run of a checkpoint had come.
 ///
 /// # Errors
 /// When its files are not of this network with these parameters, damaged, or contradict themselves.
 pub fn check(checkpoint: &Path, info: &WeightsInfo, params: &[Param]) -> Result<Progress> {
-    let weights = checkpoint.join(WEIGHTS);
-    let saved = read_info(&weights)?;
+    let weights = WeightsFile::read(&checkpoint.join(WEIGHTS))?;
+    let saved = weights.info()?;
     ensure!(
         (&saved.arch, &saved.preprocess) == (&info.arch, &info.preprocess),
         "{} has another network or image size than its run's settings say",
-        one_line(&weights)
+        one_line(weights.path())
     );
-    check_weights(&weights, params)?;
+    weights.check(params)?;
     let state = checkpoint.join(STATE);
     let bytes = read(&state)?;
     parse(&state, &bytes)?;
@@ -201,7 +163,7 @@ pub fn check(checkpoint: &Path, info: &WeightsInfo, params: &[Param]) -> Result<
 /// # Errors
 /// When a file is missing, damaged or of another network.
 pub fn load(session: &mut Session, checkpoint: &Path) -> Result<Progress> {
-    load_weights(session, &checkpoint.join(WEIGHTS))?;
+    WeightsFile::read(&checkpoint.join(WEIGHTS))?.load(session)?;
     let path = checkpoint.join(STATE);
     let bytes = read(&path)?;
     let file = parse(&path, &bytes)?;
@@ -231,50 +193,6 @@ fn statistics_of(session: &Session, name: &str) -> Option<TensorId> {
     let of = name.strip_prefix(AVERAGE)?.strip_prefix('.')?;
     let is = |p: &&Param| p.name == of && !p.trainable();
     session.params().iter().find(is).map(|p| p.tensor)
-}
-
-/// Overwrites a session's parameters by their moving average, which is beside a checkpoint's weights. What has none, as frozen
-/// layers, stays as it is.
-///
-/// # Errors
-/// When there is none, or the file is damaged.
-pub fn load_average(session: &mut Session, weights: &Path) -> Result<()> {
-    let path = with_average(weights)?;
-    let bytes = read(&path)?;
-    let file = parse(&path, &bytes)?;
-    for param in session.params().to_vec() {
-        let name = format!("{AVERAGE}.{}", param.name);
-        if file.tensor(&name).is_ok() {
-            let values = tensor(&path, &file, &name, &param.shape.0)?;
-            session.write(param.tensor, &values)?;
-        }
-    }
-    Ok(())
-}
-
-/// The file beside a checkpoint's weights that has their moving average.
-///
-/// # Errors
-/// When there is none.
-pub fn with_average(weights: &Path) -> Result<PathBuf> {
-    let path = weights.with_file_name(STATE);
-    let none = || {
-        Usage::error(format!(
-            "{} has no moving average of its weights: `{}` keeps one",
-            one_line(weights),
-            command("train --ema 0.999")
-        ))
-    };
-    if !weights.ends_with(WEIGHTS) || !path.exists() {
-        return Err(none());
-    }
-    let bytes = read(&path)?;
-    let file = parse(&path, &bytes)?;
-    let is_average = |name: &&str| name.starts_with(AVERAGE);
-    match file.names().iter().any(is_average) {
-        true => Ok(path),
-        false => Err(none()),
-    }
 }
 
 fn progress(path: &Path, bytes: &[u8]) -> Result<Progress> {
