@@ -1,6 +1,6 @@
 //! Runs that go on, or are made again: what is left to do of them, what they begin with, and which settings no longer
 //! fit them.
-use crate::cli::{json, resnet, told, train};
+use crate::cli::{SMALL, json, resnet, told, train};
 use anyhow::Result;
 use assert_cmd::assert::Assert;
 use predicates::prelude::*;
@@ -93,7 +93,7 @@ fn a_run_that_was_stopped_in_its_test_pass_makes_it_when_resumed() {
 fn weights_that_a_run_began_with_are_among_its_settings() {
     let folder = TempDir::new().unwrap();
     let at = |name: &str| folder.path().join(name);
-    train(&at("first"), &[]).assert().success();
+    train(&at("first"), &SMALL).assert().success();
     let mut second = resnet();
     second.current_dir(folder.path());
     second.args(

@@ -15,10 +15,10 @@ pub fn resnet() -> Command {
     command
 }
 
-/// A run of a second: the embedded sample at 28×28 on the CPU.
 /// A network whose steps take little time, for what is the same with every network.
 pub const SMALL: [&str; 4] = ["--widths", "16,32", "--blocks", "1,1"];
 
+/// A run of a second: the embedded sample at 28×28 on the CPU.
 pub fn train(out: &Path, more: &[&str]) -> Command {
     let mut command = resnet();
     command.args("train --data sample --device cpu --image-size 28 --batch-size 16".split(' '));

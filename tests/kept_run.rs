@@ -13,11 +13,17 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
-/// A run of one epoch with three steps, unless more is said.
+/// A run of one epoch with three steps of a small network, unless more is said.
 fn train(out: &Path, more: &[&str]) -> Command {
     let mut command = resnet();
     command.args("train --device cpu --image-size 28 --batch-size 16 --out".split(' '));
-    let settings = [("DATA", "sample"), ("LIMIT_BATCHES", "3"), ("EPOCHS", "1")];
+    let settings = [
+        ("DATA", "sample"),
+        ("LIMIT_BATCHES", "3"),
+        ("EPOCHS", "1"),
+        ("WIDTHS", "16,32"),
+        ("BLOCKS", "1,1"),
+    ];
     command.envs(settings.map(|(name, value)| (format!("RESNET_{name}"), value)));
     command.arg(out).args(more);
     command
